@@ -1,0 +1,169 @@
+"""Everything that can go wrong, as one tree.
+
+    PageferryError
+    ├── InvalidInput            a person or a peer asked for something that cannot be
+    │   ├── BadOption           a value outside its domain (size, group, link, policy …)
+    │   ├── UnknownWorkload     no generator of that name, or no such parameter
+    │   ├── BadTrace            a trace that is truncated, of another version, or no trace
+    │   └── BadCosts            a cost table with an unknown event or a negative figure
+    ├── StreamError             the peer broke the contract of the page stream
+    │   ├── BatchOutOfOrder     a sequence number that is not the next one
+    │   ├── BatchCorrupt        a batch whose checksum does not match its content
+    │   ├── FramesOutsideGuest  a run of frames beyond the end of guest memory
+    │   └── PayloadSize         a payload that is not as long as it says
+    ├── ContractMismatch        the two hosts speak versions that do not overlap
+    ├── LimitExceeded           a host refuses more than it was configured to allow
+    ├── GuestOutOfMemory        the guest's own kernel found no free frame
+    ├── NotFound                no guest or migration of that name
+    ├── AlreadyExists           a guest or migration of that name is there
+    ├── IllegalTransition       the state machine forbids this call now
+    ├── HostUnreachable         the other host does not answer
+    ├── AddressInUse            the port to listen on is taken
+    ├── VerificationFailed      source and destination memory differ
+    ├── MigrationCancelled      somebody cancelled it
+    ├── OutcomeUnknown          commit was sent and its answer never came
+    └── InvariantViolation      a bug in pageferry itself
+
+Every leaf carries the name of the one gRPC status that it becomes on the wire
+(`grpc_status`); this module knows no network, `wire.status` does the mapping.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class PageferryError(Exception):
+    """Root of the tree: its text is one line that says what was wrong and what to do."""
+
+    grpc_status: ClassVar[str] = "UNKNOWN"
+
+
+class InvalidInput(PageferryError):
+    """A person or a peer asked for something that cannot be."""
+
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class BadOption(InvalidInput):
+    """A value outside its domain."""
+
+
+class UnknownWorkload(InvalidInput):
+    """No workload generator of that name, or no such parameter."""
+
+
+class BadTrace(InvalidInput):
+    """A trace that is truncated, of another version, or no trace at all."""
+
+
+class BadCosts(InvalidInput):
+    """A cost table that names an unknown event or holds a negative figure."""
+
+
+class StreamError(PageferryError):
+    """The peer broke the contract of the page stream."""
+
+    grpc_status = "DATA_LOSS"
+
+
+class BatchOutOfOrder(StreamError):
+    """A batch whose sequence number is not the next one."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class BatchCorrupt(StreamError):
+    """A batch whose checksum does not match its content."""
+
+
+class FramesOutsideGuest(StreamError):
+    """A run of frames that reaches beyond the end of guest memory."""
+
+    grpc_status = "OUT_OF_RANGE"
+
+
+class PayloadSize(StreamError):
+    """A payload that does not decompress to the size that it says."""
+
+    grpc_status = "INVALID_ARGUMENT"
+
+
+class ContractMismatch(PageferryError):
+    """The two hosts speak versions of the contract that do not overlap."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class LimitExceeded(PageferryError):
+    """A host refuses more than it was configured to allow."""
+
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class GuestOutOfMemory(PageferryError):
+    """The guest's own kernel found no free frame."""
+
+    grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class NotFound(PageferryError):
+    """No guest or migration of that name."""
+
+    grpc_status = "NOT_FOUND"
+
+
+class AlreadyExists(PageferryError):
+    """A guest or migration of that name is there already."""
+
+    grpc_status = "ALREADY_EXISTS"
+
+
+class IllegalTransition(PageferryError):
+    """The state machine forbids this call now."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class HostUnreachable(PageferryError):
+    """The other host does not answer."""
+
+    grpc_status = "UNAVAILABLE"
+
+
+class AddressInUse(PageferryError):
+    """The address to listen on is taken."""
+
+    grpc_status = "UNAVAILABLE"
+
+
+class VerificationFailed(PageferryError):
+    """Source and destination memory differ.
+
+    Attributes:
+        gfns: the first frames that differ, ascending.
+    """
+
+    grpc_status = "DATA_LOSS"
+
+    def __init__(self, message: str, gfns: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.gfns = gfns
+
+
+class MigrationCancelled(PageferryError):
+    """Somebody cancelled the migration."""
+
+    grpc_status = "CANCELLED"
+
+
+class OutcomeUnknown(PageferryError):
+    """Commit was sent and its answer never came: the guest stays paused until it is known."""
+
+    grpc_status = "UNAVAILABLE"
+
+
+class InvariantViolation(PageferryError):
+    """A bug in pageferry itself."""
+
+    grpc_status = "INTERNAL"

@@ -1,0 +1,112 @@
+"""The guest as a migration sees it: the one interface that every kind of guest has.
+
+`ModelGuest` (paging_core.model_guest) implements it with a paging model; a guest over
+real process memory or a real VM would implement the same nine verbs. Consumers depend on
+this protocol only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from paging_core.memory import GuestMemory
+
+DirtyWords = npt.NDArray[np.uint64]
+"""A dirty bitmap: bit ``gfn % 64`` of word ``gfn // 64``; shape (ceil(n_frames / 64),)."""
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """What one clean (get-and-clear) of the log-dirty bitmap returned.
+
+    Attributes:
+        dirty: the bitmap as it stood before it was cleared.
+        dirty_count: bits that flipped clean to dirty since the last clean.
+        fault_count: shadow faults fixed since the last clean (0 under HAP, as in Xen).
+        falsely_dirty_count: frames in `dirty` that nobody had written since the last clean,
+            known from the model's oracle and not from the tracker.
+        cost_ns: guest-visible stall of this clean.
+    """
+
+    dirty: DirtyWords
+    dirty_count: int
+    fault_count: int
+    falsely_dirty_count: int
+    cost_ns: int
+
+
+@dataclass(frozen=True)
+class GuestCounters:
+    """Totals since tracking was started.
+
+    Attributes:
+        faults: count by kind, keys of `paging_core.events.FAULT_KINDS`.
+        events: every event counted by the cost model, by name.
+        tracking_ns: guest time spent because of tracking, by cause
+            (`paging_core.events.CAUSES`).
+        base_ns: guest time that the same accesses would have taken untracked.
+        accesses: guest accesses executed.
+    """
+
+    faults: Mapping[str, int]
+    events: Mapping[str, int]
+    tracking_ns: Mapping[str, int]
+    base_ns: int
+    accesses: int
+
+    @property
+    def slowdown(self) -> float:
+        """Guest time with tracking over guest time without; 1.0 when nothing ran."""
+        if self.base_ns == 0:
+            return 1.0
+        return (self.base_ns + sum(self.tracking_ns.values())) / self.base_ns
+
+
+class Guest(Protocol):
+    """A guest that can be migrated. Not thread-safe: one caller at a time."""
+
+    memory: GuestMemory
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of guest memory."""
+
+    @property
+    def time_ns(self) -> int:
+        """The guest's own virtual time."""
+
+    def run(self, until_ns: int) -> None:
+        """Let the guest run until its virtual time reaches `until_ns` (no-op if past it).
+
+        Raises:
+            GuestOutOfMemory: its kernel found no free frame.
+        """
+
+    def run_accesses(self, count: int) -> None:
+        """Let the guest execute exactly `count` more workload operations."""
+
+    def stall(self, duration_ns: int) -> None:
+        """Let virtual time pass with the guest stopped (it executes nothing)."""
+
+    def start_tracking(self) -> None:
+        """Enable log-dirty: every frame is clean and write-protected from here on."""
+
+    def clean(self) -> Cleaned:
+        """Get and clear the dirty bitmap, revoking write access again."""
+
+    def peek(self) -> DirtyWords:
+        """A copy of the dirty bitmap; changes nothing."""
+
+    def stop_tracking(self) -> None:
+        """Disable log-dirty; the guest goes on untracked."""
+
+    def counters(self) -> GuestCounters:
+        """Faults, events and time since tracking was started."""
+
+    def state(self) -> bytes:
+        """All of the guest that is not its memory: registers, address spaces, workload."""
