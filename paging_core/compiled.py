@@ -1,0 +1,51 @@
+"""The one way in which this project compiles: numba, without the interpreter lock, cached.
+
+Numba's own cache notices a change in a kernel's file but not in the files of the kernels
+that it calls. Here the cache folder is named after the content of every source file of
+this package, so a stale kernel cannot be loaded; old folders are harmless.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def _sources_digest() -> str:
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)
+
+
+def _cache_folder() -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+    folder = base / "pageferry" / f"kernels-{_sources_digest()}"
+    if _writable(folder):
+        return folder
+    return Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}" / folder.name
+
+
+if not os.environ.get("NUMBA_CACHE_DIR"):
+    numba.config.CACHE_DIR = str(_cache_folder())
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile on first call; runs without the interpreter lock; cached between processes."""
+    return cast("_Function", numba.njit(nogil=True, cache=True)(function))
