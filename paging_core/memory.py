@@ -57,9 +57,10 @@ class GuestMemory:
 
     def close(self) -> None:
         """Give the memory back once the last array over it is gone."""
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
+        if self.fd < 0:
+            return
+        os.close(self.fd)
+        self.fd = -1
         # The arrays keep the mapping alive; dropping ours lets the last user end it.
         del self.frames, self.words, self._map
 

@@ -45,7 +45,12 @@ def _scaled(text: str, units: dict[str, int], what: str, example: str) -> int:
     if unit not in units:
         known = ", ".join(u for u in units if u)
         raise BadOption(f"{what} {text!r} has an unknown unit; use one of {known}, like {example}")
-    return round(number * units[unit])
+    value = number * units[unit]
+    if value >= 2**63:
+        raise BadOption(
+            f"{what} {text!r} is beyond what 63 bits can count; write it like {example}"
+        )
+    return round(value)
 
 
 def parse_size_bytes(text: str) -> int:

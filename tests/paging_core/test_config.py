@@ -1,0 +1,109 @@
+"""A configuration that exists can run: everything else is refused when it is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from paging_core.config import (
+    CleanPolicy,
+    GroupPolicy,
+    GroupScope,
+    GuestConfig,
+    MemoryFill,
+    Paging,
+    TrackerConfig,
+)
+from paging_core.errors import BadOption
+
+
+@pytest.mark.parametrize("frames", [1 << shift for shift in range(13)])
+def test_group_sizes_are_the_powers_of_two_to_4096(frames: int) -> None:
+    assert GroupPolicy(frames).frames == frames
+
+
+@pytest.mark.parametrize("frames", [-64, -1, 0, 3, 63, 65, 4095, 8192])
+def test_other_group_sizes_are_refused_with_one_that_works(frames: int) -> None:
+    with pytest.raises(BadOption, match=rf"{frames} frames is not a power of two.*group-pages 64"):
+        GroupPolicy(frames)
+
+
+@pytest.mark.parametrize(
+    ("paging", "default", "other"),
+    [
+        (Paging.SHADOW, CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT),
+        (Paging.HAP, CleanPolicy.LAZY, CleanPolicy.EAGER),
+    ],
+)
+def test_each_paging_mode_has_two_clean_policies(
+    paging: Paging, default: CleanPolicy, other: CleanPolicy
+) -> None:
+    assert TrackerConfig(paging).clean_policy is default
+    assert TrackerConfig(paging, other).clean_policy is other
+
+
+@pytest.mark.parametrize(
+    ("paging", "clean"),
+    [
+        (Paging.SHADOW, CleanPolicy.LAZY),
+        (Paging.SHADOW, CleanPolicy.EAGER),
+        (Paging.HAP, CleanPolicy.BLOW),
+        (Paging.HAP, CleanPolicy.WRITE_PROTECT),
+    ],
+)
+def test_a_clean_policy_of_the_other_mode_is_refused(paging: Paging, clean: CleanPolicy) -> None:
+    with pytest.raises(BadOption, match=f"--clean {clean} does not exist under {paging} .*choose"):
+        TrackerConfig(paging, clean)
+
+
+def test_hap_groups_are_runs_of_gfns_whatever_was_asked() -> None:
+    asked = GroupPolicy(64, GroupScope.VIRTUAL, d_bit_filter=True)
+    assert TrackerConfig(Paging.HAP, group=asked).group == GroupPolicy(
+        64, GroupScope.PHYSICAL, d_bit_filter=True
+    )
+    assert TrackerConfig(Paging.SHADOW, group=asked).group == asked
+
+
+def test_pml_needs_hap_and_leaves_nothing_to_group() -> None:
+    with pytest.raises(BadOption, match=r"--pml .*needs --paging hap"):
+        TrackerConfig(Paging.SHADOW, pml=True)
+    with pytest.raises(BadOption, match=r"--pml .*nothing to group.*--group-pages 1"):
+        TrackerConfig(Paging.HAP, pml=True, group=GroupPolicy(2))
+    assert TrackerConfig(Paging.HAP, pml=True).pml
+
+
+@pytest.mark.parametrize("entries", [0, 8, 24, 2047, -2048])
+def test_a_tlb_is_a_power_of_two_from_16(entries: int) -> None:
+    with pytest.raises(BadOption, match="not a power of two >= 16"):
+        TrackerConfig(tlb_entries=entries)
+
+
+@pytest.mark.parametrize("frames", [-1, 0, 31])
+def test_a_shadow_pool_holds_at_least_one_walk(frames: int) -> None:
+    with pytest.raises(BadOption, match="use at least 32"):
+        TrackerConfig(shadow_pool_frames=frames)
+    assert TrackerConfig(shadow_pool_frames=32).shadow_pool_frames == 32
+
+
+@pytest.mark.parametrize("memory_bytes", [-4096, 0, 1, 2**20 + 1, 2**20 + 512])
+def test_guest_memory_is_whole_frames(memory_bytes: int) -> None:
+    with pytest.raises(BadOption, match="not a multiple of the 4096-byte frame"):
+        GuestConfig(memory_bytes)
+
+
+def test_a_guest_has_at_least_1_mib() -> None:
+    with pytest.raises(BadOption, match="at least 1 MiB"):
+        GuestConfig(2**20 - 4096)
+    assert GuestConfig(2**20).n_frames == 256
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_fits_63_bits(seed: int) -> None:
+    with pytest.raises(BadOption, match=f"seed {seed} is not between"):
+        GuestConfig(2**20, seed=seed)
+
+
+def test_names_on_the_command_line_are_the_values() -> None:
+    assert Paging("hap") is Paging.HAP
+    assert CleanPolicy("write-protect") is CleanPolicy.WRITE_PROTECT
+    assert GroupScope("physical") is GroupScope.PHYSICAL
+    assert MemoryFill("mixed") is MemoryFill.MIXED
