@@ -1,25 +1,21 @@
 # pageferry: `make demo` sets everything up and runs the main job, `make test` runs the tests.
-PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 .PHONY: help setup demo test check format proto proto-check bench clean
 
-help:
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
 
-$(VENV)/ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	@touch $@
+$(VENV)/ready: pyproject.toml constraints.txt scripts/make-venv
+	@scripts/make-venv $(VENV)
 
 setup: $(VENV)/ready ## make the virtual environment
 
 demo: setup ## migrate the redis trace with groups of 1 and of 64, tables side by side
-	$(BIN)/pageferry demo
+	@$(BIN)/pageferry demo
 
-test: setup ## the everyday tests
+test: setup ## run the everyday tests
 	$(BIN)/pytest
 
 check: setup proto-check ## lint, format, types, imports, generated stubs
@@ -35,11 +31,11 @@ format: setup ## put everything in shape
 proto: setup ## generate the stubs from proto/
 	$(BIN)/python proto/generate.py
 
-proto-check: setup
+proto-check: setup ## compare the stubs with proto/
 	$(BIN)/python proto/generate.py --check
 
 bench: setup ## print tables of ratios taken side by side
 	$(BIN)/python -m bench
 
-clean:
+clean: ## remove the virtual environment and what was built
 	rm -rf $(VENV) build dist out

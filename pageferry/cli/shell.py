@@ -1,0 +1,122 @@
+"""How every subcommand behaves as a program: lazy loading, one-line errors, exit codes.
+
+Exit codes: 0 done, 1 it failed, 2 what was asked cannot be, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import click
+
+from paging_core.errors import InvalidInput, PageferryError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+
+class Lazy(NamedTuple):
+    """A subcommand that is imported only when it runs.
+
+    Attributes:
+        target: ``module:attribute`` of the click command.
+        summary: its line in the group's help.
+    """
+
+    target: str
+    summary: str
+
+
+class LazyGroup(click.Group):
+    """A group whose help needs none of its subcommands' imports.
+
+    numba, grpc, pyarrow and rich take longer to import than a person waits for help.
+    """
+
+    def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The subcommands in the order a newcomer needs them."""
+        del ctx
+        return list(self.lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one subcommand."""
+        del ctx
+        if cmd_name not in self.lazy:
+            return None
+        module, attribute = self.lazy[cmd_name].target.split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the subcommands from their summaries."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, lazy.summary) for name, lazy in self.lazy.items()])
+
+    def main(  # type: ignore[override]  # click overloads it for standalone_mode alone
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run as a program: one line on stderr and an exit code for whatever goes wrong."""
+        if not standalone_mode:
+            return super().main(args, prog_name, standalone_mode=False, **extra)
+        sys.exit(self._run(args, prog_name, extra))
+
+    def _run(self, args: Sequence[str] | None, prog_name: str | None, extra: dict[str, Any]) -> int:
+        try:
+            code = super().main(args, prog_name, standalone_mode=False, **extra)
+        except (click.ClickException, click.Abort, PageferryError) as error:
+            return _fail(error)
+        except BrokenPipeError:
+            _forget_stdout()
+            return EXIT_FAILED
+        return code if isinstance(code, int) else 0
+
+
+def _fail(error: Exception) -> int:
+    """Say in one line what went wrong; the exit code that goes with it."""
+    match error:
+        case click.exceptions.NoArgsIsHelpError():
+            error.show()
+            return EXIT_USAGE
+        case click.UsageError():
+            complain(f"{error.format_message()} {_see_help(error)}")
+            return EXIT_USAGE
+        case click.ClickException():
+            complain(error.format_message())
+            return error.exit_code
+        case click.Abort():
+            complain("stopped")
+            return EXIT_INTERRUPTED
+        case _:
+            complain(str(error))
+            return EXIT_USAGE if isinstance(error, InvalidInput) else EXIT_FAILED
+
+
+def complain(message: str) -> None:
+    """Say in one line on stderr what went wrong."""
+    click.echo(f"error: {' '.join(message.split())}", err=True)
+
+
+def _see_help(error: click.UsageError) -> str:
+    # A value that says how to write it needs no pointer to the manual.
+    if error.ctx is None or isinstance(error, click.BadParameter):
+        return ""
+    return f"(see {error.ctx.command_path} --help)"
+
+
+def _forget_stdout() -> None:
+    # The reader is gone (`| head`): nothing may be flushed into the pipe at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
