@@ -1,0 +1,110 @@
+"""The guest beside its memory, as bytes: configuration, registers, place in its workload.
+
+JSON with sorted keys: small, deterministic, readable in a debugger. The version is of this
+format and not of the product.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from paging_core.config import (
+    CleanPolicy,
+    GroupPolicy,
+    GroupScope,
+    GuestConfig,
+    MemoryFill,
+    Paging,
+    TrackerConfig,
+)
+from paging_core.costs import CostTable
+from paging_core.errors import InvalidInput
+from paging_core.kernels.state import VCPU_DTYPE, Records
+
+STATE_VERSION = 1
+
+
+def encode_state(config: GuestConfig, vcpu: Records, time_ps: int) -> bytes:
+    """Everything that another host needs, beside the memory, to go on with the guest."""
+    document = {
+        "version": STATE_VERSION,
+        "config": _config_document(config),
+        "vcpu": _vcpu_document(vcpu),
+        "time_ps": time_ps,
+    }
+    return _dump(document)
+
+
+def architectural_state(config: GuestConfig, vcpu: Records) -> bytes:
+    """What the guest itself could tell: no time, no tracking. Equal for equal guests."""
+    document = {"workload": config.workload, "seed": config.seed, "vcpu": _vcpu_document(vcpu)}
+    return _dump(document)
+
+
+def decode_state(state: bytes) -> tuple[GuestConfig, Records, int]:
+    """The (config, vcpu, time_ps) that `encode_state` was given.
+
+    Raises:
+        InvalidInput: not a guest state, or of another version.
+    """
+    try:
+        document = json.loads(state)
+        version = document["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InvalidInput(f"these {len(state)} bytes are no guest state") from error
+    if version != STATE_VERSION:
+        raise InvalidInput(
+            f"guest state of version {version}, this host reads {STATE_VERSION}; "
+            "run the same release on both hosts"
+        )
+    try:
+        config = _config_of(document["config"])
+        return config, _vcpu_of(document["vcpu"]), int(document["time_ps"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"guest state with a missing or wrong field: {error}") from error
+
+
+def _dump(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _config_document(config: GuestConfig) -> dict[str, Any]:
+    document = asdict(config)
+    document["costs"] = dict(config.costs.overrides_ns)
+    return document
+
+
+def _config_of(document: dict[str, Any]) -> GuestConfig:
+    tracker = dict(document["tracker"])
+    group = tracker.pop("group")
+    clean = tracker.pop("clean")
+    return GuestConfig(
+        memory_bytes=document["memory_bytes"],
+        workload=document["workload"],
+        trace=document["trace"],
+        seed=document["seed"],
+        fill=MemoryFill(document["fill"]),
+        costs=CostTable(document["costs"]),
+        tracker=TrackerConfig(
+            **{**tracker, "paging": Paging(tracker["paging"])},
+            clean=None if clean is None else CleanPolicy(clean),
+            group=GroupPolicy(
+                group["frames"], GroupScope(group["scope"]), group["d_bit_filter"]
+            ),
+        ),
+    )
+
+
+def _vcpu_document(vcpu: Records) -> dict[str, Any]:
+    return {name: vcpu[name][0].tolist() for name in VCPU_DTYPE.names or ()}
+
+
+def _vcpu_of(document: dict[str, Any]) -> Records:
+    vcpu = np.zeros(1, VCPU_DTYPE)
+    for name in VCPU_DTYPE.names or ():
+        vcpu[name][0] = document[name]
+    return vcpu

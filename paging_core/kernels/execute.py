@@ -1,0 +1,122 @@
+"""Running the guest: the hot loop over its operations."""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.events import Event
+from paging_core.kernels.access import translate_slow
+from paging_core.kernels.guest_kernel import (
+    end_process,
+    fork,
+    handle_guest_fault,
+    map_range,
+    switch_process,
+    unmap_range,
+)
+from paging_core.kernels.state import Machine, Records
+from paging_core.kernels.tlb import tlb_tag
+from paging_core.workloads.ops import (
+    EXIT,
+    FORK,
+    IDLE,
+    MMAP,
+    MMAP_HUGE,
+    MUNMAP,
+    READ,
+    REWRITE,
+    SWITCH,
+    WRITE,
+)
+
+_ACCESS = int(Event.ACCESS)
+_PS_PER_NS = 1000
+
+
+@kernel
+def _user_access(m: Machine, va: int, write: int) -> int:
+    """Translate for user code; its kernel handles what its tables forbid."""
+    gfn = translate_slow(m, va, write)
+    while gfn < 0 and m.vcpu[0].out_of_memory == 0:
+        handle_guest_fault(m, va)
+        gfn = translate_slow(m, va, write)
+    return gfn
+
+
+@kernel
+def _system_operation(m: Machine, kind: int, address: int, value: int) -> None:
+    if kind == MMAP or kind == MMAP_HUGE:
+        map_range(m, address, value, kind == MMAP_HUGE)
+    elif kind == MUNMAP:
+        unmap_range(m, address, value)
+    elif kind == SWITCH:
+        switch_process(m, address)
+    elif kind == FORK:
+        fork(m, address)
+    elif kind == EXIT:
+        end_process(m, address)
+
+
+@kernel
+def _add_run_time(m: Machine, run_ps: int, accesses: int) -> None:
+    host = m.host[0]
+    host.run_ps += run_ps
+    host.base_ps += run_ps
+    host.base_events[_ACCESS] += accesses
+
+
+@kernel
+def execute(m: Machine, ops: Records, first: int, until_ps: int) -> int:
+    """Run operations until they end, guest time reaches `until_ps`, or memory runs out.
+
+    Args:
+        ops: records of OP_DTYPE.
+        first: the first one to run.
+        until_ps: guest time (run + spent) at which to stop, picoseconds.
+
+    Returns:
+        The index of the first operation that was not run.
+    """
+    host = m.host[0]
+    access_ps = host.cost_ps[_ACCESS]
+    mask = host.tlb_mask
+    tag_bits = tlb_tag(m, 0)
+    run_ps = 0
+    accesses = 0
+    at = first
+    start_ps = host.run_ps
+    while at < ops.shape[0] and start_ps + run_ps + host.spent_ps < until_ps:
+        op = ops[at]
+        at += 1
+        run_ps += op.gap_ps
+        kind = op.kind
+        if kind > REWRITE:
+            if kind == IDLE:
+                run_ps += op.value * _PS_PER_NS
+            else:
+                _system_operation(m, kind, op.address, op.value)
+                tag_bits = tlb_tag(m, 0)
+            if m.vcpu[0].out_of_memory:
+                break
+            continue
+        va = op.address
+        write = 1 if kind != READ else 0
+        run_ps += access_ps
+        accesses += 1
+        slot = m.tlb[(va >> 12) & mask]
+        if slot.tag == tag_bits | (va >> 12) and slot.writable >= write:
+            gfn = int(slot.gfn)
+        else:
+            gfn = _user_access(m, va, write)
+            tag_bits = tlb_tag(m, 0)
+            if gfn < 0:
+                break
+        if write:
+            m.frames[gfn].written = 1
+            if kind == WRITE:
+                word = (va >> 3) & 511
+                value = op.value
+                m.memory[gfn, word] = value
+                for i in range(1, min(int(op.words), 512 - word)):
+                    m.memory[gfn, word + i] = value + i
+    _add_run_time(m, run_ps, accesses)
+    return at

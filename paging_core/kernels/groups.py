@@ -1,0 +1,130 @@
+"""Page groups: what one fixup fault opens beside the frame that was written.
+
+The group is the aligned run of n around the fault, in one of two spaces:
+
+virtual   shadow L1 entries of the table that faulted (and, above 512, of its neighbours
+          under the same shadow L2, as far as they exist). An entry is opened if the guest's
+          own entry is present, accessed, writable and dirty, that is, if a prefetch that
+          carries WRITE could install it. This is the prefetching fixup proposed in 2009.
+physical  gfns. Every frame of the run is marked; every shadow entry that maps it and that
+          the guest may write is opened. A frame with no shadow entry is marked all the
+          same: a frame that is dirty already is mapped writable at its next fault.
+
+Frames that are shadowed as page tables are never opened.
+"""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.events import Cause, Event
+from paging_core.kernels.account import pay
+from paging_core.kernels.bitmap import set_dirty
+from paging_core.kernels.guest_walk import frame_of
+from paging_core.kernels.shadow_entries import set_l1_entry
+from paging_core.kernels.state import (
+    ACCESSED,
+    DIRTY,
+    FL1,
+    GUEST_WRITES,
+    PRESENT,
+    USER,
+    WRITABLE,
+    Machine,
+)
+
+_OPEN = int(Event.GROUP_OPEN)
+_GROUP = int(Cause.GROUP)
+OPENABLE = PRESENT | WRITABLE | ACCESSED | DIRTY
+"""Bits that a guest leaf must have before write access is granted without a write."""
+
+
+@kernel
+def guest_leaf(m: Machine, page: int, slot: int, super_flags: int) -> int:
+    """The guest entry behind a shadow L1 slot.
+
+    For FL1 pages there is no guest L1: the entry is made up from the superpage's flags.
+    """
+    if m.pages[page].kind == FL1:
+        gfn = m.pages[page].gfn + slot
+        if gfn >= m.memory.shape[0]:
+            return 0
+        return (gfn << 12) | super_flags
+    return m.memory[m.pages[page].gfn, slot]
+
+
+@kernel
+def _open_slot(m: Machine, page: int, slot: int, super_flags: int) -> None:
+    entry = m.entries[page, slot]
+    if entry & WRITABLE:
+        return
+    if entry & PRESENT:
+        if entry & GUEST_WRITES == 0:
+            return
+        gfn = frame_of(entry)
+    else:
+        leaf = guest_leaf(m, page, slot, super_flags)
+        if leaf & OPENABLE != OPENABLE:
+            return
+        gfn = frame_of(leaf)
+    if m.frames[gfn].types != 0:
+        return
+    flags = PRESENT | WRITABLE | ACCESSED | GUEST_WRITES | USER
+    set_l1_entry(m, page, slot, gfn, flags)
+    set_dirty(m, gfn, 1)
+    pay(m, _OPEN, _GROUP, 1)
+
+
+@kernel
+def _open_table(m: Machine, page: int, first: int, count: int, skip: int, flags: int) -> None:
+    for slot in range(first, first + count):
+        if slot != skip:
+            _open_slot(m, page, slot, flags)
+
+
+@kernel
+def open_virtual_group(m: Machine, page: int, slot: int, super_flags: int, parent_id: int) -> None:
+    """Open the aligned run of shadow L1 entries around a fixup.
+
+    Args:
+        page, slot: the entry that faulted.
+        super_flags: flags of the guest superpage if `page` is an FL1.
+        parent_id: id of the shadow L2 entry through which the fault came.
+    """
+    n = m.host[0].group_frames
+    if n <= 512:
+        _open_table(m, page, slot & ~(n - 1), n, slot, super_flags)
+        return
+    tables = n >> 9
+    first = parent_id & ~(tables - 1)
+    for entry_id in range(first, first + tables):
+        entry = m.entries[entry_id >> 9, entry_id & 511]
+        if entry & PRESENT == 0:
+            continue
+        neighbour = entry >> 12
+        flags = super_flags
+        if m.pages[neighbour].kind == FL1:
+            table = m.pages[entry_id >> 9].gfn
+            flags = m.memory[table, entry_id & 511] & 0xFFF
+        _open_table(m, neighbour, 0, 512, slot if neighbour == page else -1, flags)
+
+
+@kernel
+def _open_mappings(m: Machine, gfn: int) -> None:
+    entry_id = m.frames[gfn].rmap
+    while entry_id >= 0:
+        if m.entries[entry_id >> 9, entry_id & 511] & GUEST_WRITES:
+            m.entries[entry_id >> 9, entry_id & 511] |= WRITABLE
+        entry_id = m.links[entry_id, 0]
+
+
+@kernel
+def open_physical_group(m: Machine, gfn: int) -> None:
+    """Mark the aligned run of gfns around a fixup and open the shadow entries that map it."""
+    n = m.host[0].group_frames
+    first = gfn & ~(n - 1)
+    for neighbour in range(first, min(first + n, m.memory.shape[0])):
+        if neighbour == gfn or m.frames[neighbour].types != 0:
+            continue
+        if set_dirty(m, neighbour, 1):
+            _open_mappings(m, neighbour)
+            pay(m, _OPEN, _GROUP, 1)

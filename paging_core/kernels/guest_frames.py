@@ -1,0 +1,115 @@
+"""The guest kernel's frame allocator; its reference counts live in guest memory.
+
+One 16-bit count per frame, four to a word, from frame 1 on. The kernel reads its own
+structures for free; its stores go through the direct map like any other guest store and
+are tracked, trapped and migrated like any other.
+"""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.events import Event
+from paging_core.kernels.access import kernel_block, kernel_store
+from paging_core.kernels.account import BASE, pay
+from paging_core.kernels.state import Machine
+
+COUNTS_FRAME = 1
+"""First frame of the reference counts."""
+
+_CLEAR = int(Event.GUEST_PAGE_CLEAR)
+_COPY = int(Event.GUEST_PAGE_COPY)
+
+
+@kernel
+def references(m: Machine, gfn: int) -> int:
+    """How many mappings hold a frame; 0 is free."""
+    word = m.memory[COUNTS_FRAME + (gfn >> 11), (gfn >> 2) & 511]
+    return (word >> ((gfn & 3) * 16)) & 0xFFFF
+
+
+@kernel
+def set_references(m: Machine, gfn: int, count: int) -> None:
+    """Store a frame's reference count."""
+    table = COUNTS_FRAME + (gfn >> 11)
+    slot = (gfn >> 2) & 511
+    shift = (gfn & 3) * 16
+    word = m.memory[table, slot]
+    kernel_store(m, table, slot, (word & ~(0xFFFF << shift)) | (count << shift))
+
+
+@kernel
+def _find_free(m: Machine, start: int, end: int) -> int:
+    for gfn in range(start, end):
+        if references(m, gfn) == 0:
+            return gfn
+    return -1
+
+
+@kernel
+def take_frame(m: Machine) -> int:
+    """Allocate a frame, next fit.
+
+    With none left the guest kernel panics: `out_of_memory` is set and the reserved frame 0
+    stands in until the operation under way has ended; nothing runs after it.
+    """
+    vcpu = m.vcpu[0]
+    gfn = -1
+    if vcpu.free_frames > 0:
+        gfn = _find_free(m, vcpu.alloc_hint, m.memory.shape[0])
+        if gfn < 0:
+            gfn = _find_free(m, vcpu.first_frame, vcpu.alloc_hint)
+    if gfn < 0:
+        vcpu.out_of_memory = 1
+        return 0
+    vcpu.alloc_hint = gfn + 1
+    vcpu.free_frames -= 1
+    set_references(m, gfn, 1)
+    return gfn
+
+
+@kernel
+def take_huge_frame(m: Machine) -> int:
+    """Allocate 512 contiguous, aligned frames; the first, or -1 if there are none."""
+    vcpu = m.vcpu[0]
+    first = (vcpu.first_frame + 511) & ~511
+    for head in range(first, m.memory.shape[0] - 511, 512):
+        free = True
+        for gfn in range(head, head + 512):
+            if references(m, gfn) != 0:
+                free = False
+                break
+        if free:
+            for gfn in range(head, head + 512):
+                set_references(m, gfn, 1)
+            vcpu.free_frames -= 512
+            return head
+    return -1
+
+
+@kernel
+def put_frame(m: Machine, gfn: int) -> None:
+    """Give up one reference."""
+    if gfn == 0:
+        return
+    count = references(m, gfn) - 1
+    set_references(m, gfn, count)
+    if count == 0:
+        m.vcpu[0].free_frames += 1
+
+
+@kernel
+def clear_frame(m: Machine, gfn: int) -> None:
+    """Fill a frame with zeros."""
+    kernel_block(m, gfn)
+    pay(m, _CLEAR, BASE, 1)
+    for i in range(512):
+        m.memory[gfn, i] = 0
+
+
+@kernel
+def copy_frame(m: Machine, source: int, target: int) -> None:
+    """Copy a frame."""
+    kernel_block(m, target)
+    pay(m, _COPY, BASE, 1)
+    for i in range(512):
+        m.memory[target, i] = m.memory[source, i]

@@ -1,0 +1,292 @@
+"""The guest's own kernel: address spaces, demand paging, fork with copy-on-write, exit.
+
+It edits real x86-64 tables in guest frames with stores of its own, so the hypervisor sees
+what it would see of a real kernel: traps on table writes, INVLPG, CR3 loads.
+"""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.events import Event
+from paging_core.kernels.access import kernel_store
+from paging_core.kernels.account import BASE, pay
+from paging_core.kernels.cr3 import guest_flush, guest_invalidate, load_cr3
+from paging_core.kernels.guest_frames import (
+    clear_frame,
+    copy_frame,
+    put_frame,
+    references,
+    set_references,
+    take_frame,
+    take_huge_frame,
+)
+from paging_core.kernels.guest_walk import frame_of, slot_of
+from paging_core.kernels.state import (
+    GUEST_COW,
+    PRESENT,
+    SUPERPAGE,
+    USER,
+    WRITABLE,
+    Machine,
+)
+
+LEAF = PRESENT | WRITABLE | USER
+"""A fresh mapping: neither accessed nor dirty."""
+KERNEL_SLOT = 256
+"""The L4 slot of the direct map, in every address space."""
+
+_GUEST_FAULT = int(Event.GUEST_FAULT)
+
+
+@kernel
+def _take_table(m: Machine) -> int:
+    table = take_frame(m)
+    clear_frame(m, table)
+    return table
+
+
+@kernel
+def _next_table(m: Machine, table: int, slot: int) -> int:
+    entry = m.memory[table, slot]
+    if entry & PRESENT:
+        return frame_of(entry)
+    below = _take_table(m)
+    kernel_store(m, table, slot, (below << 12) | LEAF)
+    return below
+
+
+@kernel
+def _l2_table(m: Machine, root: int, va: int) -> int:
+    l3 = _next_table(m, root, slot_of(va, 4))
+    return _next_table(m, l3, slot_of(va, 3))
+
+
+@kernel
+def _split_superpage(m: Machine, l2: int, slot: int) -> int:
+    """Replace a guest 2 MiB mapping by a table of 4 KiB ones; returns the table."""
+    entry = m.memory[l2, slot]
+    flags = entry & 0xFFF & ~SUPERPAGE
+    table = _take_table(m)
+    for i in range(512):
+        kernel_store(m, table, i, ((frame_of(entry) + i) << 12) | flags)
+    kernel_store(m, l2, slot, (table << 12) | LEAF)
+    return table
+
+
+@kernel
+def _l1_table(m: Machine, root: int, va: int) -> int:
+    l2 = _l2_table(m, root, va)
+    slot = slot_of(va, 2)
+    if m.memory[l2, slot] & SUPERPAGE:
+        table = _split_superpage(m, l2, slot)
+        guest_flush(m)
+        return table
+    return _next_table(m, l2, slot)
+
+
+@kernel
+def _existing_l2(m: Machine, root: int, va: int) -> int:
+    entry = m.memory[root, slot_of(va, 4)]
+    if entry & PRESENT == 0:
+        return -1
+    entry = m.memory[frame_of(entry), slot_of(va, 3)]
+    return frame_of(entry) if entry & PRESENT else -1
+
+
+@kernel
+def map_page(m: Machine, root: int, va: int) -> None:
+    """Give a page a fresh zero frame, unless something is mapped there."""
+    l1 = _l1_table(m, root, va)
+    if m.memory[l1, slot_of(va, 1)] & PRESENT:
+        return
+    gfn = take_frame(m)
+    clear_frame(m, gfn)
+    kernel_store(m, l1, slot_of(va, 1), (gfn << 12) | LEAF)
+
+
+@kernel
+def _map_huge(m: Machine, root: int, va: int) -> None:
+    l2 = _l2_table(m, root, va)
+    if m.memory[l2, slot_of(va, 2)] & PRESENT:
+        return
+    head = take_huge_frame(m)
+    if head < 0:
+        # No contiguous memory left: fall back to small pages, as Linux does.
+        for i in range(512):
+            map_page(m, root, va + (i << 12))
+        return
+    for i in range(512):
+        clear_frame(m, head + i)
+    kernel_store(m, l2, slot_of(va, 2), (head << 12) | LEAF | SUPERPAGE)
+
+
+@kernel
+def map_range(m: Machine, va: int, pages: int, huge: bool) -> None:
+    """mmap, populated: fresh zero pages in the current process."""
+    root = m.vcpu[0].cr3
+    step = 512 if huge else 1
+    for i in range(0, pages, step):
+        if m.vcpu[0].out_of_memory:
+            return
+        if huge:
+            _map_huge(m, root, va + (i << 12))
+        else:
+            map_page(m, root, va + (i << 12))
+
+
+@kernel
+def _unmap_huge(m: Machine, l2: int, va: int) -> None:
+    entry = m.memory[l2, slot_of(va, 2)]
+    kernel_store(m, l2, slot_of(va, 2), 0)
+    for i in range(512):
+        guest_invalidate(m, va + (i << 12))
+        put_frame(m, frame_of(entry) + i)
+
+
+@kernel
+def _unmap_page(m: Machine, root: int, va: int) -> None:
+    l1 = _l1_table(m, root, va)
+    slot = slot_of(va, 1)
+    entry = m.memory[l1, slot]
+    if entry & PRESENT == 0:
+        return
+    kernel_store(m, l1, slot, 0)
+    guest_invalidate(m, va)
+    put_frame(m, frame_of(entry))
+
+
+@kernel
+def unmap_range(m: Machine, va: int, pages: int) -> None:
+    """munmap in the current process; what is not mapped is passed over."""
+    root = m.vcpu[0].cr3
+    at = va
+    end = va + (pages << 12)
+    while at < end and m.vcpu[0].out_of_memory == 0:
+        l2 = _existing_l2(m, root, at)
+        entry = m.memory[l2, slot_of(at, 2)] if l2 >= 0 else 0
+        if entry & PRESENT == 0:
+            at = ((at >> 21) + 1) << 21
+        elif entry & SUPERPAGE and at & 0x1FFFFF == 0 and end - at >= 1 << 21:
+            _unmap_huge(m, l2, at)
+            at += 1 << 21
+        else:
+            _unmap_page(m, root, at)
+            at += 1 << 12
+
+
+@kernel
+def _share_table(m: Machine, parent: int, child: int) -> None:
+    """Copy the leaves of an L1 table; writable ones become copy-on-write in both."""
+    for slot in range(512):
+        entry = m.memory[parent, slot]
+        if entry & PRESENT == 0:
+            continue
+        if entry & WRITABLE:
+            entry = (entry & ~WRITABLE) | GUEST_COW
+            kernel_store(m, parent, slot, entry)
+        gfn = frame_of(entry)
+        set_references(m, gfn, references(m, gfn) + 1)
+        kernel_store(m, child, slot, entry)
+
+
+@kernel
+def _share_l2(m: Machine, parent: int, child: int) -> None:
+    for slot in range(512):
+        entry = m.memory[parent, slot]
+        if entry & PRESENT == 0:
+            continue
+        table = _split_superpage(m, parent, slot) if entry & SUPERPAGE else frame_of(entry)
+        _share_table(m, table, _next_table(m, child, slot))
+
+
+@kernel
+def fork(m: Machine, process: int) -> None:
+    """Copy the current address space, copy-on-write, into a free process slot."""
+    vcpu = m.vcpu[0]
+    parent = vcpu.cr3
+    child = _take_table(m)
+    kernel_store(m, child, KERNEL_SLOT, m.memory[parent, KERNEL_SLOT])
+    for i4 in range(KERNEL_SLOT):
+        if m.memory[parent, i4] & PRESENT == 0:
+            continue
+        parent3 = frame_of(m.memory[parent, i4])
+        child3 = _next_table(m, child, i4)
+        for i3 in range(512):
+            if m.memory[parent3, i3] & PRESENT:
+                child2 = _next_table(m, child3, i3)
+                _share_l2(m, frame_of(m.memory[parent3, i3]), child2)
+    vcpu.roots[process] = child
+    guest_flush(m)
+
+
+@kernel
+def _free_l2(m: Machine, l2: int) -> None:
+    for slot in range(512):
+        entry = m.memory[l2, slot]
+        if entry & PRESENT == 0:
+            continue
+        table = frame_of(entry)
+        if entry & SUPERPAGE:
+            for i in range(512):
+                put_frame(m, table + i)
+            continue
+        for i in range(512):
+            if m.memory[table, i] & PRESENT:
+                put_frame(m, frame_of(m.memory[table, i]))
+        put_frame(m, table)
+
+
+@kernel
+def end_process(m: Machine, process: int) -> None:
+    """Free a process's pages and tables."""
+    root = m.vcpu[0].roots[process]
+    if root == 0:
+        return
+    for i4 in range(KERNEL_SLOT):
+        if m.memory[root, i4] & PRESENT == 0:
+            continue
+        l3 = frame_of(m.memory[root, i4])
+        for i3 in range(512):
+            if m.memory[l3, i3] & PRESENT:
+                _free_l2(m, frame_of(m.memory[l3, i3]))
+                put_frame(m, frame_of(m.memory[l3, i3]))
+        put_frame(m, l3)
+    put_frame(m, root)
+    m.vcpu[0].roots[process] = 0
+
+
+@kernel
+def switch_process(m: Machine, process: int) -> None:
+    """Run another process from here on."""
+    vcpu = m.vcpu[0]
+    if vcpu.roots[process] == 0 or process == vcpu.process:
+        return
+    vcpu.process = process
+    load_cr3(m, vcpu.roots[process])
+
+
+@kernel
+def _copy_on_write(m: Machine, l1: int, slot: int, va: int) -> None:
+    entry = m.memory[l1, slot]
+    gfn = frame_of(entry)
+    flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE
+    if references(m, gfn) > 1:
+        own = take_frame(m)
+        copy_frame(m, gfn, own)
+        put_frame(m, gfn)
+        gfn = own
+    kernel_store(m, l1, slot, (gfn << 12) | flags)
+    guest_invalidate(m, va)
+
+
+@kernel
+def handle_guest_fault(m: Machine, va: int) -> None:
+    """The guest's page fault handler: copy-on-write, else a demand-zero page."""
+    pay(m, _GUEST_FAULT, BASE, 1)
+    root = m.vcpu[0].cr3
+    l1 = _l1_table(m, root, va)
+    slot = slot_of(va, 1)
+    if m.memory[l1, slot] & GUEST_COW:
+        _copy_on_write(m, l1, slot, va)
+    else:
+        map_page(m, root, va)

@@ -1,0 +1,285 @@
+"""The shadow page fault: walk the guest's tables, build what is missing, fix up, mark.
+
+Follows Xen's sh_page_fault and _sh_propagate: A and D bits set in the guest's own entries,
+levels built lazily, write access at level 1 only where log-dirty, the guest and the rule
+that tables are never writable all allow it.
+"""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.events import Cause, Event, Fault
+from paging_core.kernels.account import BASE, count_fault, pay
+from paging_core.kernels.bitmap import is_dirty, mark_dirty
+from paging_core.kernels.groups import guest_leaf, open_physical_group, open_virtual_group
+from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_bits, slot_of
+from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
+from paging_core.kernels.shadow_entries import set_l1_entry
+from paging_core.kernels.shadow_pages import (
+    baseline_row,
+    get_page,
+    hook_page,
+    make_room,
+    unshadow,
+)
+from paging_core.kernels.state import (
+    ACCESSED,
+    DIRTY,
+    FL1,
+    GUEST_WRITES,
+    KERNEL_BASE,
+    L1,
+    L2,
+    L3,
+    PRESENT,
+    USER,
+    WRITABLE,
+    Machine,
+)
+from paging_core.kernels.tlb import fill_tlb
+
+PREFETCH_DISTANCE = 32
+"""Xen: the faulting entry and up to 31 after it, within one shadow L1."""
+
+GUEST_FAULT = -1
+"""Result: the guest's own tables forbid the access; its kernel must handle it."""
+EMULATE = 1 << 40
+"""Added to the gfn in a result: the store goes to a page table and must be emulated."""
+BLOCK_WRITE = 2
+"""Value of `write` for stores that fill a whole page; 1 is a single word."""
+
+_EXIT = int(Event.EXIT)
+_FIXUP_EVENT = int(Event.FIXUP)
+_BUILD_ENTRY = int(Event.SHADOW_L1E_BUILD)
+_PREFETCH = int(Event.SHADOW_PREFETCH)
+_EMULATED = int(Event.EMULATED_WRITE)
+_FIXUP = int(Cause.FIXUP)
+_REBUILD = int(Cause.REBUILD)
+_F_READ_BUILD = int(Fault.READ_BUILD)
+_F_WRITE_BUILD = int(Fault.WRITE_BUILD)
+_F_WRITE_PROTECT = int(Fault.WRITE_PROTECT)
+_F_EMULATED = int(Fault.EMULATED_WRITE)
+_F_FIXUP = int(Fault.FIXUP)
+
+
+@kernel
+def _set_guest_bits(m: Machine, table: int, slot: int, leaf: bool, write: int) -> None:
+    entry = m.memory[table, slot]
+    missing = missing_bits(entry, leaf, write)
+    if missing:
+        m.memory[table, slot] = entry | missing
+        m.frames[table].written = 1
+        mark_dirty(m, table)
+
+
+@kernel
+def _set_accessed_dirty(m: Machine, va: int, walk: Walk, write: int) -> None:
+    _, _, t3, t2, t1, _ = walk
+    _set_guest_bits(m, m.vcpu[0].cr3, slot_of(va, 4), False, write)
+    _set_guest_bits(m, t3, slot_of(va, 3), False, write)
+    _set_guest_bits(m, t2, slot_of(va, 2), t1 < 0, write)
+    if t1 >= 0:
+        _set_guest_bits(m, t1, slot_of(va, 1), True, write)
+
+
+@kernel
+def _child(m: Machine, parent: int, slot: int, gfn: int, kind: int) -> int:
+    entry = m.entries[parent, slot]
+    if entry & PRESENT:
+        return entry >> 12
+    page = get_page(m, gfn, kind)
+    hook_page(m, parent, slot, page)
+    return page
+
+
+@kernel
+def _get_l2(m: Machine, va: int, walk: Walk) -> int:
+    l3 = _child(m, m.host[0].root, slot_of(va, 4), walk[2], L3)
+    return _child(m, l3, slot_of(va, 3), walk[3], L2)
+
+
+@kernel
+def _get_l1(m: Machine, va: int, walk: Walk, l2: int) -> int:
+    if walk[4] >= 0:
+        return _child(m, l2, slot_of(va, 2), walk[4], L1)
+    return _child(m, l2, slot_of(va, 2), walk[0] & ~511, FL1)
+
+
+@kernel
+def _may_keep_write(m: Machine, gfn: int, leaf: int) -> bool:
+    """The RW rule for an entry installed without a write (demand read, prefetch)."""
+    if leaf & (WRITABLE | DIRTY) != WRITABLE | DIRTY or m.frames[gfn].types != 0:
+        return False
+    return m.host[0].log_dirty == 0 or is_dirty(m, gfn)
+
+
+@kernel
+def _flags_for(m: Machine, gfn: int, leaf: int) -> int:
+    flags = PRESENT | ACCESSED | (leaf & USER)
+    if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY:
+        flags |= GUEST_WRITES
+    if _may_keep_write(m, gfn, leaf):
+        flags |= WRITABLE
+    return flags
+
+
+@kernel
+def _prefetch(m: Machine, page: int, slot: int, super_flags: int, cause: int) -> None:
+    for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
+        if m.entries[page, i] != 0:
+            return
+        leaf = guest_leaf(m, page, i, super_flags)
+        if leaf & PRESENT == 0:
+            continue
+        if leaf & ACCESSED == 0 or leaf & (WRITABLE | DIRTY) == WRITABLE:
+            return
+        gfn = frame_of(leaf)
+        set_l1_entry(m, page, i, gfn, _flags_for(m, gfn, leaf))
+        pay(m, _PREFETCH, cause, 1)
+
+
+@kernel
+def _baseline_has(m: Machine, row: int, slot: int, write: int) -> bool:
+    if row < 0:
+        return False
+    column = (slot >> 6) + (8 if write else 0)
+    return (m.baseline[row, column] >> (slot & 63)) & 1 == 1
+
+
+@kernel
+def _baseline_set(m: Machine, row: int, slot: int, leaf: int) -> None:
+    bit = 1 << (slot & 63)
+    m.baseline[row, slot >> 6] |= bit
+    if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY:
+        m.baseline[row, 8 + (slot >> 6)] |= bit
+
+
+@kernel
+def _baseline_fault(m: Machine, page: int, slot: int, leaf: int, super_flags: int) -> None:
+    """Do to the untracked twin of this shadow L1 what its own fault would have done."""
+    row = baseline_row(m, m.pages[page].gfn, m.pages[page].kind, True)
+    if row < 0:
+        return
+    _baseline_set(m, row, slot, leaf)
+    if m.host[0].prefetch == 0:
+        return
+    for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
+        neighbour = guest_leaf(m, page, i, super_flags)
+        if neighbour & PRESENT == 0:
+            continue
+        if _baseline_has(m, row, i, 0) or neighbour & ACCESSED == 0:
+            return
+        if neighbour & (WRITABLE | DIRTY) == WRITABLE:
+            return
+        _baseline_set(m, row, i, neighbour)
+
+
+@kernel
+def _classify(m: Machine, page: int, slot: int, write: int) -> int:
+    """BASE, or the tracking cause to which this fault is charged."""
+    if m.host[0].log_dirty == 0:
+        return BASE
+    row = baseline_row(m, m.pages[page].gfn, m.pages[page].kind, False)
+    if not _baseline_has(m, row, slot, write):
+        return BASE
+    return _FIXUP if m.entries[page, slot] & PRESENT else _REBUILD
+
+
+@kernel
+def _pay_fault(m: Machine, page: int, slot: int, write: int, cause: int) -> None:
+    present = m.entries[page, slot] & PRESENT
+    pay(m, _EXIT, cause, 1)
+    pay(m, _FIXUP_EVENT if present else _BUILD_ENTRY, cause, 1)
+    if present:
+        count_fault(m, _F_WRITE_PROTECT)
+    else:
+        count_fault(m, _F_WRITE_BUILD if write else _F_READ_BUILD)
+    m.host[0].fault_count += 1
+
+
+@kernel
+def _grant_write(m: Machine, page: int, slot: int, gfn: int, flags: int, parent_id: int) -> None:
+    """The fixup: mark the frame, make its entry writable, open its group."""
+    host = m.host[0]
+    set_l1_entry(m, page, slot, gfn, flags | WRITABLE | GUEST_WRITES | DIRTY)
+    if not mark_dirty(m, gfn):
+        return
+    count_fault(m, _F_FIXUP)
+    if host.group_frames == 1:
+        return
+    if host.group_virtual:
+        table = m.pages[parent_id >> 9].gfn
+        super_flags = m.memory[table, parent_id & 511] & 0xFFF
+        open_virtual_group(m, page, slot, super_flags, parent_id)
+    else:
+        open_physical_group(m, gfn)
+
+
+@kernel
+def _emulate(m: Machine, page: int, slot: int, gfn: int, leaf: int) -> int:
+    """A store to a shadowed table: map it read-only and tell the caller to emulate."""
+    if m.entries[page, slot] & PRESENT == 0:
+        set_l1_entry(m, page, slot, gfn, PRESENT | ACCESSED | (leaf & USER) | GUEST_WRITES)
+    pay(m, _EXIT, BASE, 1)
+    pay(m, _EMULATED, BASE, 1)
+    count_fault(m, _F_EMULATED)
+    m.host[0].fault_count += 1
+    mark_dirty(m, gfn)
+    return gfn + EMULATE
+
+
+@kernel
+def _settle_table_write(m: Machine, va: int, gfn: int, write: int) -> None:
+    # User code or a page clear writes here: whatever it was, it is no table any more.
+    if m.frames[gfn].types != 0 and (va < KERNEL_BASE or write == BLOCK_WRITE):
+        unshadow(m, gfn)
+
+
+@kernel
+def shadow_fault(m: Machine, va: int, write: int) -> int:
+    """Handle one shadow page fault and complete the access's translation.
+
+    Returns:
+        The gfn; gfn + EMULATE for a store to a page table; GUEST_FAULT.
+    """
+    walk = guest_walk(m, va)
+    if walk[4] >= 0 and is_out_of_sync(m, walk[4]):
+        resync_all(m)
+    gfn = walk[0]
+    if gfn < 0 or (write != 0 and walk[1] == 0):
+        pay(m, _EXIT, BASE, 1)
+        return GUEST_FAULT
+    make_room(m)
+    if write != 0:
+        _settle_table_write(m, va, gfn, write)
+    _set_accessed_dirty(m, va, walk, write)
+    l2 = _get_l2(m, va, walk)
+    page = _get_l1(m, va, walk, l2)
+    return _fix_entry(m, va, write, walk, page, l2 * 512 + slot_of(va, 2))
+
+
+@kernel
+def _fix_entry(m: Machine, va: int, write: int, walk: Walk, page: int, parent_id: int) -> int:
+    gfn = walk[0]
+    slot = slot_of(va, 1)
+    leaf = walk[5] | ACCESSED | (DIRTY if write else 0)
+    if walk[1] == 0:
+        leaf &= ~WRITABLE
+    super_flags = (leaf & 0xFFF) if walk[4] < 0 else 0
+    if write != 0 and m.frames[gfn].types != 0 and not go_out_of_sync(m, gfn):
+        return _emulate(m, page, slot, gfn, leaf)
+    cause = _classify(m, page, slot, write)
+    if cause == BASE:
+        _baseline_fault(m, page, slot, leaf, super_flags)
+    _pay_fault(m, page, slot, write, cause)
+    flags = _flags_for(m, gfn, leaf)
+    if write != 0:
+        _grant_write(m, page, slot, gfn, flags, parent_id)
+    else:
+        set_l1_entry(m, page, slot, gfn, flags)
+    if m.host[0].prefetch:
+        _prefetch(m, page, slot, super_flags, _REBUILD if cause != BASE else BASE)
+    writable = 1 if m.entries[page, slot] & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
+    base_writable = 1 if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
+    fill_tlb(m, va >> 12, gfn, writable, base_writable)
+    return gfn

@@ -1,0 +1,51 @@
+"""What the hardware does under shadow paging: walk the shadows, set A and D, fill the TLB."""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.kernels.guest_walk import frame_of, slot_of
+from paging_core.kernels.shadow_fault import shadow_fault
+from paging_core.kernels.state import (
+    ACCESSED,
+    DIRTY,
+    GUEST_WRITES,
+    PRESENT,
+    WRITABLE,
+    Machine,
+)
+from paging_core.kernels.tlb import fill_tlb
+
+
+@kernel
+def _shadow_l1(m: Machine, va: int) -> int:
+    page = m.host[0].root
+    for level in (4, 3, 2):
+        entry = m.entries[page, slot_of(va, level)]
+        if entry & PRESENT == 0:
+            return -1
+        page = entry >> 12
+    return page
+
+
+@kernel
+def shadow_translate(m: Machine, va: int, write: int) -> int:
+    """Translate after a TLB miss; a fault is handled on the way.
+
+    Returns:
+        As `shadow_fault` does.
+    """
+    page = _shadow_l1(m, va)
+    if page < 0:
+        return shadow_fault(m, va, write)
+    slot = slot_of(va, 1)
+    entry = m.entries[page, slot]
+    if entry & PRESENT == 0 or (write != 0 and entry & WRITABLE == 0):
+        return shadow_fault(m, va, write)
+    entry |= ACCESSED
+    if write != 0:
+        entry |= DIRTY
+    m.entries[page, slot] = entry
+    ready = 1 if entry & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
+    gfn = frame_of(entry)
+    fill_tlb(m, va >> 12, gfn, ready, 1 if entry & GUEST_WRITES else 0)
+    return gfn

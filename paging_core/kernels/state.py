@@ -1,0 +1,188 @@
+"""The whole machine as arrays: what every kernel takes as its first argument.
+
+Few arrays of records instead of many plain ones: a compiled call passes each array by its
+seven fields, so the number of arrays is the price of a call.
+
+Memory beyond the guest's own, per frame: 12 B in `frames`, 1 bit in `dirty`, 1 B in `p2m`
+(HAP) or 8 KiB per shadow page in `entries` and `links` (one page per MiB): about 1.1 %.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from paging_core.events import N_CAUSES, N_EVENTS, N_FAULTS
+from paging_core.workloads.ops import MAX_PROCESSES
+
+IntArray = npt.NDArray[np.int64]
+ByteArray = npt.NDArray[np.uint8]
+Records = Any
+"""An array of records; indexed in kernels by field name, which no type checker follows."""
+
+# Paging modes and clean policies as the kernels see them.
+SHADOW = 0
+HAP = 1
+
+# x86-64 page table entry bits, of guest tables and of shadow entries alike.
+PRESENT = 1 << 0
+WRITABLE = 1 << 1
+USER = 1 << 2
+ACCESSED = 1 << 5
+DIRTY = 1 << 6
+SUPERPAGE = 1 << 7
+GUEST_COW = 1 << 9
+"""Guest entries (software bit): read-only because of fork; copy on write."""
+GUEST_WRITES = 1 << 9
+"""Shadow L1 entries (software bit): the guest's own tables let it write here."""
+FRAME_SHIFT = 12
+
+# Kinds of shadow page; a guest frame shadowed as kind k has bit k of `frames.types` set.
+FREE = 0
+L1 = 1
+FL1 = 2
+"""Shadow L1 of a guest 2 MiB superpage, which has no guest L1 table; keyed by its first gfn."""
+L2 = 3
+L3 = 4
+L4 = 5
+
+N_OOS = 3
+"""Out-of-sync L1 tables per vCPU (Xen's SHADOW_OOS_PAGES)."""
+PML_ENTRIES = 512
+KERNEL_BASE = 1 << 47
+"""Where the guest kernel maps all guest memory (its direct map)."""
+BASELINE_WORDS = 16
+"""Per known guest L1 table: 512 bits present, then 512 bits writable."""
+
+VCPU_DTYPE = np.dtype(
+    [
+        ("cr3", np.int64),
+        ("process", np.int64),
+        ("roots", np.int64, (MAX_PROCESSES,)),
+        ("kernel_table", np.int64),
+        ("first_frame", np.int64),
+        ("alloc_hint", np.int64),
+        ("free_frames", np.int64),
+        ("position", np.int64),
+        ("out_of_memory", np.int64),
+    ]
+)
+"""The guest itself beside its memory: all of it migrates."""
+
+HOST_DTYPE = np.dtype(
+    [
+        # configuration
+        ("paging", np.int64),
+        ("prefetch", np.int64),
+        ("out_of_sync", np.int64),
+        ("pml", np.int64),
+        ("group_frames", np.int64),
+        ("group_virtual", np.int64),
+        ("tlb_mask", np.int64),
+        ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
+        # state
+        ("log_dirty", np.int64),
+        ("tlb_generation", np.int64),
+        ("tlb_base_generation", np.int64),
+        ("root", np.int64),
+        ("free_page", np.int64),
+        ("free_pages", np.int64),
+        ("pin_head", np.int64),
+        ("pin_tail", np.int64),
+        ("free_baseline", np.int64),
+        ("pml_used", np.int64),
+        ("oos_gfn", np.int64, (N_OOS,)),
+        ("oos_next", np.int64),
+        # log-dirty statistics, reset by a clean
+        ("dirty_count", np.int64),
+        ("fault_count", np.int64),
+        # guest time: what it ran plus what events cost, picoseconds
+        ("run_ps", np.int64),
+        ("spent_ps", np.int64),
+        ("base_ps", np.int64),
+        ("cause_ps", np.int64, (N_CAUSES,)),
+        ("cost_ps", np.int64, (N_EVENTS,)),
+        ("base_events", np.int64, (N_EVENTS,)),
+        ("tracking_events", np.int64, (N_EVENTS,)),
+        ("faults", np.int64, (N_FAULTS,)),
+        ("shadow_pages_built", np.int64),
+        ("shadow_pages_dropped", np.int64),
+    ]
+)
+"""The hypervisor's view: configuration, log-dirty state, counters. Stays where it is."""
+
+TLB_DTYPE = np.dtype(
+    [
+        ("tag", np.int64),  # vpn | generation << 36; a flush is a new generation
+        ("gfn", np.int32),
+        ("base_generation", np.int32),  # as if only the guest itself ever flushed
+        ("writable", np.uint8),  # writable and its D bits are set
+        ("base_writable", np.uint8),
+    ],
+    align=True,
+)
+
+FRAME_DTYPE = np.dtype(
+    [
+        ("rmap", np.int32),  # first shadow L1 entry that maps the frame, or -1
+        ("baseline", np.int32),  # row of `baseline` if it is a known guest L1 table, or -1
+        ("types", np.uint8),  # kinds that it is shadowed as, a bit each
+        ("seen", np.uint8),  # kinds that it would be shadowed as without tracking
+        ("written", np.uint8),  # oracle: really written since the last clean
+        ("opened", np.uint8),  # dirty only as the neighbour of a fixup
+    ]
+)
+
+PAGE_DTYPE = np.dtype(
+    [
+        ("gfn", np.int32),
+        ("refs", np.int32),  # parent entries, plus one if pinned
+        ("up", np.int32),  # a parent entry (page × 512 + slot), or -1
+        ("hash_next", np.int32),
+        ("pin_next", np.int32),
+        ("pin_prev", np.int32),
+        ("kind", np.uint8),
+        ("pinned", np.uint8),
+    ],
+    align=True,
+)
+
+
+class Machine(NamedTuple):
+    """One guest and the hypervisor under it.
+
+    Attributes:
+        memory: guest memory, int64 (n_frames, 512).
+        vcpu, host: one record each (VCPU_DTYPE, HOST_DTYPE).
+        tlb: TLB_DTYPE, a power of two of them, direct-mapped.
+        frames: FRAME_DTYPE per gfn.
+        regions: per 2 MiB of guest memory, row of `baseline` for its FL1 shadow, or -1.
+        dirty: the log-dirty bitmap, int64 words.
+        pages: PAGE_DTYPE per shadow page; entries: their content, int64 (pool, 512).
+        links: reverse map, next and previous entry per shadow L1 entry, int32 (pool × 512, 2).
+        buckets: heads of the shadow hash chains.
+        stack: scratch for tearing down trees of shadows.
+        baseline: what the shadow L1s would hold without tracking, int64 (rows, 16).
+        p2m: P2M entries as flags, uint8, level 1 first (see hap.py).
+        pml: the page-modification log, int64 (512,).
+        snapshots: content of out-of-sync tables when they went out, int64 (3, 512).
+    """
+
+    memory: IntArray
+    vcpu: Records
+    host: Records
+    tlb: Records
+    frames: Records
+    regions: npt.NDArray[np.int32]
+    dirty: IntArray
+    pages: Records
+    entries: IntArray
+    links: npt.NDArray[np.int32]
+    buckets: npt.NDArray[np.int32]
+    stack: npt.NDArray[np.int32]
+    baseline: IntArray
+    p2m: ByteArray
+    pml: IntArray
+    snapshots: IntArray

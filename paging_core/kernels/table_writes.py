@@ -1,0 +1,25 @@
+"""What the hypervisor does after it emulated a store to a guest page table."""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.kernels.account import BASE
+from paging_core.kernels.out_of_sync import forget_slot
+from paging_core.kernels.shadow_pages import clear_upper_entry, find_page
+from paging_core.kernels.state import FL1, L1, L4, Machine
+
+
+@kernel
+def after_table_write(m: Machine, gfn: int, slot: int) -> None:
+    """Drop the shadow entries of one changed guest entry, L1 before the upper levels.
+
+    They are built again, from the new guest entry, by the next fault that needs them.
+    """
+    for kind in range(L1, L4 + 1):
+        if kind == FL1 or m.frames[gfn].types & (1 << kind) == 0:
+            continue
+        page = find_page(m, gfn, kind)
+        if kind == L1:
+            forget_slot(m, page, gfn, slot)
+        else:
+            clear_upper_entry(m, page, slot, BASE)

@@ -1,0 +1,89 @@
+"""A small direct-mapped TLB of 4 KiB translations.
+
+It decides which accesses reach a table at all. Beside the real content every slot knows
+whether it would still be valid had only the guest itself flushed (`base_*`): since a
+direct-mapped slot holds the last page that hashed to it in either world, that answers
+exactly which misses tracking caused.
+"""
+
+from __future__ import annotations
+
+from paging_core.compiled import kernel
+from paging_core.events import Cause, Event
+from paging_core.kernels.account import BASE, pay
+from paging_core.kernels.state import SHADOW, Machine
+
+_GENERATION_SHIFT = 36
+_VPN_MASK = (1 << _GENERATION_SHIFT) - 1
+_MAX_GENERATION = 1 << 26
+_TLB = int(Cause.TLB)
+_FLUSH = int(Event.TLB_FLUSH)
+_MISS_1D = int(Event.TLB_MISS_1D)
+_MISS_2D = int(Event.TLB_MISS_2D)
+
+
+@kernel
+def tlb_tag(m: Machine, vpn: int) -> int:
+    """What the tag of a valid slot for this page must be."""
+    return vpn | (m.host[0].tlb_generation << _GENERATION_SHIFT)
+
+
+@kernel
+def _forget_old_generations(m: Machine) -> None:
+    # Once in 2**26 flushes: tags of the first generations must not come alive again.
+    for i in range(m.tlb.shape[0]):
+        m.tlb[i].tag = -1
+        m.tlb[i].base_generation = -1
+    m.host[0].tlb_generation = 0
+    m.host[0].tlb_base_generation = 0
+
+
+@kernel
+def flush_tlb(m: Machine, cause: int) -> None:
+    """Drop every translation; `cause` is BASE when the guest itself flushes."""
+    host = m.host[0]
+    host.tlb_generation += 1
+    if cause == BASE:
+        host.tlb_base_generation += 1
+    else:
+        pay(m, _FLUSH, cause, 1)
+    if host.tlb_generation >= _MAX_GENERATION:
+        _forget_old_generations(m)
+
+
+@kernel
+def invalidate_page(m: Machine, va: int) -> None:
+    """INVLPG: drop the translation of one page."""
+    vpn = va >> 12
+    slot = m.tlb[vpn & m.host[0].tlb_mask]
+    if slot.tag >= 0 and slot.tag & _VPN_MASK == vpn:
+        slot.tag = -1
+        slot.base_generation = -1
+
+
+@kernel
+def pay_miss(m: Machine, vpn: int, write: int) -> None:
+    """Charge a table walk, to tracking if it is only a flush of tracking that caused it."""
+    host = m.host[0]
+    slot = m.tlb[vpn & host.tlb_mask]
+    same_page = slot.tag >= 0 and slot.tag & _VPN_MASK == vpn
+    base_hit = same_page and slot.base_generation == host.tlb_base_generation
+    if write != 0 and slot.base_writable == 0:
+        base_hit = False
+    event = _MISS_1D if host.paging == SHADOW else _MISS_2D
+    pay(m, event, _TLB if base_hit else BASE, 1)
+
+
+@kernel
+def fill_tlb(m: Machine, vpn: int, gfn: int, writable: int, base_writable: int) -> None:
+    """Cache a translation; `writable` only if a write needs no table any more (D is set)."""
+    host = m.host[0]
+    slot = m.tlb[vpn & host.tlb_mask]
+    same_page = slot.tag >= 0 and slot.tag & _VPN_MASK == vpn
+    if same_page and slot.base_generation == host.tlb_base_generation:
+        base_writable |= slot.base_writable
+    slot.tag = tlb_tag(m, vpn)
+    slot.gfn = gfn
+    slot.writable = writable
+    slot.base_writable = base_writable
+    slot.base_generation = host.tlb_base_generation

@@ -1,0 +1,273 @@
+"""The model guest: a real small operating system under a modelled hypervisor.
+
+Implements `paging_core.guest.Guest`. Its memory, page tables included, are real bytes; what
+is modelled is who translates its addresses and how its writes are logged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from paging_core.boot import lay_out
+from paging_core.config import CleanPolicy, GuestConfig
+from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition
+from paging_core.events import CAUSES, FAULT_KINDS, Event
+from paging_core.guest import Cleaned, DirtyWords, GuestCounters
+from paging_core.guest_state import architectural_state, decode_state, encode_state
+from paging_core.kernels.cr3 import load_cr3
+from paging_core.kernels.execute import execute
+from paging_core.kernels.log_dirty_ops import (
+    filter_by_d_bit,
+    pay_bitmap_copy,
+    rearm,
+    sync_hardware_log,
+    take_bitmap,
+)
+from paging_core.kernels.state import Machine
+from paging_core.machine import make_machine
+from paging_core.memory import GuestMemory
+from paging_core.units import PS_PER_NS, format_bytes
+from paging_core.workloads.ops import OP_DTYPE, Ops, Workload
+
+_CHUNK_OPS = 16384
+_FOREVER_PS = 2**62
+_HEAVY = (CleanPolicy.BLOW, CleanPolicy.EAGER)
+
+
+def _make_workload(config: GuestConfig) -> Workload:
+    if config.trace:
+        from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow
+
+        return make_replay(config.trace, config.seed)
+    from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
+
+    return make_workload(config.workload, config.seed)
+
+
+class ModelGuest:
+    """A guest that runs a workload under shadow paging or HAP. One caller at a time.
+
+    Attributes:
+        config: what it was made from.
+        memory: its frames.
+        machine: the arrays that the kernels work on; for tests and analysis.
+    """
+
+    def __init__(self, config: GuestConfig, memory: GuestMemory, workload: Workload) -> None:
+        """Use `boot` or `resume`."""
+        if memory.n_frames != config.n_frames:
+            raise BadOption(
+                f"{memory.n_frames} frames of memory for a guest of {config.n_frames}"
+            )
+        self.config = config
+        self.memory = memory
+        self.workload = workload
+        self.machine: Machine = make_machine(config, memory)
+        self._ops: Ops = np.zeros(_CHUNK_OPS, OP_DTYPE)
+        self._ops_start = -1
+        self._start: npt.NDArray[np.void] = self.machine.host.copy()
+
+    @classmethod
+    def boot(
+        cls,
+        config: GuestConfig,
+        memory: GuestMemory | None = None,
+        workload: Workload | None = None,
+    ) -> ModelGuest:
+        """A fresh guest, its workload set up and at position 0, untracked.
+
+        Raises:
+            UnknownWorkload, BadTrace: there is no such workload or trace.
+            GuestOutOfMemory: the workload's set-up does not fit the guest.
+        """
+        workload = workload or _make_workload(config)
+        guest = cls(config, memory or GuestMemory(config.n_frames), workload)
+        lay_out(guest.machine, config)
+        load_cr3(guest.machine, int(guest.machine.vcpu["cr3"][0]))
+        guest.execute(guest.workload.setup())
+        return guest
+
+    @classmethod
+    def resume(
+        cls, memory: GuestMemory, state: bytes, workload: Workload | None = None
+    ) -> ModelGuest:
+        """Go on with a guest whose memory and state came from elsewhere, untracked.
+
+        Args:
+            memory: all of its frames.
+            state: what `state` returned there.
+            workload: where the trace of a replaying guest lies elsewhere on this host.
+
+        Raises:
+            InvalidInput: not a guest state.
+        """
+        config, vcpu, time_ps = decode_state(state)
+        guest = cls(config, memory, workload or _make_workload(config))
+        guest.machine.vcpu[:] = vcpu
+        guest.machine.host["run_ps"] = time_ps
+        load_cr3(guest.machine, int(vcpu["cr3"][0]))
+        guest._start = guest.machine.host.copy()
+        return guest
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of guest memory."""
+        return self.memory.n_frames
+
+    @property
+    def position(self) -> int:
+        """Workload operations executed since the guest booted."""
+        return int(self.machine.vcpu["position"][0])
+
+    @property
+    def time_ns(self) -> int:
+        """The guest's virtual time: what it ran, plus what the hypervisor cost it."""
+        return self._time_ps() // PS_PER_NS
+
+    def run(self, until_ns: int) -> None:
+        """Run the workload until guest time reaches `until_ns`.
+
+        Raises:
+            GuestOutOfMemory: the guest's kernel found no free frame.
+        """
+        until_ps = until_ns * PS_PER_NS
+        while self._time_ps() < until_ps:
+            self._run_chunk(until_ps, _CHUNK_OPS)
+
+    def run_accesses(self, count: int) -> None:
+        """Run exactly `count` more workload operations.
+
+        Raises:
+            GuestOutOfMemory: the guest's kernel found no free frame.
+        """
+        end = self.position + count
+        while self.position < end:
+            self._run_chunk(_FOREVER_PS, end - self.position)
+
+    def execute(self, ops: Ops) -> None:
+        """Run the given operations now, outside the workload.
+
+        Raises:
+            GuestOutOfMemory: the guest's kernel found no free frame.
+        """
+        execute(self.machine, ops, 0, _FOREVER_PS)
+        self._check_alive()
+
+    def stall(self, duration_ns: int) -> None:
+        """Let virtual time pass with the guest stopped."""
+        self.machine.host["run_ps"] += duration_ns * PS_PER_NS
+
+    def start_tracking(self) -> None:
+        """Enable log-dirty: from here on no frame is writable unseen.
+
+        Raises:
+            IllegalTransition: it is enabled already (Xen answers EINVAL).
+        """
+        host = self.machine.host
+        if host["log_dirty"][0]:
+            raise IllegalTransition("this guest's writes are being logged already")
+        take_bitmap(self.machine)
+        self._start = host.copy()
+        host["log_dirty"] = 1
+        rearm(self.machine, True, self._heavy)
+
+    def clean(self) -> Cleaned:
+        """Get and clear the dirty bitmap; statistics are read before they are reset.
+
+        Raises:
+            IllegalTransition: logging is off.
+        """
+        machine = self.machine
+        self._check_logging()
+        before_ps = int(machine.host["spent_ps"][0])
+        sync_hardware_log(machine)
+        if self.config.tracker.group.d_bit_filter:
+            filter_by_d_bit(machine)
+        dirty = machine.dirty.view(np.uint64).copy()
+        pay_bitmap_copy(machine)
+        rearm(machine, False, self._heavy)
+        dirty_count = int(machine.host["dirty_count"][0])
+        fault_count = int(machine.host["fault_count"][0])
+        false_count = take_bitmap(machine)
+        cost_ps = int(machine.host["spent_ps"][0]) - before_ps
+        return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS)
+
+    def peek(self) -> DirtyWords:
+        """A copy of the dirty bitmap; nothing is cleared or revoked.
+
+        Raises:
+            IllegalTransition: logging is off.
+        """
+        self._check_logging()
+        sync_hardware_log(self.machine)
+        pay_bitmap_copy(self.machine)
+        return self.machine.dirty.view(np.uint64).copy()
+
+    def stop_tracking(self) -> None:
+        """Disable log-dirty; counters stay as they are."""
+        if not self.machine.host["log_dirty"][0]:
+            return
+        sync_hardware_log(self.machine)
+        self.machine.host["log_dirty"] = 0
+        # Shadows heal by themselves, fault by fault; P2M entries must be given write back.
+        if self.machine.host["paging"][0]:
+            rearm(self.machine, True, self._heavy)
+
+    def counters(self) -> GuestCounters:
+        """Totals since tracking was started (or since the guest came here)."""
+        now, then = self.machine.host[0], self._start[0]
+        faults = (now["faults"] - then["faults"]).tolist()
+        by_kind = dict(zip(FAULT_KINDS, faults, strict=True))
+        by_kind["total"] = sum(faults) - by_kind["fixup"]
+        events = (
+            now["base_events"] + now["tracking_events"]
+            - then["base_events"] - then["tracking_events"]
+        )  # fmt: skip
+        causes = (now["cause_ps"] - then["cause_ps"]) // PS_PER_NS
+        return GuestCounters(
+            faults=by_kind,
+            events={event.name.lower(): int(events[event]) for event in Event},
+            tracking_ns=dict(zip(CAUSES, causes.tolist(), strict=True)),
+            base_ns=int(now["base_ps"] - then["base_ps"]) // PS_PER_NS,
+            accesses=int(events[Event.ACCESS]),
+        )
+
+    def state(self) -> bytes:
+        """The guest beside its memory, for another host."""
+        return encode_state(self.config, self.machine.vcpu, self._time_ps())
+
+    def architectural_state(self) -> bytes:
+        """What the guest itself could tell: equal for a guest that moved and one that did not."""
+        return architectural_state(self.config, self.machine.vcpu)
+
+    @property
+    def _heavy(self) -> bool:
+        return self.config.tracker.clean_policy in _HEAVY
+
+    def _time_ps(self) -> int:
+        return int(self.machine.host["run_ps"][0] + self.machine.host["spent_ps"][0])
+
+    def _check_logging(self) -> None:
+        if not self.machine.host["log_dirty"][0]:
+            raise IllegalTransition("this guest's writes are not logged; start tracking first")
+
+    def _check_alive(self) -> None:
+        if self.machine.vcpu["out_of_memory"][0]:
+            size = format_bytes(self.config.memory_bytes)
+            raise GuestOutOfMemory(
+                f"the guest's kernel found no free frame in {size}; "
+                "give it more memory or a smaller working set"
+            )
+
+    def _run_chunk(self, until_ps: int, limit: int) -> None:
+        """Run from the current position to the end of the buffered operations at most."""
+        self._check_alive()
+        at = self.position - self._ops_start
+        if self._ops_start < 0 or not 0 <= at < _CHUNK_OPS:
+            self._ops_start, at = self.position, 0
+            self.workload.fill(self._ops_start, self._ops)
+        ops = self._ops[: min(_CHUNK_OPS, at + limit)]
+        reached = execute(self.machine, ops, at, until_ps)
+        self.machine.vcpu["position"] = self._ops_start + reached
+        self._check_alive()
