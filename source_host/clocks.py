@@ -1,0 +1,172 @@
+"""How guest time and transfer time pass together: in a model, or in fact.
+
+The engine reads one `now_ns` and never asks which clock it is. On the virtual clock a
+message makes time pass because the link is modelled, and verification takes none; on the
+real clock time passes by itself.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from enum import StrEnum
+from threading import Event
+from typing import Protocol
+
+from paging_core.errors import MigrationCancelled
+from paging_core.guest import Guest
+from source_host.guest_thread import GuestThread
+from source_host.link import Link
+
+_STRIDE_NS = 100_000_000
+"""Guest time between two looks at whether a warm-up was cancelled."""
+
+
+class ClockName(StrEnum):
+    """The clocks that there are."""
+
+    VIRTUAL = "virtual"
+    REAL = "real"
+
+
+class Clock(Protocol):
+    """Time as a migration sees it, and the guest within it. The guest starts standing still."""
+
+    @property
+    def now_ns(self) -> int:
+        """Time that passed since some origin."""
+
+    def resume(self) -> None:
+        """Let the guest run from here on."""
+
+    def pause(self) -> None:
+        """Stop the guest; it stands still when this returns."""
+
+    def exclusive(self) -> AbstractContextManager[Guest]:
+        """The guest between two of its turns, for as long as the context lasts."""
+
+    def carry(self, n_bytes: int) -> None:
+        """A message of so many bytes was put on the link.
+
+        Raises:
+            GuestOutOfMemory: the guest's kernel gave up meanwhile.
+        """
+
+    def await_answer(self) -> None:
+        """An answer of the destination was waited for."""
+
+    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+        """Let so much guest time pass before the migration proper.
+
+        Raises:
+            MigrationCancelled: `cancelled` was set meanwhile.
+            GuestOutOfMemory: the guest's kernel gave up meanwhile.
+        """
+
+    def close(self) -> None:
+        """Done with the guest, which stays as it is."""
+
+
+class VirtualClock:
+    """Guest and link advance together, one message at a time; nothing else takes time.
+
+    A message occupies the link for its bytes, and the guest runs until it has left; an
+    answer takes a round trip; what stalls the guest (a clean) stalls the link with it.
+    """
+
+    def __init__(self, guest: Guest, link: Link) -> None:
+        self._guest = guest
+        self._link = link
+        self._now_ns = guest.time_ns
+        self._running = False
+
+    @property
+    def now_ns(self) -> int:
+        """Modelled time; starts at the guest's own."""
+        return self._now_ns
+
+    def resume(self) -> None:
+        """Let the guest run; it notices how long it stood still."""
+        behind_ns = self._now_ns - self._guest.time_ns
+        if behind_ns > 0:
+            self._guest.stall(behind_ns)
+        self._running = True
+
+    def pause(self) -> None:
+        """Stop the guest."""
+        self._running = False
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Guest]:
+        """The guest; what the caller makes it pay passes here as well."""
+        before_ns = self._guest.time_ns
+        yield self._guest
+        self._now_ns += self._guest.time_ns - before_ns
+
+    def carry(self, n_bytes: int) -> None:
+        """Time passes until the message has left."""
+        self._pass(self._link.carry_ns(n_bytes))
+
+    def await_answer(self) -> None:
+        """A round trip passes."""
+        self._pass(self._link.round_trip_ns)
+
+    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+        """Run the guest for so long, as fast as it goes."""
+        left_ns = duration_ns
+        while left_ns > 0:
+            if cancelled.is_set():
+                raise MigrationCancelled("cancelled before the first round")
+            self._pass(min(left_ns, _STRIDE_NS))
+            left_ns -= _STRIDE_NS
+
+    def close(self) -> None:
+        """Nothing to end."""
+
+    def _pass(self, duration_ns: int) -> None:
+        self._now_ns += duration_ns
+        if self._running:
+            self._guest.run(self._now_ns)
+
+
+class RealClock:
+    """The guest runs in real time in a thread of its own; time is what passes."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._thread = GuestThread(guest)
+
+    @property
+    def now_ns(self) -> int:
+        """Monotonic wall time."""
+        return time.monotonic_ns()
+
+    def resume(self) -> None:
+        """Let the guest's thread run."""
+        self._thread.resume()
+
+    def pause(self) -> None:
+        """Stop the guest's thread at the end of its slice."""
+        self._thread.pause()
+
+    def exclusive(self) -> AbstractContextManager[Guest]:
+        """The guest between two slices."""
+        return self._thread.exclusive()
+
+    def carry(self, n_bytes: int) -> None:  # noqa: ARG002
+        """The message took its time already."""
+        self._thread.check()
+
+    def await_answer(self) -> None:
+        """The answer took its time already."""
+        self._thread.check()
+
+    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+        """Wait while the guest runs."""
+        if cancelled.wait(duration_ns / 1e9):
+            raise MigrationCancelled("cancelled before the first round")
+        self._thread.check()
+
+    def close(self) -> None:
+        """End the guest's thread."""
+        self._thread.stop()
