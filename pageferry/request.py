@@ -1,0 +1,115 @@
+"""From what a person typed to what the source host is asked, checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pageferry.configured import CLOCKS, POLICIES
+from pageferry.v1 import source_pb2 as pb
+from paging_core.config import (
+    CleanPolicy,
+    GroupPolicy,
+    GroupScope,
+    GuestConfig,
+    MemoryFill,
+    Paging,
+    TrackerConfig,
+)
+from paging_core.costs import CostTable
+from paging_core.errors import BadOption
+
+DEFAULT_WORKLOAD = "hotcold"
+
+
+@dataclass(frozen=True)
+class MigrationOptions:
+    """The options of ``pageferry migrate``, quantities as integers of their unit."""
+
+    memory_bytes: int
+    workload: str | None = None
+    trace: str | None = None
+    seed: int = 0
+    fill: str = "mixed"
+    paging: str = "shadow"
+    clean: str | None = None
+    pml: bool = False
+    group_pages: int = 1
+    group_scope: str | None = None
+    d_bit_filter: bool = False
+    no_prefetch: bool = False
+    out_of_sync: bool = False
+    costs_file: str | None = None
+    policy: str = "xen"
+    downtime_limit_ns: int = 300_000_000
+    max_rounds: int = 0
+    warmup_ns: int = 0
+    no_suppress: bool = False
+    zstd_level: int | None = None
+    clock: str = "virtual"
+    link_bits_per_s: int = 1_000_000_000
+    latency_ns: int = 100_000
+    source: str | None = None
+    dest: str | None = None
+
+    def guest_config(self) -> GuestConfig:
+        """The guest, checked.
+
+        Raises:
+            InvalidInput: anything that cannot be, with the way out.
+        """
+        if self.workload is not None and self.trace is not None:
+            raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
+        workload = "" if self.trace else self.workload or DEFAULT_WORKLOAD
+        return GuestConfig(
+            memory_bytes=self.memory_bytes,
+            tracker=self._tracker(),
+            workload=workload,
+            trace=self.trace or "",
+            seed=self.seed,
+            fill=MemoryFill(self.fill),
+            costs=CostTable.from_toml(Path(self.costs_file)) if self.costs_file else CostTable(),
+        )
+
+    def _tracker(self) -> TrackerConfig:
+        paging = Paging(self.paging)
+        if paging is Paging.HAP:
+            self._check_hap()
+        scope = GroupScope(self.group_scope or "virtual")
+        return TrackerConfig(
+            paging=paging,
+            clean=CleanPolicy(self.clean) if self.clean else None,
+            pml=self.pml,
+            group=GroupPolicy(self.group_pages, scope, self.d_bit_filter),
+            prefetch=not self.no_prefetch,
+            out_of_sync=self.out_of_sync,
+        )
+
+    def _check_hap(self) -> None:
+        if self.group_scope == "virtual":
+            raise BadOption(
+                "--group-scope virtual needs --paging shadow: a P2M knows no virtual addresses; "
+                "use --group-scope physical"
+            )
+        for given, option in (
+            (self.no_prefetch, "--no-prefetch"),
+            (self.out_of_sync, "--out-of-sync"),
+        ):
+            if given:
+                raise BadOption(f"{option} is about shadow pages and needs --paging shadow")
+
+    def migrate_request(self, guest_id: str, destination: str) -> pb.MigrateRequest:
+        """What the source host is asked to do with the guest."""
+        return pb.MigrateRequest(
+            guest_id=guest_id,
+            destination=destination,
+            policy=POLICIES[self.policy],
+            clock=CLOCKS[self.clock],
+            link_bits_per_s=self.link_bits_per_s,
+            latency_ns=self.latency_ns,
+            downtime_limit_ns=self.downtime_limit_ns,
+            no_suppress=self.no_suppress,
+            zstd_level=self.zstd_level,
+            max_rounds=self.max_rounds,
+            warmup_ns=self.warmup_ns,
+        )

@@ -1,0 +1,238 @@
+"""The closing tables: one migration by round and in sum, or several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.table import Table
+
+from pageferry.document import Document, Round
+from paging_core.events import CAUSES, FAULT_KINDS
+from paging_core.units import NS_PER_S, format_bytes, format_ns
+
+CAUSE_LABELS = {
+    "fixup": "fixup faults",
+    "rebuild": "rebuilding shadows",
+    "teardown": "tearing shadows down",
+    "group": "opening groups",
+    "write_protect": "write-protecting frames",
+    "p2m": "re-arming and splitting P2M",
+    "pml": "draining PML buffers",
+    "tlb": "TLB flushes and misses",
+    "bitmap": "copying the bitmap",
+}
+"""What each cause of tracking time means to a reader."""
+
+FAULT_LABELS = {
+    "read_build": "read, entry built",
+    "write_build": "write, entry built",
+    "write_protect": "write to a clean frame",
+    "emulated_write": "emulated table write",
+    "p2m_violation": "P2M violation",
+    "misconfiguration": "P2M misconfiguration",
+    "pml_full": "PML buffer full",
+    "fixup": "of these: fixups",
+}
+"""What each kind of fault means to a reader."""
+
+PART_LABELS = {
+    "suspend": "pause and last clean",
+    "last_round": "last round",
+    "state": "guest state",
+    "verify": "proof of all memory",
+    "commit": "commit",
+}
+"""The parts of downtime, in the order in which they happen."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of a document.
+
+    Attributes:
+        label: what it is.
+        value: where it stands in a document.
+        show: how it reads.
+        always: keep the row when every document has 0 there.
+    """
+
+    label: str
+    value: Callable[[Document], float]
+    show: Callable[[float, Document], str]
+    always: bool = True
+
+
+def count(value: float) -> str:
+    """A count for people: ``12,345``."""
+    return f"{value:,.0f}"
+
+
+def times(value: float) -> str:
+    """A ratio for people: ``1.37×``."""
+    return f"{value:.2f}×" if value < 100 else f"{value:,.0f}×"
+
+
+def _count(value: float, _: Document) -> str:
+    return count(value)
+
+
+def _times(value: float, _: Document) -> str:
+    return f"{value:.3f}×"
+
+
+def _bytes(value: float, _: Document) -> str:
+    return format_bytes(value)
+
+
+def _seconds(value: float, _: Document) -> str:
+    return format_ns(value * NS_PER_S)
+
+
+def _share_of_base(value: float, document: Document) -> str:
+    base_ns = document["guest"]["time_ns"]["base"]
+    share = f" {100 * value / base_ns:5.1f} %" if base_ns else ""
+    return f"{format_ns(value)}{share}"
+
+
+def _cause(name: str) -> Row:
+    return Row(
+        f"  {CAUSE_LABELS[name]}", lambda d: d["guest"]["time_ns"][name], _share_of_base, False
+    )
+
+
+def _fault(name: str) -> Row:
+    return Row(f"  {FAULT_LABELS[name]}", lambda d: d["faults"][name], _count, False)
+
+
+def _part(name: str) -> Row:
+    return Row(f"  {PART_LABELS[name]}", lambda d: d["time"]["downtime_parts_s"][name], _seconds)
+
+
+SECTIONS: tuple[tuple[Row, ...], ...] = (
+    (
+        Row("rounds", lambda d: len(d["rounds"]), _count),
+        Row("total time", lambda d: d["time"]["total_s"], _seconds),
+        Row("downtime", lambda d: d["time"]["downtime_s"], _seconds),
+        *(_part(name) for name in PART_LABELS),
+    ),
+    (
+        Row("guest slowdown", lambda d: d["guest"]["slowdown"], _times),
+        Row("untracked guest time", lambda d: d["guest"]["time_ns"]["base"], _share_of_base),
+        *(_cause(name) for name in CAUSES),
+    ),
+    (
+        Row("faults", lambda d: d["faults"]["total"], _count),
+        *(_fault(name) for name in FAULT_KINDS),
+    ),
+    (
+        Row("pages sent", lambda d: d["pages"]["sent"], _count),
+        Row("  unique", lambda d: d["pages"]["unique"], _count),
+        Row("  resent", lambda d: d["pages"]["resent"], _count),
+        Row("  zero", lambda d: d["pages"]["zero"], _count, False),
+        Row("  suppressed (unchanged)", lambda d: d["pages"]["suppressed"], _count),
+        Row("falsely dirty", lambda d: d["pages"]["falsely_dirty"], _count),
+        Row("skipped (dirty again)", lambda d: d["pages"]["skipped"], _count, False),
+    ),
+    (
+        Row("raw bytes", lambda d: d["bytes"]["raw"], _bytes),
+        Row("bytes on the wire", lambda d: d["bytes"]["wire"], _bytes),
+    ),
+)
+"""Every figure of the summary, a rule between the sections."""
+
+
+def summary(documents: Sequence[Document], labels: Sequence[str]) -> Table:
+    """One column of figures per document; with two, their ratio beside them."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("")
+    for label in labels:
+        table.add_column(label, justify="right", no_wrap=True)
+    if len(documents) == 2:
+        table.add_column("ratio", justify="right", no_wrap=True)
+    table.add_row("outcome", *(_outcome(d) for d in documents), *_padding(documents))
+    table.add_row("verified", *(_verified(d) for d in documents), *_padding(documents))
+    for section in SECTIONS:
+        table.add_section()
+        for row in section:
+            _add(table, row, documents)
+    return table
+
+
+def _add(table: Table, row: Row, documents: Sequence[Document]) -> None:
+    values = [row.value(document) for document in documents]
+    if not row.always and not any(values):
+        return
+    shown = [row.show(value, d) for value, d in zip(values, documents, strict=True)]
+    style = "dim" if row.label.startswith(" ") else None
+    table.add_row(row.label, *shown, *_ratio(values), style=style)
+
+
+def _ratio(values: Sequence[float]) -> Iterable[str]:
+    if len(values) == 2:
+        yield times(values[1] / values[0]) if all(values) else ""
+
+
+def _padding(documents: Sequence[Document]) -> list[str]:
+    return [""] if len(documents) == 2 else []
+
+
+def _outcome(document: Document) -> str:
+    colour = "green" if document["outcome"] == "completed" else "red"
+    return f"[{colour}]{document['outcome']}[/]"
+
+
+def _verified(document: Document) -> str:
+    if document["verified"]:
+        return "[green]yes, every page[/]"
+    return "[red]no[/]"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One figure of a round; `running` ones belong to rounds in which the guest ran."""
+
+    title: str
+    value: Callable[[Round], float]
+    show: Callable[[float], str] = count
+    always: bool = True
+    running: bool = False
+
+
+ROUND_COLUMNS = (
+    Column("to send", lambda r: r["to_send"]),
+    Column("data", lambda r: r["data"]),
+    Column("zero", lambda r: r["zero"], always=False),
+    Column("unchanged", lambda r: r["suppressed"], always=False),
+    Column("skipped", lambda r: r["skipped"], always=False),
+    Column("wire", lambda r: r["wire_bytes"], format_bytes),
+    Column("time", lambda r: r["duration_s"] * NS_PER_S, format_ns),
+    Column("dirty", lambda r: r["dirty"], running=True),
+    Column("falsely", lambda r: r["falsely_dirty"], always=False, running=True),
+    Column("faults", lambda r: r["fault_count"], always=False, running=True),
+)
+"""Columns of the table of rounds."""
+
+
+def rounds(document: Document) -> Table:
+    """One line per round: what it set out to send, what crossed, what was dirty after it."""
+    shown = [
+        column
+        for column in ROUND_COLUMNS
+        if column.always or any(column.value(stats) for stats in document["rounds"])
+    ]
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("round")
+    for column in shown:
+        table.add_column(column.title, justify="right", no_wrap=True)
+    for stats in document["rounds"]:
+        name = "stop-and-copy" if stats["stop_and_copy"] else str(stats["round"])
+        table.add_row(name, *(_cell(column, stats) for column in shown))
+    return table
+
+
+def _cell(column: Column, stats: Round) -> str:
+    if column.running and stats["stop_and_copy"]:
+        return ""
+    return column.show(column.value(stats))
