@@ -1,0 +1,75 @@
+"""The server side of `wire.status`: whatever a servicer raises leaves as its status."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+
+from paging_core.errors import InvariantViolation, PageferryError
+from wire.status import abort_with
+
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+_Handler = grpc.RpcMethodHandler[_Request, _Response]
+
+_OURS = "/pageferry."
+_log = structlog.get_logger("wire.guard")
+
+
+class ErrorGuard(grpc.ServerInterceptor):
+    """Maps every error of pageferry's own services; an unexpected one is logged, INTERNAL."""
+
+    def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], grpc.RpcMethodHandler[_Request, _Response] | None
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[_Request, _Response] | None:
+        """Wrap the handler of a call to one of our services."""
+        handler = continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_OURS):
+            return handler
+        return _guarded(handler, method)
+
+
+@contextmanager
+def _mapped(context: grpc.ServicerContext, method: str) -> Iterator[None]:
+    try:
+        yield
+    except PageferryError as error:
+        _log.info("refused", method=method, error=type(error).__name__, message=str(error))
+        abort_with(context, error)
+    except grpc.RpcError:
+        raise  # the client went away while we read its stream
+    except Exception as error:  # noqa: BLE001 - the last guard before the network
+        _log.exception("failed", method=method)
+        text = f"{method} failed inside the host ({type(error).__name__}: {error}); see its log"
+        abort_with(context, InvariantViolation(text))
+
+
+def _guarded(handler: _Handler[_Request, _Response], method: str) -> _Handler[_Request, _Response]:
+    inner: Any = (
+        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    )
+
+    def one(request: Any, context: grpc.ServicerContext) -> Any:
+        with _mapped(context, method):
+            return inner(request, context)
+
+    def many(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        with _mapped(context, method):
+            yield from inner(request, context)
+
+    make, behaviour = {
+        (False, False): (grpc.unary_unary_rpc_method_handler, one),
+        (False, True): (grpc.unary_stream_rpc_method_handler, many),
+        (True, False): (grpc.stream_unary_rpc_method_handler, one),
+        (True, True): (grpc.stream_stream_rpc_method_handler, many),
+    }[handler.request_streaming, handler.response_streaming]
+    return make(behaviour, handler.request_deserializer, handler.response_serializer)

@@ -1,0 +1,237 @@
+"""How a host serves: gRPC with health and reflection, metrics, and a clean end."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self, TextIO
+from wsgiref.simple_server import WSGIServer
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry, start_http_server
+
+from paging_core.errors import AddressInUse, BadOption
+from wire.channel import SERVER_OPTIONS, parse_address
+from wire.guard import ErrorGuard
+
+_THREADS = 64  # one per open stream or running call
+_GRACE_S = 5.0
+
+_log = structlog.get_logger("wire.serving")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The one line on standard output by which a host says that it serves.
+
+    Attributes:
+        host: which service.
+        address: where it listens, the port that it was given filled in.
+        metrics: host:port of its metrics page, or None.
+    """
+
+    host: str
+    address: str
+    metrics: str | None
+
+    def line(self) -> str:
+        """The line, JSON."""
+        return json.dumps({"ready": asdict(self)})
+
+    @classmethod
+    def parse(cls, line: str) -> Ready | None:
+        """Read the line; None when this is another one."""
+        try:
+            document = json.loads(line)
+            return cls(**document["ready"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+class Server:
+    """A gRPC server with everything around it. Also a context manager: starts, then stops.
+
+    Attributes:
+        grpc: where the servicers are added, before `start`.
+        address: what it listens on; the port is known once it started.
+        metrics_address: host:port of the metrics page once it started, or None.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        listen: str,
+        services: Sequence[str],
+        *,
+        registry: CollectorRegistry,
+        metrics_port: int | None = None,
+    ) -> None:
+        """Prepare everything; nothing listens yet.
+
+        Args:
+            host: name of the service, for the logs and the ready line.
+            listen: ``host:port`` (port 0 for a free one) or ``unix:path``.
+            services: full names, for health and reflection.
+            registry: metrics to show.
+            metrics_port: where to show them (0 for a free port); None for nowhere.
+
+        Raises:
+            BadOption: not an address.
+        """
+        self.host = host
+        self.address = parse_address(listen)
+        self.metrics_address: str | None = None
+        self._registry = registry
+        self._metrics_port = metrics_port
+        self._metrics_server: tuple[WSGIServer, threading.Thread] | None = None
+        self._stop = threading.Event()
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=host)
+        self.grpc = grpc.server(self._threads, interceptors=[ErrorGuard()], options=SERVER_OPTIONS)
+        self._services = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)
+        reflection.enable_server_reflection(self._services, self.grpc)
+
+    def start(self) -> None:
+        """Listen and serve.
+
+        Raises:
+            AddressInUse: somebody listens there.
+            BadOption: not an address of this machine.
+        """
+        self.address = _bind(self.grpc, self.address)
+        self._start_metrics()
+        self.grpc.start()
+        for service in ("", *self._services):
+            self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        _log.info("serving", address=self.address, metrics=self.metrics_address)
+
+    def stop(self, grace_s: float = _GRACE_S) -> None:
+        """Say NOT_SERVING, let running calls end for `grace_s`, then cancel them."""
+        self._health.enter_graceful_shutdown()
+        self.grpc.stop(grace_s).wait()
+        self._threads.shutdown()
+        if self._metrics_server is not None:
+            server, thread = self._metrics_server
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self._metrics_server = None
+        _log.info("stopped", address=self.address)
+
+    def run(self, out: TextIO | None = None) -> None:
+        """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
+
+        Args:
+            out: where the ready line goes; standard output when None.
+        """
+        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+        def ask_to_stop(number: int, _frame: FrameType | None) -> None:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            _log.info("stopping", signal=signal.Signals(number).name)
+            self._stop.set()
+
+        for number in before:
+            signal.signal(number, ask_to_stop)
+        with self:
+            print(self.ready().line(), file=out or sys.stdout, flush=True)
+            self._stop.wait()
+
+    def ready(self) -> Ready:
+        """Where it serves."""
+        return Ready(self.host, self.address, self.metrics_address)
+
+    def _start_metrics(self) -> None:
+        if self._metrics_port is None:
+            return
+        # The page is read from where the service is: both on loopback, or both not.
+        name = self.address.rpartition(":")[0].strip("[]")
+        host = "127.0.0.1" if self.address.startswith("unix:") else name
+        try:
+            server, thread = start_http_server(self._metrics_port, host, self._registry)
+        except OSError as error:
+            raise _cannot_bind(f"{host}:{self._metrics_port}", "--metrics-port", error) from error
+        self._metrics_server = server, thread
+        self.metrics_address = f"{host}:{server.server_port}"
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def _bind(server: grpc.Server, address: str) -> str:
+    """Listen on `address`, and return it with the port that was given."""
+    _check_free(address)
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise AddressInUse(
+            f"cannot listen on {address}: somebody took it just now; choose another"
+        ) from error
+    if address.startswith("unix:"):
+        return address
+    return f"{address.rpartition(':')[0]}:{port}"
+
+
+def _check_free(address: str) -> None:
+    """Try the address first: gRPC does not say why it could not bind.
+
+    Raises:
+        AddressInUse: somebody listens there.
+        BadOption: not an address of this machine.
+    """
+    try:
+        if address.startswith("unix:"):
+            _check_unix(address.removeprefix("unix:"))
+            return
+        host, _, port = address.rpartition(":")
+        found = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        with socket.socket(found[0][0]) as probe:
+            # As gRPC binds: connections of an earlier server that linger are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(found[0][4])
+            probe.listen(1)
+    except OSError as error:
+        raise _cannot_bind(address, "--listen", error) from error
+
+
+def _check_unix(path: str) -> None:
+    """GRPC takes a socket file away from whoever listens on it; refuse that."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        if probe.connect_ex(path) == 0:
+            raise OSError(errno.EADDRINUSE, "somebody listens on this socket")
+
+
+def _cannot_bind(address: str, option: str, error: OSError) -> AddressInUse | BadOption:
+    if error.errno == errno.EADDRINUSE:
+        return AddressInUse(
+            f"{address} is in use; stop who listens there, or give {option} another one "
+            "(port 0 takes a free one)"
+        )
+    return BadOption(f"cannot listen on {address}: {error.strerror or error}; correct {option}")

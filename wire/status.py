@@ -1,0 +1,114 @@
+"""Errors of `paging_core.errors` as gRPC statuses, and back into the same class.
+
+The status code and its one-line message serve any client; the trailing metadata carries
+the name of the class (and the frames of a failed verification), so that a pageferry
+client raises exactly what the host raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import grpc
+
+from paging_core import errors
+from paging_core.errors import PageferryError, VerificationFailed
+
+ERROR_KEY = "pageferry-error"
+"""Trailing metadata: the name of the error's class."""
+GFNS_KEY = "pageferry-gfns"
+"""Trailing metadata: gfns that differ, decimal, separated by commas."""
+
+MAX_GFNS = 64
+"""Trailing metadata is small by design; the message and the first frames are enough."""
+
+_LEAVES: dict[str, type[PageferryError]] = {
+    name: value
+    for name, value in vars(errors).items()
+    if isinstance(value, type) and issubclass(value, PageferryError)
+}
+
+
+def abort_with(context: grpc.ServicerContext, error: PageferryError) -> NoReturn:
+    """End an RPC with the status, message and metadata of `error`."""
+    metadata = [(ERROR_KEY, type(error).__name__)]
+    if isinstance(error, VerificationFailed):
+        metadata.append((GFNS_KEY, ",".join(map(str, error.gfns[:MAX_GFNS]))))
+    context.set_trailing_metadata(tuple(metadata))
+    context.abort(grpc.StatusCode[error.grpc_status], str(error))
+
+
+def error_from_rpc(rpc_error: grpc.RpcError, address: str) -> PageferryError:
+    """The error that the host at `address` raised, or the one that says it is not there."""
+    code, details = _outcome(rpc_error)
+    metadata = _metadata(rpc_error)
+    leaf = _LEAVES.get(metadata.get(ERROR_KEY, ""))
+    if leaf is VerificationFailed:
+        gfns = metadata.get(GFNS_KEY, "")
+        return VerificationFailed(details, tuple(int(gfn) for gfn in gfns.split(",") if gfn))
+    if leaf is not None:
+        return leaf(details)
+    return _foreign(code, details, address)
+
+
+_FOREIGN: dict[grpc.StatusCode, tuple[type[PageferryError], str]] = {
+    grpc.StatusCode.UNAVAILABLE: (
+        errors.HostUnreachable,
+        "no host answers at {address} ({details}); start one there or correct the address",
+    ),
+    grpc.StatusCode.DEADLINE_EXCEEDED: (
+        errors.HostUnreachable,
+        "the host at {address} did not answer in time; see whether it is overloaded or stuck",
+    ),
+    grpc.StatusCode.UNIMPLEMENTED: (
+        errors.ContractMismatch,
+        "{address} does not serve this call ({details}); run a pageferry host of our version there",
+    ),
+    grpc.StatusCode.CANCELLED: (
+        errors.MigrationCancelled,
+        "the call to {address} was cancelled",
+    ),
+    grpc.StatusCode.RESOURCE_EXHAUSTED: (
+        errors.LimitExceeded,
+        "the host at {address} refuses: {details}",
+    ),
+    grpc.StatusCode.INTERNAL: (
+        errors.InvariantViolation,
+        "the host at {address} failed: {details}",
+    ),
+}
+"""Statuses that no pageferry host raised: gRPC itself did, or another program."""
+
+
+def _foreign(code: grpc.StatusCode, details: str, address: str) -> PageferryError:
+    unknown = (PageferryError, f"the host at {{address}} answered {code.name}: {{details}}")
+    kind, text = _FOREIGN.get(code, unknown)
+    return kind(text.format(address=address, details=" ".join(details.split())))
+
+
+def _outcome(rpc_error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
+    if isinstance(rpc_error, grpc.Call):
+        return rpc_error.code() or grpc.StatusCode.UNKNOWN, rpc_error.details() or "no details"
+    return grpc.StatusCode.UNKNOWN, str(rpc_error)
+
+
+def _metadata(rpc_error: grpc.RpcError) -> dict[str, str]:
+    if not isinstance(rpc_error, grpc.Call):
+        return {}
+    pairs = rpc_error.trailing_metadata() or ()
+    return {key: value for key, value in pairs if isinstance(value, str)}
+
+
+@contextmanager
+def rpc_errors(address: str) -> Iterator[None]:
+    """Turn the RPC errors of calls to `address` into pageferry's own.
+
+    Raises:
+        PageferryError: the leaf that the other host raised.
+    """
+    try:
+        yield
+    except grpc.RpcError as error:
+        raise error_from_rpc(error, address) from error
