@@ -30,10 +30,14 @@ def end_with_parent() -> None:
 class HostProcess:
     """``python -m MODULE serve …`` beside this process. Also a context manager.
 
+    It has a session of its own: Ctrl-C on a terminal reaches whoever started it, who decides.
+
     Attributes:
-        ready: where it serves.
+        ready: where it serves, once `wait_ready` returned.
         process: the child.
     """
+
+    ready: Ready
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class HostProcess:
         listen: str = "127.0.0.1:0",
         log: IO[bytes] | None = None,
         timeout_s: float = _READY_TIMEOUT_S,
+        wait: bool = True,
     ) -> None:
         """Start it and wait until it serves.
 
@@ -52,10 +57,14 @@ class HostProcess:
             listen: where it shall serve; a free port of loopback unless told.
             log: where its log goes; thrown away when None.
             timeout_s: how long it may take.
+            wait: False returns at once, for several that start at the same time; call
+                `wait_ready` then.
 
         Raises:
             HostUnreachable: it ended or did not get ready in time; with its last words.
         """
+        self._module = module
+        self._timeout_s = timeout_s
         self._own_log = None if log else tempfile.TemporaryFile()  # noqa: SIM115 - see stop
         command = [sys.executable, "-m", module, "serve", "--listen", listen, "--exit-with-parent"]
         self.process = subprocess.Popen(  # noqa: S603 - our own module
@@ -64,12 +73,27 @@ class HostProcess:
             stdout=subprocess.PIPE,
             stderr=log or self._own_log,
             env=malloc_environment(),
+            start_new_session=True,
         )
+        if wait:
+            self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait until it serves; it is ended when it does not.
+
+        Raises:
+            HostUnreachable: it ended or did not get ready in time; with its last words.
+        """
         try:
-            self.ready = self._wait_ready(module, timeout_s)
+            self.ready = self._wait_ready()
         except BaseException:
             self.stop(0)
             raise
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self.process.poll() is not None
 
     def stop(self, timeout_s: float = _STOP_TIMEOUT_S) -> int:
         """End it: SIGTERM, and SIGKILL when it takes longer than `timeout_s`.
@@ -90,9 +114,9 @@ class HostProcess:
             self._own_log.close()
         return status
 
-    def _wait_ready(self, module: str, timeout_s: float) -> Ready:
+    def _wait_ready(self) -> Ready:
         assert self.process.stdout is not None  # noqa: S101 - we asked for a pipe
-        until = time.monotonic() + timeout_s
+        until = time.monotonic() + self._timeout_s
         with selectors.DefaultSelector() as selector:
             selector.register(self.process.stdout, selectors.EVENT_READ)
             while selector.select(max(0.0, until - time.monotonic())):
@@ -102,18 +126,21 @@ class HostProcess:
                     return ready
                 if not line:
                     break
-        raise HostUnreachable(f"{module} did not start: {self._last_words(timeout_s)}")
+        raise HostUnreachable(f"{self._module} did not start: {self.last_words()}")
 
-    def _last_words(self, timeout_s: float) -> str:
+    def last_words(self) -> str:
+        """Why it ended, as far as its log says; one line."""
         try:
             self.process.wait(0.5)
         except subprocess.TimeoutExpired:
-            return f"it was not ready after {timeout_s:.0f} s; is the machine overloaded?"
+            return f"it was not ready after {self._timeout_s:.0f} s; is the machine overloaded?"
+        ending = _ending(self.process.returncode)
         if self._own_log is None:
-            return f"it ended with status {self.process.returncode}; see its log"
+            return f"it ended with {ending}; see its log"
         self._own_log.seek(0)
         lines = self._own_log.read().decode(errors="replace").split("\n")
-        return next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        return f"it ended with {ending}: {last}"
 
     def __enter__(self) -> Self:
         return self
@@ -125,3 +152,7 @@ class HostProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _ending(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"status {status}"
