@@ -10,6 +10,7 @@ its tag and handed on as a view of the bytes that came. docs/data-path.md has th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -26,7 +27,7 @@ _BATCH_TAG = b"\x12"  # TransferMessage.batch: field 2, a length and so many byt
 _PAYLOAD_TAG = b"\x4a"  # PageBatch.payload: field 9, likewise
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
-TransferCall = grpc.StreamStreamMultiCallable[bytes, destination_pb2.TransferReply]
+TransferCall: TypeAlias = "grpc.StreamStreamMultiCallable[bytes, destination_pb2.TransferReply]"
 
 
 def page_stream(channel: grpc.Channel) -> TransferCall:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import grpc
 import structlog
@@ -14,7 +14,7 @@ from wire.status import abort_with
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-_Handler = grpc.RpcMethodHandler[_Request, _Response]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[_Request, _Response]"
 
 _OURS = "/pageferry."
 _log = structlog.get_logger("wire.guard")
