@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pageferry.document import Document
+from paging_core.units import format_bytes
 
 _MAX_DIFFERENCES = 3
 
@@ -27,3 +28,27 @@ def _value(value: object) -> str:
     if isinstance(value, dict):
         return str(value.get("file", "…"))
     return str(value)
+
+
+def conclusions(single: Document, grouped: Document) -> list[str]:
+    """Two plain sentences about what grouping did to the guest and to the network."""
+    n = grouped["config"]["group_pages"]
+    fixups = [document["faults"]["fixup"] for document in (single, grouped)]
+    slowdowns = [document["guest"]["slowdown"] for document in (single, grouped)]
+    wires = [document["bytes"]["wire"] for document in (single, grouped)]
+    falsely, digests = grouped["pages"]["falsely_dirty"], grouped["pages"]["suppressed"]
+    return [
+        f"With groups of {n} the guest took {fixups[1]:,} fixup faults instead of {fixups[0]:,} "
+        f"({_change(*fixups)}), and its time with tracking was {slowdowns[1]:.2f} times its time "
+        f"without, instead of {slowdowns[0]:.2f}.",
+        f"In return {falsely:,} pages were sent as dirty that nobody had written; {digests:,} "
+        f"pages crossed as a digest because their content had not changed, and the network "
+        f"carried {format_bytes(wires[1])} instead of {format_bytes(wires[0])} "
+        f"({_change(*wires)}).",
+    ]
+
+
+def _change(before: int, after: int) -> str:
+    if not before:
+        return "no change" if before == after else "from none"
+    return f"{100 * (after - before) / before:+.0f} %".replace("-", "−")

@@ -1,0 +1,170 @@
+"""Run migrations for a person: progress beside them, results and what they mean after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from pageferry import results
+from pageferry.cli.output import stderr_console, stdout_console
+from pageferry.cli.shell import EXIT_FAILED, complain
+from pageferry.document import Document, document_of
+from pageferry.hosts import Hosts, hosts
+from pageferry.interrupts import Interrupted, Interrupts
+from pageferry.journey import Ended, Watcher, travel
+from pageferry.progress import progress_for
+from pageferry.request import MigrationOptions
+from pageferry.source_client import SourceClient
+from pageferry.tables import rounds, summary
+from pageferry.v1 import common_pb2
+from paging_core.errors import PageferryError
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a person wants to see, and where the result goes.
+
+    Attributes:
+        json_target: file of the result document, ``-`` for stdout, None for none.
+        quiet: neither progress nor tables.
+        progress: show how far it is.
+    """
+
+    json_target: str | None = None
+    quiet: bool = False
+    progress: bool = True
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A migration that came to its end.
+
+    Attributes:
+        document: its result.
+        exit_code: of the command that asked for it.
+        complaint: why it did not complete; empty when it did.
+        note: where the guest is now, if that is not obvious.
+    """
+
+    document: Document
+    exit_code: int
+    complaint: str = ""
+    note: str = ""
+
+
+def run(options: MigrationOptions, output: Output) -> int:
+    """Migrate, show, write; the exit code of the command.
+
+    Raises:
+        InvalidInput: something asked for cannot be; nothing was started.
+    """
+    options.guest_config()
+    if output.json_target is not None:
+        results.check_target(output.json_target)
+
+    def action(interrupts: Interrupts) -> int:
+        finished = migrate_once(options, output, interrupts)
+        if not output.quiet:
+            _show(finished, _results_console(output))
+        if finished.complaint:
+            complain(finished.complaint)
+        return finished.exit_code
+
+    return interruptible(action)
+
+
+def interruptible(action: Callable[[Interrupts], int]) -> int:
+    """Do something that Ctrl-C may end and hosts may fail at; its exit code.
+
+    Raises:
+        BadResult: the result cannot be written.
+    """
+    with Interrupts() as interrupts:
+        try:
+            return action(interrupts)
+        except Interrupted as interrupted:
+            complain("stopped at once, before the migration came to an end")
+            return interrupted.exit_code
+        except PageferryError as error:
+            if isinstance(error, results.BadResult):
+                raise
+            complain(str(error))
+            return EXIT_FAILED
+
+
+def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrupts) -> Finished:
+    """One migration with its progress; its document is written before this returns.
+
+    Raises:
+        HostUnreachable: a host of our own did not start.
+        Interrupted: Ctrl-C before the migration began, or for the second time.
+    """
+    guest = options.guest_config()
+    with hosts(options.source, options.dest) as where, SourceClient(where.source) as client:
+        console = stderr_console()
+        with progress_for(console, silent=output.quiet or not output.progress) as progress:
+            watcher = Watcher(progress, _notifier(console), interrupts)
+            ended = travel(client, where.destination, guest, options, watcher)
+        reason = where.post_mortem()
+        if reason is not None and ended.status.error:
+            ended.status.error = reason
+        document = document_of(ended.status, guest)
+        if output.json_target is not None:
+            results.write(document, output.json_target)
+        return _finished(document, ended, where, client)
+
+
+def _finished(document: Document, ended: Ended, where: Hosts, client: SourceClient) -> Finished:
+    match document["outcome"]:
+        case "completed":
+            note = "" if where.ours else f"{ended.guest_id} runs on {where.destination} now"
+            return Finished(document, 0, note=note)
+        case "cancelled":
+            code = ended.interrupted.exit_code if ended.interrupted else EXIT_FAILED
+            whereabouts = _whereabouts(client, ended.guest_id)
+            return Finished(document, code, f"cancelled before the hand-over: {whereabouts}")
+        case outcome:
+            return Finished(document, EXIT_FAILED, ended.status.error or f"it ended {outcome}")
+
+
+def _notifier(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(line, markup=False, soft_wrap=True)
+
+
+def _results_console(output: Output) -> Console:
+    return stderr_console() if output.json_target == "-" else stdout_console()
+
+
+def _show(finished: Finished, console: Console) -> None:
+    document = finished.document
+    if document["rounds"]:
+        console.print(rounds(document))
+        console.print()
+        console.print(summary([document], [_title(document)]))
+    if finished.note:
+        stderr_console().print(finished.note, markup=False, soft_wrap=True)
+
+
+def _title(document: Document) -> str:
+    """What was migrated, in a few words."""
+    config = document["config"]
+    load = config["trace"]["file"] if config["trace"] else str(config["workload"]).split(":")[0]
+    logged = "PML" if config["pml"] else f"groups of {config['group_pages']}"
+    return f"{load}\n{config['paging']}, {config['clean']}, {logged}"
+
+
+_WHEREABOUTS = {
+    common_pb2.GUEST_STATE_RUNNING: "the guest goes on at the source",
+    common_pb2.GUEST_STATE_PAUSED: "the guest is still at the source, paused",
+    common_pb2.GUEST_STATE_CRASHED: "the guest is still at the source, where its kernel gave up",
+}
+
+
+def _whereabouts(client: SourceClient, guest_id: str) -> str:
+    try:
+        state = client.guest(guest_id).state
+    except PageferryError as error:
+        return f"what became of {guest_id} is not known ({error})"
+    return _WHEREABOUTS.get(state, "the guest is not at the source any more")

@@ -1,0 +1,67 @@
+"""Two migrations one after the other, and both results side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from pageferry import results
+from pageferry.cli.output import stderr_console, stdout_console
+from pageferry.cli.run import Output, interruptible, migrate_once
+from pageferry.cli.shell import complain
+from pageferry.comparison import conclusions
+from pageferry.document import Document
+from pageferry.interrupts import Interrupts
+from pageferry.request import MigrationOptions
+from pageferry.tables import summary
+
+
+def show_both(both: Mapping[str, MigrationOptions], output: Output, directory: str | None) -> int:
+    """Migrate under each title, then show both; the exit code of the command.
+
+    Args:
+        both: the two migrations by the title of their column, the ungrouped one first.
+        output: how to show progress.
+        directory: where to keep the documents; None for nowhere.
+
+    Raises:
+        InvalidInput: something asked for cannot be; nothing was started.
+    """
+    targets = {title: _target(directory, title) for title in both}
+    for title, options in both.items():
+        options.guest_config()
+        if targets[title] is not None:
+            results.check_target(str(targets[title]))
+
+    def action(interrupts: Interrupts) -> int:
+        documents: list[Document] = []
+        for title, options in both.items():
+            if not output.quiet:
+                stderr_console().print(f"migrating with {title}", style="bold")
+            each = replace(output, json_target=targets[title])
+            finished = migrate_once(options, each, interrupts)
+            if finished.complaint:
+                complain(finished.complaint)
+                return finished.exit_code
+            documents.append(finished.document)
+        _show(documents, list(both))
+        return 0
+
+    return interruptible(action)
+
+
+def _show(documents: list[Document], titles: list[str]) -> None:
+    console = stdout_console()
+    console.print()
+    console.print(summary(documents, titles))
+    console.print()
+    for sentence in conclusions(*documents):
+        console.print(sentence)
+
+
+def _target(directory: str | None, title: str) -> str | None:
+    if directory is None:
+        return None
+    Path(directory).mkdir(parents=True, exist_ok=True)
+    return str(Path(directory) / f"{title.replace(' ', '-')}.json")

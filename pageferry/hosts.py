@@ -1,0 +1,40 @@
+"""Where a migration happens: two hosts that run already, or two of our own on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pageferry.loopback import Loopback
+
+
+@dataclass(frozen=True)
+class Hosts:
+    """Two hosts.
+
+    Attributes:
+        source: address of the source host.
+        destination: address of the destination host, as the source reaches it.
+        ours: started for this run and gone after it.
+        post_mortem: one line about a host of ours that ended by itself, else None.
+    """
+
+    source: str
+    destination: str
+    ours: bool
+    post_mortem: Callable[[], str | None]
+
+
+@contextmanager
+def hosts(source: str | None, destination: str | None) -> Iterator[Hosts]:
+    """The hosts at these addresses, or our own while the block lasts.
+
+    Raises:
+        HostUnreachable: a host of our own did not start.
+    """
+    if source is not None and destination is not None:
+        yield Hosts(source, destination, ours=False, post_mortem=lambda: None)
+        return
+    with Loopback() as loopback:
+        yield Hosts(loopback.source, loopback.destination, True, loopback.post_mortem)

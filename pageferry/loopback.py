@@ -1,0 +1,62 @@
+"""Both hosts as child processes on this machine, for as long as somebody needs them."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Self
+
+from wire.launch import HostProcess
+
+
+class Loopback:
+    """A source host and a destination host on loopback; gone when the block ends."""
+
+    def __init__(self) -> None:
+        self._processes: dict[str, HostProcess] = {}
+
+    def __enter__(self) -> Self:
+        """Start both at the same time.
+
+        Raises:
+            HostUnreachable: one of them did not start; with its last words.
+        """
+        try:
+            for module in ("source_host", "dest_host"):
+                self._processes[module] = HostProcess(module, wait=False)
+            for process in self._processes.values():
+                process.wait_ready()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop()
+
+    @property
+    def source(self) -> str:
+        """Where the source host listens."""
+        return self._processes["source_host"].ready.address
+
+    @property
+    def destination(self) -> str:
+        """Where the destination host listens."""
+        return self._processes["dest_host"].ready.address
+
+    def post_mortem(self) -> str | None:
+        """One line about a host that ended by itself; None while both live."""
+        for module, process in self._processes.items():
+            if process.ended:
+                return f"{module} ended in the middle of it: {process.last_words()}"
+        return None
+
+    def _stop(self) -> None:
+        for process in self._processes.values():
+            process.process.terminate()
+        for process in self._processes.values():
+            process.stop()

@@ -1,0 +1,104 @@
+"""The closing tables and what two results say beside each other."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+from rich.console import Console
+from rich.table import Table
+
+from pageferry.comparison import conclusions, labels
+from pageferry.document import Document, document_of
+from pageferry.tables import rounds, summary
+from tests.pageferry import statuses
+
+
+def single() -> Document:
+    return document_of(statuses.completed(), statuses.GUEST)
+
+
+def grouped() -> Document:
+    document = copy.deepcopy(single())
+    document["config"]["group_pages"] = 64
+    document["faults"]["fixup"] = 5
+    document["guest"]["slowdown"] = 1.02
+    document["pages"]["falsely_dirty"] = 400
+    document["bytes"]["wire"] = 13_400_000
+    return document
+
+
+def text(table: Table) -> str:
+    out = io.StringIO()
+    Console(file=out, width=120).print(table)
+    return out.getvalue()
+
+
+def row(table: Table, label: str) -> list[str]:
+    """Cells of the line that begins with a label."""
+    (line,) = [line for line in text(table).splitlines() if line.strip().startswith(label)]
+    return line.split(label, 1)[1].split()
+
+
+def test_every_figure_of_the_result_is_in_the_table() -> None:
+    table = summary([single()], ["this"])
+    assert row(table, "rounds") == ["2"]
+    assert row(table, "fixup faults") == ["75", "µs", "7.5", "%"]
+    assert row(table, "rebuilding shadows") == ["30", "µs", "3.0", "%"]
+    assert row(table, "guest slowdown") == ["1.109×"]
+    assert row(table, "pages sent") == ["4,436"]
+    assert row(table, "unique") == ["4,096"]
+    assert row(table, "resent") == ["340"]
+    assert row(table, "suppressed") == ["(unchanged)", "40"]
+    assert row(table, "falsely dirty") == ["40"]
+    assert row(table, "raw bytes") == ["17.3", "MiB"]
+    assert row(table, "bytes on the wire") == ["6.4", "MiB"]
+    assert row(table, "total time") == ["54", "ms"]
+    assert row(table, "downtime") == ["6.19", "ms"]
+    assert row(table, "verified") == ["yes,", "every", "page"]
+
+
+def test_what_never_happened_takes_no_line() -> None:
+    assert "PML" not in text(summary([single()], ["this"]))
+    document = single()
+    document["guest"]["time_ns"]["pml"] = 5_000
+    assert "draining PML buffers" in text(summary([document], ["this"]))
+
+
+def test_a_document_without_any_round_can_be_shown() -> None:
+    failed = document_of(statuses.failed(), statuses.GUEST)
+    assert row(summary([failed], ["this"]), "verified") == ["no"]
+
+
+def test_two_results_have_a_ratio_beside_them() -> None:
+    table = summary([single(), grouped()], ["1", "64"])
+    assert row(table, "falsely dirty") == ["40", "400", "10.00×"]
+    assert row(table, "bytes on the wire")[-1] == "2.00×"
+
+
+def test_one_line_per_round_and_nothing_dirty_after_the_last() -> None:
+    lines = text(rounds(single())).splitlines()
+    assert len(lines) == 4
+    assert lines[2].split()[:3] == ["1", "4,096", "2,730"]
+    assert lines[3].split()[0] == "stop-and-copy"
+    assert lines[3].split()[-2:] == ["5.6", "ms"]
+    assert "skipped" not in lines[0]
+
+
+def test_columns_are_named_after_what_differs() -> None:
+    assert labels([single(), grouped()], ["a", "b"]) == ["group_pages 8", "group_pages 64"]
+
+
+def test_columns_are_named_after_their_files_when_nothing_differs() -> None:
+    assert labels([single(), single()], ["a", "b"]) == ["a", "b"]
+
+
+def test_the_conclusions_say_which_way_it_went() -> None:
+    faults, network = conclusions(single(), grouped())
+    assert "5 fixup faults instead of 50 (−90 %)" in faults
+    assert "1.02 times" in faults
+    assert "400 pages" in network
+    assert "12.8 MiB instead of 6.4 MiB (+100 %)" in network
+    worse, better = conclusions(grouped(), single())
+    assert "(+900 %)" in worse
+    assert "(−50 %)" in better
