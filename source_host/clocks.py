@@ -68,6 +68,19 @@ class Clock(Protocol):
         """Done with the guest, which stays as it is."""
 
 
+class Lap:
+    """Splits time into laps."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._since_ns = clock.now_ns
+
+    def ns(self) -> int:
+        """Time since the last lap ended; starts the next one."""
+        before_ns, self._since_ns = self._since_ns, self._clock.now_ns
+        return self._since_ns - before_ns
+
+
 class VirtualClock:
     """Guest and link advance together, one message at a time; nothing else takes time.
 

@@ -6,25 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from paging_core.guest import Cleaned
+from paging_core.log_dirty import count
 from paging_core.units import FRAME_BYTES
-
-
-@dataclass(frozen=True)
-class BatchCounts:
-    """What one batch held.
-
-    Attributes:
-        data_frames, zero_frames, suppressed_frames: frames by how they crossed.
-    """
-
-    data_frames: int
-    zero_frames: int
-    suppressed_frames: int
-
-    @property
-    def frames(self) -> int:
-        """All frames of the batch."""
-        return self.data_frames + self.zero_frames + self.suppressed_frames
+from wire.runs import FrameKind, FrameRuns
 
 
 @dataclass(frozen=True)
@@ -66,25 +50,30 @@ class RoundStats:
         """What crossed as any kind."""
         return self.data_frames + self.zero_frames + self.suppressed_frames
 
-    def plus(self, counts: BatchCounts, wire_bytes: int) -> RoundStats:
-        """The same round after one more batch."""
+    def plus(self, runs: FrameRuns, wire_bytes: int) -> RoundStats:
+        """The same round after a batch of these frames."""
+        data_frames = runs.count(FrameKind.DATA)
         return replace(
             self,
-            data_frames=self.data_frames + counts.data_frames,
-            zero_frames=self.zero_frames + counts.zero_frames,
-            suppressed_frames=self.suppressed_frames + counts.suppressed_frames,
-            raw_bytes=self.raw_bytes + counts.data_frames * FRAME_BYTES,
+            data_frames=self.data_frames + data_frames,
+            zero_frames=self.zero_frames + runs.count(FrameKind.ZERO),
+            suppressed_frames=self.suppressed_frames + runs.count(FrameKind.UNCHANGED),
+            raw_bytes=self.raw_bytes + data_frames * FRAME_BYTES,
             wire_bytes=self.wire_bytes + wire_bytes,
         )
 
-    def ended_by(self, cleaned: Cleaned, dirty_frames: int) -> RoundStats:
-        """The same round with what the clean after it found."""
+    def ended_by(self, cleaned: Cleaned) -> RoundStats:
+        """The same round with what a clean after it found.
+
+        A policy that stops right after a clean has the guest's pause clean once more; both
+        belong to the round.
+        """
         return replace(
             self,
-            dirty_frames=dirty_frames,
-            falsely_dirty_frames=cleaned.falsely_dirty_count,
-            fault_count=cleaned.fault_count,
-            clean_ns=cleaned.cost_ns,
+            dirty_frames=self.dirty_frames + count(cleaned.dirty),
+            falsely_dirty_frames=self.falsely_dirty_frames + cleaned.falsely_dirty_count,
+            fault_count=self.fault_count + cleaned.fault_count,
+            clean_ns=self.clean_ns + cleaned.cost_ns,
         )
 
 

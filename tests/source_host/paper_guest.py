@@ -65,6 +65,10 @@ class PaperGuest:
         for _ in range(count):
             self._step()
 
+    @property
+    def writes(self) -> bool:
+        return self._target is not None
+
     def _step(self) -> None:
         self.on_access(self.position)
         if self._target is not None:

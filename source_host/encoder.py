@@ -1,0 +1,109 @@
+"""From frames in guest memory to what a batch says about them.
+
+The guest may write while a batch is encoded. Bytes are therefore copied once, and
+everything else (digests, kinds, payload) is computed on that copy: what is said about a
+frame is true of the bytes that are sent. The memory of the encoder is one digest per frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import zstandard
+
+from paging_core.digest import ZERO_FRAME, Digests, frame_digests
+from paging_core.log_dirty import GfnArray
+from paging_core.memory import Frames
+from paging_core.units import FRAME_BYTES
+from source_host.compression import OFF
+from wire.batch import Batch, Compression
+from wire.runs import FrameKind, FrameRuns, KindArray
+
+
+class Encoder:
+    """Turns frames into batches and remembers what it last said about each frame.
+
+    Attributes:
+        level: zstd level of the batches to come; `OFF` sends them plain. A batch that does
+            not shrink is sent plain at any level.
+    """
+
+    def __init__(self, frames: Frames, *, suppress: bool) -> None:
+        """Encode from guest memory `frames`, uint8, shape (n, 4096)."""
+        self._frames = frames
+        self._next_sequence = 0
+        self._suppress = suppress
+        self._last_sent: Digests = np.zeros(len(frames), np.uint64)
+        self.level = OFF
+        self._compressor: tuple[int, zstandard.ZstdCompressor] | None = None
+
+    def encode(
+        self, gfns: GfnArray, ever_sent: npt.NDArray[np.bool_], round_number: int, *, last: bool
+    ) -> Batch:
+        """Copy these frames as they stand now and say what to send for them.
+
+        Args:
+            gfns: ascending; none makes an empty batch, which only ends its round.
+            ever_sent: whether the destination has got each of them before.
+            round_number: from 1.
+            last: nothing more comes in this round.
+        """
+        copy = _StableCopy(self._frames, gfns)
+        digests = frame_digests(copy.frames)
+        kinds = self._kinds(gfns, digests, ever_sent)
+        self._last_sent[gfns] = digests
+        raw = copy.bytes_of(kinds == FrameKind.DATA)
+        payload, compression = self._compressed(raw)
+        batch = Batch(
+            sequence=self._next_sequence,
+            round=round_number,
+            runs=FrameRuns.of(gfns, kinds),
+            payload=payload,
+            compression=compression,
+            payload_raw_bytes=len(raw),
+            end_of_round=last,
+            unchanged_digests=digests[kinds == FrameKind.UNCHANGED],
+        )
+        self._next_sequence += 1
+        return batch
+
+    def _kinds(
+        self, gfns: GfnArray, digests: Digests, ever_sent: npt.NDArray[np.bool_]
+    ) -> KindArray:
+        """Zero is said first: it costs least. Unchanged needs an earlier sending."""
+        kinds = np.full(len(gfns), FrameKind.DATA, np.uint8)
+        if self._suppress:
+            kinds[ever_sent & (digests == self._last_sent[gfns])] = FrameKind.UNCHANGED
+        kinds[digests == np.uint64(ZERO_FRAME)] = FrameKind.ZERO
+        return kinds
+
+    def _compressed(self, raw: bytes) -> tuple[bytes, Compression]:
+        if self.level == OFF or not raw:
+            return raw, Compression.NONE
+        if self._compressor is None or self._compressor[0] != self.level:
+            self._compressor = (self.level, zstandard.ZstdCompressor(level=self.level))
+        small = self._compressor[1].compress(raw)
+        return (small, Compression.ZSTD) if len(small) < len(raw) else (raw, Compression.NONE)
+
+
+class _StableCopy:
+    """The bytes of some frames at one moment, which nobody else writes to.
+
+    Attributes:
+        frames: uint8, shape (n, 4096).
+    """
+
+    def __init__(self, memory: Frames, gfns: GfnArray) -> None:
+        self._as_bytes: bytes | None = None
+        if len(gfns) and int(gfns[-1]) - int(gfns[0]) + 1 == len(gfns):
+            # One run: made at once as the bytes object that a message takes without a copy.
+            self._as_bytes = memory[int(gfns[0]) : int(gfns[-1]) + 1].tobytes()
+            self.frames = np.frombuffer(self._as_bytes, np.uint8).reshape(-1, FRAME_BYTES)
+        else:
+            self.frames = memory[gfns]
+
+    def bytes_of(self, chosen: npt.NDArray[np.bool_]) -> bytes:
+        """The frames that `chosen` marks, one after another."""
+        if not chosen.all():
+            return self.frames[chosen].tobytes()
+        return self.frames.tobytes() if self._as_bytes is None else self._as_bytes

@@ -1,0 +1,130 @@
+"""The pre-copy engine: from the first page to the proof that all of them arrived.
+
+    rounds while the guest runs ─ pause, last clean ─ last round, state ─ prove
+
+It sees the guest through `paging_core.guest.Guest` and the destination through `Transport`;
+it knows neither what kind of guest it moves nor what carries the pages. Nothing here takes
+the guest away from this host: that is the commit, in `migration`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Event
+
+from paging_core.errors import VerificationFailed
+from paging_core.guest import Guest
+from source_host.clocks import Clock, Lap
+from source_host.encoder import Encoder
+from source_host.plan import Plan
+from source_host.policies import Decision, Policy
+from source_host.progress import Progress
+from source_host.results import Downtime
+from source_host.rounds import RoundSender
+from source_host.states import MigrationState
+from source_host.transport import Transport
+from source_host.verification import digest_memory, prove
+
+
+class Engine:
+    """Carries one guest's memory over, step by step; each step may raise `PageferryError`."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        guest: Guest,
+        clock: Clock,
+        transport: Transport,
+        progress: Progress,
+        max_payload_bytes: int,
+        cancelled: Event,
+    ) -> None:
+        """Nothing moves before `pre_copy`; the guest's writes are logged from before that."""
+        self._plan = plan
+        self._guest = guest
+        self._clock = clock
+        self._transport = transport
+        self._progress = progress
+        self._cancelled = cancelled
+        self._policy: Policy = plan.make_policy()
+        self._sender = RoundSender(
+            n_frames=guest.n_frames,
+            encoder=Encoder(guest.memory.frames, suppress=plan.suppress),
+            transport=transport,
+            clock=clock,
+            policy=self._policy,
+            compression=plan.make_compression(),
+            downtime_limit_ns=plan.downtime_limit_ns,
+            max_payload_bytes=max_payload_bytes,
+            cancelled=cancelled,
+        )
+
+    def pre_copy(self) -> None:
+        """Rounds beside the running guest until the policy says stop."""
+        self._progress.begin(self._clock, self._sender)
+        self._progress.advance(MigrationState.PRE_COPY)
+        while True:
+            decision = self._policy.before_round(self._sender.facts())
+            if decision is Decision.STOP:
+                return
+            if self._sender.ledger.owed_frames:
+                self._send_round(live=True)
+            stops = self._policy.stops_after_round(self._sender.facts())
+            if stops or decision is Decision.SEND_AND_STOP:
+                return
+            self._clean()
+
+    def pause(self) -> None:
+        """Downtime begins: stop the guest, clean a last time."""
+        lap = Lap(self._clock)
+        self._progress.advance(MigrationState.STOP_AND_COPY)
+        self._clock.pause()
+        self._clean()
+        self._progress.downtime = Downtime(suspend_ns=lap.ns())
+
+    def send_rest(self) -> bytes:
+        """Send what is owed.
+
+        Returns:
+            Everything of the guest that is not memory.
+        """
+        lap = Lap(self._clock)
+        self._send_round(live=False)
+        last_round_ns = lap.ns()
+        state = self._guest.state()
+        self._clock.carry(len(state))
+        self._progress.downtime = replace(
+            self._progress.downtime, last_round_ns=last_round_ns, state_ns=lap.ns()
+        )
+        return state
+
+    def verify(self) -> None:
+        """Digest all memory here and have the destination compare it with its own.
+
+        Raises:
+            VerificationFailed: they differ.
+        """
+        progress, lap = self._progress, Lap(self._clock)
+        progress.advance(MigrationState.VERIFYING)
+        tree = digest_memory(self._guest.memory.frames, self._cancelled)
+        try:
+            prove(tree, self._transport)
+        except VerificationFailed:
+            progress.compared(agreed=False)
+            raise
+        progress.memory_digest = tree.root
+        progress.downtime = replace(progress.downtime, verify_ns=lap.ns())
+        progress.compared(agreed=True)
+
+    def _send_round(self, *, live: bool) -> None:
+        self._sender.send_round(live=live)
+        self._progress.round_sent()
+
+    def _clean(self) -> None:
+        """Turn what the log found dirty into debt."""
+        with self._clock.exclusive() as guest:
+            cleaned = guest.clean()
+            counters = guest.counters()
+        self._sender.owe(cleaned)
+        self._progress.cleaned(cleaned, counters)

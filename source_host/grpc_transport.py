@@ -1,0 +1,216 @@
+"""Pages over gRPC: one bidirectional stream for batches, unary calls for the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Lock, Thread
+from typing import Any, TypeVar
+
+import grpc
+
+from pageferry.v1 import destination_pb2 as pb
+from pageferry.v1 import destination_pb2_grpc
+from paging_core.digest import Digests
+from paging_core.errors import (
+    HostUnreachable,
+    InvariantViolation,
+    MigrationCancelled,
+    NotFound,
+    OutcomeUnknown,
+    PageferryError,
+)
+from source_host.in_flight import InFlight
+from source_host.transport import Handover, Offer
+from wire.batch import Batch
+from wire.channel import CHANNEL_OPTIONS, parse_address
+from wire.checksum import xxh3
+from wire.codec import encode_batch, encode_hello, page_stream
+from wire.convert import guest_spec
+from wire.status import ERROR_KEY, error_from_rpc, rpc_errors
+from wire.version import check_version, contract_message
+
+PREPARE_S = 120.0
+"""The destination touches all of the memory that it reserves."""
+COMPARE_S = 120.0
+"""The first comparison makes it digest all memory."""
+COMMIT_S = 60.0
+ASK_S = 5.0
+"""Questions that need no work."""
+
+_CHANNEL_OPTIONS = (
+    *CHANNEL_OPTIONS,
+    # A connection of its own, tried again at once: an in-doubt commit waits for the answer.
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+)
+_Request = TypeVar("_Request")
+_Reply = TypeVar("_Reply")
+
+
+class GrpcTransport:
+    """Implements `source_host.transport.Transport`."""
+
+    def __init__(
+        self, address: str, *, on_ack: Callable[[float], None] = lambda _seconds: None
+    ) -> None:
+        """Nothing is sent before `prepare`.
+
+        Args:
+            address: of the destination host.
+            on_ack: told the seconds between a batch and its acknowledgement.
+
+        Raises:
+            BadOption: not an address.
+        """
+        self._address = address
+        self._channel = grpc.insecure_channel(parse_address(address), options=_CHANNEL_OPTIONS)
+        self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
+        self._migration_id = ""
+        self._window = InFlight(on_ack=on_ack)
+        self._reader: Thread | None = None
+        self._lock = Lock()
+        self._interrupted = False
+        self._pending: grpc.Future[Any] | None = None
+
+    def prepare(self, offer: Offer) -> int:
+        """Reserve memory at the destination and open the stream."""
+        self._migration_id = offer.migration_id
+        reply = self._ask(
+            self._stub.Prepare,
+            pb.PrepareRequest(
+                version=contract_message(),
+                migration_id=offer.migration_id,
+                guest=guest_spec(offer.guest_id, offer.config),
+                trace_digest=offer.trace_digest,
+                streams=1,
+            ),
+            PREPARE_S,
+        )
+        check_version(reply.version)
+        self._open_stream()
+        return reply.max_payload_bytes
+
+    def send(self, batch: Batch) -> int:
+        """Put a batch on the stream; waits while the window is full."""
+        message = encode_batch(batch)
+        self._window.put(message)
+        return len(message)
+
+    def drain(self) -> None:
+        """Wait for the last acknowledgement."""
+        self._window.wait_empty()
+
+    def differing(self, level: int, first: int, digests: Digests) -> list[int]:
+        """Compare part of the digest tree."""
+        request = pb.CompareDigestsRequest(
+            migration_id=self._migration_id, level=level, first=first, digests=digests.tolist()
+        )
+        return list(self._ask(self._stub.CompareDigests, request, COMPARE_S).differing)
+
+    def commit(self, handover: Handover) -> None:
+        """Hand the guest over."""
+        self._window.end()
+        request = pb.CommitRequest(
+            migration_id=self._migration_id,
+            memory_digest=handover.memory_digest,
+            guest_state=handover.state,
+            state_digest=xxh3(handover.state),
+            start=handover.start,
+        )
+        try:
+            self._stub.Commit(request, timeout=COMMIT_S)
+        except grpc.RpcError as error:
+            raise self._refusal(error) from error
+
+    def is_committed(self) -> bool:
+        """Ask how the migration stands there."""
+        request = pb.IncomingRequest(migration_id=self._migration_id)
+        try:
+            with rpc_errors(self._address):
+                status = self._stub.GetIncoming(request, timeout=ASK_S)
+        except NotFound:
+            return False
+        return status.state == pb.INCOMING_STATE_COMMITTED
+
+    def abort(self, reason: str) -> None:
+        """Have the destination drop the migration."""
+        request = pb.AbortRequest(migration_id=self._migration_id, reason=reason)
+        try:
+            with rpc_errors(self._address):
+                self._stub.Abort(request, timeout=ASK_S)
+        except NotFound:
+            return
+
+    def interrupt(self) -> None:
+        """Wake whoever waits; from any thread."""
+        with self._lock:
+            self._interrupted = True
+            pending = self._pending
+        self._window.fail(_cancelled())
+        if pending is not None:
+            pending.cancel()
+
+    def close(self) -> None:
+        """End the stream and the connection."""
+        self._window.end()
+        self._channel.close()
+        if self._reader is not None:
+            self._reader.join()
+
+    def _open_stream(self) -> None:
+        replies = page_stream(self._channel)(self._outgoing())
+        self._reader = Thread(
+            target=self._read, args=(replies,), name="acknowledgements", daemon=True
+        )
+        self._reader.start()
+
+    def _outgoing(self) -> Iterator[bytes]:
+        yield encode_hello(self._migration_id)
+        yield from self._window.messages()
+
+    def _read(self, replies: Iterator[pb.TransferReply]) -> None:
+        """Take acknowledgements until the stream ends, however it does."""
+        try:
+            for reply in replies:
+                if reply.WhichOneof("message") == "ack":
+                    self._window.acknowledge(reply.ack.sequence)
+        except grpc.RpcError as error:
+            self._window.fail(error_from_rpc(error, self._address))
+        else:
+            self._window.fail(HostUnreachable(f"the host at {self._address} ended the stream"))
+
+    def _ask(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[_Request, _Reply],
+        request: _Request,
+        timeout_s: float,
+    ) -> _Reply:
+        """A call that `interrupt` can end."""
+        with self._lock:
+            if self._interrupted:
+                raise _cancelled()
+            pending = method.future(request, timeout=timeout_s)
+            self._pending = pending
+        try:
+            with rpc_errors(self._address):
+                return pending.result()
+        except grpc.FutureCancelledError:
+            raise _cancelled() from None
+        finally:
+            self._pending = None
+
+    def _refusal(self, rpc_error: grpc.RpcError) -> PageferryError:
+        """What a failed commit means: only a destination that says no has refused it."""
+        error = error_from_rpc(rpc_error, self._address)
+        said_no = isinstance(rpc_error, grpc.Call) and any(
+            key == ERROR_KEY for key, _ in rpc_error.trailing_metadata() or ()
+        )
+        unsure = (HostUnreachable, InvariantViolation, MigrationCancelled, OutcomeUnknown)
+        if said_no and not isinstance(error, unsure):
+            return error
+        return OutcomeUnknown(f"commit was sent to {self._address} and no answer came: {error}")
+
+
+def _cancelled() -> MigrationCancelled:
+    return MigrationCancelled("somebody cancelled the migration")

@@ -1,0 +1,291 @@
+"""One migration from its first call to its outcome: who has the guest, whatever fails.
+
+Until the commit the source can go on with the guest as if nothing had happened, and after
+any failure it does. A commit whose answer is lost leaves the guest standing still here
+until the destination says which of the two hosts has it: it never runs on both, and it is
+never lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from threading import Event, Lock
+
+import structlog
+
+from paging_core.errors import (
+    GuestOutOfMemory,
+    HostUnreachable,
+    IllegalTransition,
+    InvariantViolation,
+    MigrationCancelled,
+    OutcomeUnknown,
+    PageferryError,
+)
+from paging_core.guest import Guest
+from source_host.clocks import Clock, ClockName
+from source_host.engine import Engine
+from source_host.observer import Observer
+from source_host.plan import Plan
+from source_host.progress import Progress
+from source_host.report import Report
+from source_host.states import GuestState, Lifecycle, MigrationState
+from source_host.transport import Handover, Offer, Transport
+
+ASK_AGAIN_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
+"""Waits between questions about a commit whose answer was lost."""
+
+_COMMIT_SENT = (MigrationState.COMMITTING, MigrationState.IN_DOUBT)
+
+_log = structlog.get_logger(__name__)
+
+
+class Migration:
+    """Moves one guest over one transport.
+
+    `run` does the work in the caller's thread; every other public method may be called
+    from any thread meanwhile.
+    """
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        offer: Offer,
+        guest_life: Lifecycle[GuestState],
+        transport: Transport,
+        observers: Sequence[Observer] = (),
+        ask_again_after_s: Sequence[float] = ASK_AGAIN_AFTER_S,
+    ) -> None:
+        """Nothing happens before `run`.
+
+        Args:
+            plan: how to move it.
+            offer: what the destination is told about it.
+            guest_life: the guest's state on this host, kept up to date here.
+            transport: the way to the destination; closed here at the end.
+            observers: told what happens.
+            ask_again_after_s: waits between questions about an in-doubt commit.
+        """
+        self._plan = plan
+        self._offer = offer
+        self._guest_life = guest_life
+        self._was_running = guest_life.state is GuestState.RUNNING
+        self._transport = transport
+        self._ask_again_after_s = ask_again_after_s
+        self._progress = Progress(offer.migration_id, observers)
+        self._log = _log.bind(migration_id=offer.migration_id, guest_id=offer.guest_id)
+        self._clock: Clock | None = None
+        self._prepared = False
+        self._tracking = False
+        self._cancelled = Event()
+        self._commit_gate = Lock()
+        self._asking = Lock()
+        self._stop_asking = Event()
+
+    @property
+    def state(self) -> MigrationState:
+        """How far it has come."""
+        return self._progress.state
+
+    def report(self) -> Report:
+        """A picture of it now."""
+        return self._progress.report()
+
+    def run(self, guest: Guest) -> None:
+        """Migrate; returns when it is settled. Raises nothing: the report has the error.
+
+        Args:
+            guest: whom to move; nobody else touches it until the outcome.
+        """
+        try:
+            self._migrate(guest)
+        except PageferryError as error:
+            self._deal_with(error)
+        except Exception as error:  # noqa: BLE001 - the guest must not stay in between
+            self._log.exception("migration hit a bug")
+            self._deal_with(
+                InvariantViolation(f"a bug in pageferry stopped the migration: {error!r}")
+            )
+        finally:
+            if self._clock is not None:
+                self._clock.close()
+            self._release()
+
+    def cancel(self) -> None:
+        """Stop before commit; the guest goes on here. Returns at once.
+
+        Raises:
+            IllegalTransition: the commit was sent already, or it has ended otherwise.
+        """
+        with self._commit_gate:
+            state = self.state
+            if state is MigrationState.CANCELLED:
+                return
+            if state.is_outcome or state in _COMMIT_SENT:
+                raise IllegalTransition(
+                    f"migration {self._offer.migration_id!r} is {state}; "
+                    "it can be cancelled only before its commit"
+                )
+            self._cancelled.set()
+        self._transport.interrupt()
+
+    def resolve(self) -> None:
+        """Ask the destination how an in-doubt commit ended, and act on the answer.
+
+        Raises:
+            IllegalTransition: the migration is not in doubt.
+            HostUnreachable: the destination does not answer now either; still in doubt.
+        """
+        with self._asking:
+            if self.state is not MigrationState.IN_DOUBT:
+                raise IllegalTransition(
+                    f"migration {self._offer.migration_id!r} is {self.state}, not in doubt; "
+                    "there is nothing to resolve"
+                )
+            if self._destination_has_it():
+                self._complete()
+                self._release()
+            else:
+                self._prepared = False  # it was told to forget the guest, and it answered
+                self._guest_life.to(GuestState.PAUSED)
+                self._give_up(
+                    OutcomeUnknown(
+                        "the answer to the commit was lost and the destination did not take "
+                        "the guest; it goes on here, migrate it again"
+                    )
+                )
+
+    def stop_asking(self) -> None:
+        """The host shuts down: leave an in-doubt commit in doubt."""
+        self._stop_asking.set()
+
+    def _migrate(self, guest: Guest) -> None:
+        engine = self._set_up(guest)
+        engine.pre_copy()
+        engine.pause()
+        if self._was_running:
+            self._guest_life.to(GuestState.PAUSED)
+        state = engine.send_rest()
+        engine.verify()
+        self._commit(state)
+
+    def _set_up(self, guest: Guest) -> Engine:
+        """Have memory reserved over there, warm the guest up, start tracking."""
+        max_payload_bytes = self._prepare()
+        clock = self._clock = self._plan.make_clock(guest)
+        if self._was_running:
+            clock.resume()
+            clock.let_run(self._plan.warmup_ns, self._cancelled)
+        with clock.exclusive():
+            guest.start_tracking()
+            self._tracking = True
+        return Engine(
+            plan=self._plan,
+            guest=guest,
+            clock=clock,
+            transport=self._transport,
+            progress=self._progress,
+            max_payload_bytes=max_payload_bytes,
+            cancelled=self._cancelled,
+        )
+
+    def _prepare(self) -> int:
+        try:
+            max_payload_bytes = self._transport.prepare(self._offer)
+        except (HostUnreachable, MigrationCancelled):
+            self._prepared = True  # perhaps: the answer may be what was lost
+            raise
+        self._prepared = True
+        return max_payload_bytes
+
+    def _commit(self, state: bytes) -> None:
+        """Hand over: the one step that cannot be taken back."""
+        with self._commit_gate:
+            if self._cancelled.is_set():
+                raise MigrationCancelled("somebody cancelled the migration")
+            self._progress.advance(MigrationState.COMMITTING)
+        start = self._was_running and self._plan.clock is ClockName.REAL
+        self._transport.commit(Handover(self._progress.memory_digest, state, start))
+        self._complete()
+
+    def _complete(self) -> None:
+        """The destination has the guest: let go of it."""
+        self._guest_life.to(GuestState.MOVED)
+        self._progress.complete()
+        self._transport.close()
+
+    def _release(self) -> None:
+        """Hold nothing of a guest that moved: its memory goes with the last reference."""
+        if self.state is MigrationState.COMPLETED:
+            self._clock = None
+
+    def _deal_with(self, error: PageferryError) -> None:
+        """Something stopped the journey; what that means depends on how far it had come."""
+        bug = isinstance(error, InvariantViolation)
+        if self.state is MigrationState.COMMITTING and (bug or isinstance(error, OutcomeUnknown)):
+            self._ask_until_known(error)
+        else:
+            self._give_up(error)
+
+    def _give_up(self, error: PageferryError) -> None:
+        """Go on with the guest here, and have the destination forget it."""
+        self._quietly(lambda: self._let_guest_go_on(error))
+        if self._prepared:
+            self._quietly(lambda: self._transport.abort(str(error)))
+        self._progress.failed(error)
+        cancelled = self._cancelled.is_set() and isinstance(error, MigrationCancelled)
+        outcome = MigrationState.CANCELLED if cancelled else MigrationState.FAILED
+        self._progress.advance(outcome)
+        self._transport.close()
+
+    def _let_guest_go_on(self, error: PageferryError) -> None:
+        clock = self._clock
+        if clock is not None:
+            clock.pause()
+            if self._tracking:
+                with clock.exclusive() as guest:
+                    guest.stop_tracking()
+        if isinstance(error, GuestOutOfMemory):
+            self._guest_life.to(GuestState.CRASHED)
+        elif self._was_running and self._guest_life.state is GuestState.PAUSED:
+            self._guest_life.to(GuestState.RUNNING)
+            if clock is not None:
+                clock.resume()  # so that it notices how long it stood still
+                clock.pause()
+
+    def _quietly(self, step: Callable[[], None]) -> None:
+        """One failure is being dealt with: note another and go on."""
+        try:
+            step()
+        except PageferryError as error:
+            self._log.info("while giving up", error=str(error))
+        except Exception:  # noqa: BLE001 - see above
+            self._log.exception("while giving up")
+
+    def _ask_until_known(self, error: PageferryError) -> None:
+        """The commit's answer was lost: keep the guest still and ask how it ended."""
+        self._log.warning("commit in doubt", error=str(error))
+        self._progress.failed(error)
+        self._guest_life.to(GuestState.IN_DOUBT)
+        self._progress.advance(MigrationState.IN_DOUBT)
+        for wait_s in (0.0, *self._ask_again_after_s):
+            if self._stop_asking.wait(wait_s) or self.state is not MigrationState.IN_DOUBT:
+                break
+            try:
+                self.resolve()
+            except PageferryError as still:
+                self._log.info("commit still in doubt", error=str(still))
+        if self.state is MigrationState.IN_DOUBT:
+            self._progress.settle()
+
+    def _destination_has_it(self) -> bool:
+        """Whether the guest is the destination's; if not, it has promised to refuse it."""
+        try:
+            if self._transport.is_committed():
+                return True
+            # The commit may still be on its way: only an abort that was answered ends that.
+            self._transport.abort("the answer to the commit was lost")
+        except IllegalTransition:  # it arrived between the two questions
+            return self._transport.is_committed()
+        return False

@@ -1,0 +1,142 @@
+"""What is known of a migration while it goes on: the one place that its steps write to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from paging_core.errors import PageferryError
+from paging_core.guest import Cleaned, GuestCounters
+from paging_core.units import FRAME_BYTES
+from source_host.clocks import Clock, Lap
+from source_host.observer import Observer
+from source_host.report import Report
+from source_host.results import Downtime, Totals
+from source_host.rounds import RoundSender
+from source_host.states import MigrationState, migration_lifecycle
+
+
+class Progress:
+    """Written by the migration's thread, read by any through `report`.
+
+    Attributes:
+        downtime: its parts as far as they are known.
+        verified: the destination compared all memory and agreed.
+        memory_digest: root of the digest tree at the hand-over.
+    """
+
+    def __init__(self, migration_id: str, observers: Sequence[Observer]) -> None:
+        """A migration that was just asked for."""
+        self.downtime = Downtime()
+        self.verified = False
+        self.memory_digest = 0
+        self._error: PageferryError | None = None
+        self._life = migration_lifecycle(migration_id)
+        self._observers = observers
+        self._clock: Clock | None = None
+        self._sender: RoundSender | None = None
+        self._cost: GuestCounters | None = None
+        self._started_ns = 0
+        self._commit_lap: Lap | None = None
+        self._settled = False
+        self._final: Report | None = None
+
+    @property
+    def state(self) -> MigrationState:
+        """How far it has come."""
+        return self._life.state
+
+    def begin(self, clock: Clock, sender: RoundSender) -> None:
+        """Round 1 starts now."""
+        self._clock, self._sender, self._started_ns = clock, sender, clock.now_ns
+
+    def advance(self, state: MigrationState) -> None:
+        """Go to the next state and say so.
+
+        Raises:
+            IllegalTransition: not from here.
+        """
+        if state is MigrationState.COMMITTING and self._clock is not None:
+            self._commit_lap = Lap(self._clock)
+        self._life.to(state)
+        if state.is_outcome:
+            self._finish()
+        self._changed()
+
+    def complete(self) -> None:
+        """The destination released the guest and said so: downtime is over."""
+        if self._clock is not None and self._commit_lap is not None:
+            self._clock.await_answer()
+            self.downtime = replace(self.downtime, commit_ns=self._commit_lap.ns())
+        self._error = None
+        self.advance(MigrationState.COMPLETED)
+
+    def failed(self, error: PageferryError) -> None:
+        """Something went wrong; the next state says what it means."""
+        # Its traceback and causes would hold the frames of the migration, and so guest memory.
+        error.__cause__ = error.__context__ = None
+        self._error = error.with_traceback(None)
+
+    def settle(self) -> None:
+        """In doubt, and no longer asking."""
+        self._settled = True
+        self._changed()
+
+    def _finish(self) -> None:
+        """Keep the picture and let go of everything that holds guest memory."""
+        self._settled = True
+        self._final = self.report()
+        self._sender = self._clock = self._commit_lap = None
+
+    def round_sent(self) -> None:
+        """The sender finished a round."""
+        assert self._sender is not None  # noqa: S101 - rounds come after begin
+        stats, bandwidth = self._sender.done[-1], self._sender.meter.bytes_per_s
+        self._tell(lambda observer: observer.round_sent(stats, bandwidth))
+        self._changed()
+
+    def cleaned(self, cleaned: Cleaned, counters: GuestCounters) -> None:
+        """The log was cleaned."""
+        self._cost = counters
+        self._tell(lambda observer: observer.cleaned(cleaned, counters))
+        self._changed()
+
+    def compared(self, *, agreed: bool) -> None:
+        """The destination compared all memory."""
+        self.verified = agreed
+        self._tell(lambda observer: observer.verified(agreed=agreed))
+
+    def report(self) -> Report:
+        """A picture of it now."""
+        if self._final is not None:
+            return self._final
+        state, sender = self.state, self._sender
+        current = sender.current if sender else None
+        rounds = tuple(sender.done) if sender else ()
+        in_all = (*rounds, current) if current else rounds
+        unique_frames = sender.ledger.unique_frames if sender else 0
+        owed_bytes = sender.ledger.owed_frames * FRAME_BYTES if sender else 0
+        return Report(
+            state=state,
+            settled=self._settled,
+            rounds=rounds,
+            current=current,
+            totals=Totals.of(in_all, unique_frames, self._elapsed()),
+            downtime=self.downtime if state is MigrationState.COMPLETED else None,
+            cost=self._cost,
+            verified=self.verified,
+            error=self._error,
+            memory_digest=self.memory_digest,
+            estimated_downtime_ns=sender.meter.ns_for(owed_bytes) if sender else 0,
+        )
+
+    def _elapsed(self) -> int:
+        return self._clock.now_ns - self._started_ns if self._clock else 0
+
+    def _changed(self) -> None:
+        report = self.report()
+        self._tell(lambda observer: observer.changed(report))
+
+    def _tell(self, what: Callable[[Observer], None]) -> None:
+        for observer in self._observers:
+            what(observer)

@@ -1,0 +1,41 @@
+"""A migration at one moment: what anybody outside of the engine gets to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paging_core.errors import PageferryError
+from paging_core.guest import GuestCounters
+from source_host.results import Downtime, RoundStats, Totals
+from source_host.states import MigrationState
+
+
+@dataclass(frozen=True)
+class Report:
+    """An immutable picture of a migration.
+
+    Attributes:
+        state: how far it has come.
+        settled: no further change comes by itself: an outcome, or in doubt and asked for in
+            vain (`Migration.resolve` asks again).
+        rounds: those that were sent.
+        current: the one under way.
+        downtime: once the guest is released; None before.
+        cost: what the tracking did to the guest so far; None before it started.
+        verified: the destination compared all memory and agreed.
+        error: what went wrong.
+        memory_digest: root of the digest tree at the hand-over; 0 before.
+        estimated_downtime_ns: what is owed at the measured bandwidth; 0 before it was measured.
+    """
+
+    state: MigrationState
+    settled: bool
+    rounds: tuple[RoundStats, ...]
+    current: RoundStats | None
+    totals: Totals
+    downtime: Downtime | None
+    cost: GuestCounters | None
+    verified: bool
+    error: PageferryError | None
+    memory_digest: int
+    estimated_downtime_ns: int

@@ -1,0 +1,155 @@
+"""Sending one round: which frames, in what batches, and what time passes meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from threading import Event
+
+from paging_core.errors import MigrationCancelled
+from paging_core.guest import Cleaned, DirtyWords
+from paging_core.log_dirty import GfnArray
+from paging_core.units import FRAME_BYTES
+from source_host.clocks import Clock
+from source_host.compression import CompressionLevel
+from source_host.encoder import Encoder
+from source_host.ledger import Ledger, take_batch
+from source_host.link import BandwidthMeter
+from source_host.policies import BATCH_FRAMES, Facts, Policy
+from source_host.results import RoundStats
+from source_host.transport import Transport
+
+MESSAGE_FRAMES = 256
+"""Frames of one message: 1 MiB of payload, the size that gRPC carries fastest."""
+
+
+class RoundSender:
+    """Sends what the ledger says is owed, round by round.
+
+    Attributes:
+        ledger: what is owed.
+        done: rounds that were sent.
+        meter: the bandwidth of the link as this sender measures it.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_frames: int,
+        encoder: Encoder,
+        transport: Transport,
+        clock: Clock,
+        policy: Policy,
+        compression: CompressionLevel,
+        downtime_limit_ns: int,
+        max_payload_bytes: int,
+        cancelled: Event,
+    ) -> None:
+        """Send from one guest over one transport."""
+        self.ledger = Ledger(n_frames)
+        self.done: list[RoundStats] = []
+        self._stats = RoundStats(0, stop_and_copy=False, to_send_frames=0)
+        self._in_round = False
+        self.meter = BandwidthMeter(clock.now_ns)
+        self._n_frames = n_frames
+        self._encoder = encoder
+        self._transport = transport
+        self._clock = clock
+        self._policy = policy
+        self._compression = compression
+        self._downtime_limit_ns = downtime_limit_ns
+        self._message_frames = max(1, min(MESSAGE_FRAMES, max_payload_bytes // FRAME_BYTES))
+        self._cancelled = cancelled
+
+    def send_round(self, *, live: bool) -> RoundStats:
+        """Send a round and wait until the destination has all of it.
+
+        Args:
+            live: the guest runs meanwhile, so the policy may skip frames or end early.
+
+        Raises:
+            MigrationCancelled: somebody cancelled.
+            PageferryError: what the destination or the guest had to say.
+        """
+        todo = self.ledger.owed_gfns()
+        self._stats = RoundStats(len(self.done) + 1, not live, len(todo))
+        self._in_round = True
+        start_ns = self._clock.now_ns
+        self.meter.restart(start_ns)
+        self._send_all(todo, live=live)
+        self._transport.drain()
+        self._clock.await_answer()
+        self.meter.end_round(self._clock.now_ns)
+        stats = replace(self._stats, duration_ns=self._clock.now_ns - start_ns)
+        self._in_round = False
+        self.done.append(stats)
+        return stats
+
+    def owe(self, cleaned: Cleaned) -> None:
+        """A clean ended the last round: what it found dirty has to be sent."""
+        self.ledger.owe(cleaned.dirty)
+        if self.done:
+            self.done[-1] = self.done[-1].ended_by(cleaned)
+
+    @property
+    def current(self) -> RoundStats | None:
+        """The round under way; None between rounds."""
+        return self._stats if self._in_round else None
+
+    def facts(self) -> Facts:
+        """What a policy may know now, between rounds."""
+        return self._facts(self.ledger.owed_frames)
+
+    def _send_all(self, todo: GfnArray, *, live: bool) -> None:
+        at, closed = 0, False
+        while at < len(todo):
+            gfns, after = take_batch(todo, at, BATCH_FRAMES, self._dirty_again(live=live))
+            self._skipped(after - at - len(gfns))
+            at = after
+            closed = self._send_batch(gfns, last=at == len(todo))
+            facts = self._facts(len(todo) - at)
+            if live and self._policy.ends_round_early(facts):
+                break
+        if not closed:  # it ended in skipped frames, early, or before it began
+            self._send_message(todo[:0], last=True)
+
+    def _dirty_again(self, *, live: bool) -> DirtyWords | None:
+        if not live or not self._policy.skips_dirty_again:
+            return None
+        with self._clock.exclusive() as guest:
+            return guest.peek()
+
+    def _send_batch(self, gfns: GfnArray, *, last: bool) -> bool:
+        """Send a policy's batch as messages; returns whether it closed the round."""
+        self._encoder.level = self._compression.after(self.meter.bytes_per_s)
+        closed = False
+        for first in range(0, len(gfns), self._message_frames):
+            part = gfns[first : first + self._message_frames]
+            closed = last and first + len(part) == len(gfns)
+            self._send_message(part, last=closed)
+        return closed
+
+    def _send_message(self, gfns: GfnArray, *, last: bool) -> None:
+        if self._cancelled.is_set():
+            raise MigrationCancelled("somebody cancelled the migration")
+        ever_sent = self.ledger.ever_sent(gfns)
+        self.ledger.settle(gfns)
+        batch = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last)
+        wire_bytes = self._transport.send(batch)
+        self._stats = self._stats.plus(batch.runs, wire_bytes)
+        self._clock.carry(wire_bytes)
+        self.meter.add(wire_bytes, self._clock.now_ns)
+
+    def _skipped(self, frames: int) -> None:
+        skipped_frames = self._stats.skipped_frames + frames
+        self._stats = replace(self._stats, skipped_frames=skipped_frames)
+
+    def _facts(self, to_send_frames: int) -> Facts:
+        return Facts(
+            memory_frames=self._n_frames,
+            rounds_sent=len(self.done),
+            total_sent_frames=sum(r.sent_frames for r in self.done),
+            round_sent_frames=self._stats.sent_frames,
+            round_skipped_frames=self._stats.skipped_frames,
+            to_send_frames=to_send_frames,
+            threshold_bytes=self.meter.bytes_in(self._downtime_limit_ns),
+        )

@@ -1,0 +1,101 @@
+"""Puts a paper guest, a paper destination and a migration together."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from paging_core.config import GuestConfig
+from paging_core.guest import Cleaned, GuestCounters
+from source_host.link import Link
+from source_host.migration import Migration
+from source_host.plan import Plan
+from source_host.report import Report
+from source_host.results import RoundStats
+from source_host.states import GuestState, Lifecycle, guest_lifecycle
+from source_host.transport import Offer
+from tests.source_host.paper_destination import PaperDestination
+from tests.source_host.paper_guest import PaperGuest
+
+GIGABIT = 10**9
+PLAN = Plan(link=Link(GIGABIT), zstd_level=0)
+
+
+@dataclass
+class Notes:
+    """An observer that writes everything down."""
+
+    cleans: list[Cleaned] = field(default_factory=list)
+    rounds: list[RoundStats] = field(default_factory=list)
+    verdicts: list[bool] = field(default_factory=list)
+    reports: list[Report] = field(default_factory=list)
+
+    def cleaned(self, cleaned: Cleaned, counters: GuestCounters) -> None:
+        assert counters.accesses >= 0
+        self.cleans.append(cleaned)
+
+    def round_sent(self, stats: RoundStats, bandwidth_bytes_per_s: int) -> None:
+        assert bandwidth_bytes_per_s >= 0
+        self.rounds.append(stats)
+
+    def verified(self, *, agreed: bool) -> None:
+        self.verdicts.append(agreed)
+
+    def changed(self, report: Report) -> None:
+        self.reports.append(report)
+
+    @property
+    def states(self) -> list[str]:
+        seen = [report.state.value for report in self.reports]
+        return [state for i, state in enumerate(seen) if i == 0 or state != seen[i - 1]]
+
+
+class Trip:
+    """A migration that is ready to run."""
+
+    def __init__(
+        self, guest: PaperGuest, *, running: bool = True, **plan: Any
+    ) -> None:
+        self.guest = guest
+        self.destination = PaperDestination(guest.n_frames)
+        self.life: Lifecycle[GuestState] = guest_lifecycle("vm")
+        if running:
+            self.life.to(GuestState.RUNNING)
+        self.notes = Notes()
+        self.migration = Migration(
+            plan=replace(PLAN, **plan),
+            offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096)),
+            guest_life=self.life,
+            transport=self.destination,
+            observers=[self.notes],
+            ask_again_after_s=(0.0, 0.0),
+        )
+
+    def run(self) -> Report:
+        self.migration.run(self.guest)
+        return self.migration.report()
+
+    def assert_arrived(self) -> None:
+        np.testing.assert_array_equal(self.destination.frames, self.guest.memory.frames)
+
+    def assert_guest_goes_on_here(self, state: GuestState = GuestState.RUNNING) -> None:
+        """As if nothing had happened: same memory under the same writes, no tracking."""
+        assert self.life.state is state
+        assert not self.guest.tracking
+        assert self.destination.handover is None
+        before = zlib.crc32(self.guest.memory.frames)
+        self.guest.run_accesses(10)
+        if self.guest.writes:
+            assert zlib.crc32(self.guest.memory.frames) != before
+
+
+def filled(guest: PaperGuest, seed: int = 1) -> PaperGuest:
+    """Every third frame zero, the others random."""
+    random = np.random.default_rng(seed)
+    for gfn in range(guest.n_frames):
+        if gfn % 3:
+            guest.memory.frames[gfn] = random.integers(0, 256, 4096, np.uint8)
+    return guest
