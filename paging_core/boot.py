@@ -1,12 +1,12 @@
 """The guest as its boot loader leaves it: kernel tables, reference counts, one process.
 
-    frame 0          reserved (never mapped)
-    1 …              16-bit reference count of every frame
-    then             the kernel's L3 table and its L2 tables: a direct map of all guest
-                     memory in 2 MiB superpages (4 KiB pages for an odd tail), shared by
-                     every address space through L4 slot 256
-    then             the L4 table of process 0
-    from there on    free frames, filled as `MemoryFill` says
+frame 0          reserved (never mapped)
+1 …              16-bit reference count of every frame
+then             the kernel's L3 table and its L2 tables: a direct map of all guest
+                 memory in 2 MiB superpages (4 KiB pages for an odd tail), shared by
+                 every address space through L4 slot 256
+then             the L4 table of process 0
+from there on    free frames, filled as `MemoryFill` says
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from paging_core.errors import GuestOutOfMemory
 from paging_core.kernels.content import FILL_MIXED, FILL_RANDOM, FILL_ZERO, fill_frames
 from paging_core.kernels.guest_frames import COUNTS_FRAME
 from paging_core.kernels.guest_kernel import KERNEL_SLOT
-from paging_core.kernels.state import PRESENT, SUPERPAGE, WRITABLE, Machine
+from paging_core.kernels.state import PRESENT, SUPERPAGE, WRITABLE
+from paging_core.machine import Machine
 
 _KERNEL = PRESENT | WRITABLE
 _COUNTS_PER_FRAME = 2048
@@ -48,7 +49,7 @@ def lay_out(machine: Machine, config: GuestConfig) -> None:
     _direct_map(machine, l3, n)
     machine.memory[root, KERNEL_SLOT] = (l3 << 12) | _KERNEL
     _count_reserved(machine, root + 1)
-    vcpu = machine.vcpu
+    vcpu = machine.core["vcpu"]
     vcpu["kernel_table"] = l3
     vcpu["first_frame"] = vcpu["alloc_hint"] = root + 1
     vcpu["free_frames"] = n - root - 1

@@ -118,9 +118,7 @@ class TrackerConfig:
         self._check_pml()
         if self.paging is Paging.HAP and self.group.scope is GroupScope.VIRTUAL:
             # A P2M knows no virtual addresses: the natural group there is a run of gfns.
-            physical = GroupPolicy(
-                self.group.frames, GroupScope.PHYSICAL, self.group.d_bit_filter
-            )
+            physical = GroupPolicy(self.group.frames, GroupScope.PHYSICAL, self.group.d_bit_filter)
             object.__setattr__(self, "group", physical)
         if self.tlb_entries < 16 or self.tlb_entries & (self.tlb_entries - 1):
             raise BadOption(f"a TLB of {self.tlb_entries} entries is not a power of two >= 16")

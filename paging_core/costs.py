@@ -38,12 +38,12 @@ DEFAULTS: Mapping[Event, EventCost] = {
     Event.FIXUP: EventCost(500, f"walk, lock, entry update; {_ESTIMATE}"),
     Event.SHADOW_L1E_BUILD: EventCost(1000, f"walk, verify, propagate one L1 entry; {_ESTIMATE}"),
     Event.SHADOW_PREFETCH: EventCost(10, f"one prefetched L1 entry; {_ESTIMATE}"),
-    Event.SHADOW_PAGE_BUILD: EventCost(
-        2000, f"1 to 3 µs: clear, promote, hash, hook; {_ESTIMATE}"
-    ),
+    Event.SHADOW_PAGE_BUILD: EventCost(2000, f"1 to 3 µs: clear, promote, hash, hook; {_ESTIMATE}"),
     Event.SHADOW_TEARDOWN_PAGE: EventCost(1500, f"1 to 2 µs: unhash, demote, free; {_ESTIMATE}"),
     Event.SHADOW_TEARDOWN_ENTRY: EventCost(10, f"put one present entry; {_ESTIMATE}"),
-    Event.EMULATED_WRITE: EventCost(2000, f"x86_emulate and validate, beside the exit; {_ESTIMATE}"),
+    Event.EMULATED_WRITE: EventCost(
+        2000, f"x86_emulate and validate, beside the exit; {_ESTIMATE}"
+    ),
     Event.WRITE_PROTECT_FRAME: EventCost(
         30, "20 to 70 ns; KVM clear-log of 2 GiB in 15.8 ms (Matlack 2022): 30 ns a frame"
     ),

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
+import numpy.typing as npt
 
 from paging_core.config import GroupScope, GuestConfig, Paging
+from paging_core.kernels.exits import entry_addresses
 from paging_core.kernels.hap import build_p2m
 from paging_core.kernels.state import (
+    ARRAYS,
     BASELINE_WORDS,
+    CORE_DTYPE,
     FRAME_DTYPE,
     HAP,
-    HOST_DTYPE,
     N_OOS,
     PAGE_DTYPE,
     PML_ENTRIES,
     SHADOW,
     TLB_DTYPE,
-    VCPU_DTYPE,
-    Machine,
+    Core,
+    IntArray,
+    Records,
 )
 from paging_core.log_dirty import n_words
 from paging_core.memory import GuestMemory
@@ -37,6 +43,47 @@ def pool_frames(config: GuestConfig) -> int:
     return POOL_FRAMES_PER_VCPU + config.n_frames // FRAMES_PER_MIB
 
 
+class Machine(NamedTuple):
+    """The owner of everything that the kernels work on.
+
+    Attributes:
+        core: one record of CORE_DTYPE (array of length 1): registers, counters, addresses.
+        memory: guest memory, int64 (n_frames, 512).
+        tlb: TLB_DTYPE, direct-mapped.
+        frames: FRAME_DTYPE, by gfn.
+        regions: row of `baseline` per 2 MiB of guest memory, int64.
+        dirty: the log-dirty bitmap, int64 words.
+        pages: PAGE_DTYPE, the shadow pool; entries: its content, int64 (pool, 512).
+        links: reverse map, next and previous per shadow entry, int32 (pool × 512, 2).
+        buckets: heads of the shadow hash chains; stack: scratch for teardown. int64.
+        baseline: what shadow L1s would hold without tracking, int64 (rows, 16).
+        p2m: P2M entries as flags, uint8, level 1 first (see kernels/hap.py).
+        pml: the page-modification log, int64 (512,).
+        snapshots: out-of-sync tables as they were, int64 (3, 512).
+    """
+
+    core: Records
+    memory: IntArray
+    tlb: Records
+    frames: Records
+    regions: IntArray
+    dirty: IntArray
+    pages: Records
+    entries: IntArray
+    links: npt.NDArray[np.int32]
+    buckets: IntArray
+    stack: IntArray
+    baseline: IntArray
+    p2m: npt.NDArray[np.uint8]
+    pml: IntArray
+    snapshots: IntArray
+
+    @property
+    def record(self) -> Core:
+        """The core as the record that kernels take."""
+        return self.core[0]
+
+
 def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
     """A machine whose guest has not booted: no tables, nothing tracked."""
     n = config.n_frames
@@ -45,43 +92,58 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
     regions = -(-n // 512)
     rows = 2 * regions + _BASELINE_SLACK if shadow else 1
     machine = Machine(
+        core=np.zeros(1, CORE_DTYPE),
         memory=memory.words,
-        vcpu=np.zeros(1, VCPU_DTYPE),
-        host=np.zeros(1, HOST_DTYPE),
         tlb=np.zeros(config.tracker.tlb_entries, TLB_DTYPE),
         frames=np.zeros(n, FRAME_DTYPE),
-        regions=np.full(regions, -1, np.int32),
+        regions=np.full(regions, -1, np.int64),
         dirty=np.zeros(n_words(n), np.int64),
         pages=np.zeros(pool, PAGE_DTYPE),
         entries=np.zeros((pool, 512), np.int64),
         links=np.full((pool * 512, 2), -1, np.int32),
-        buckets=np.full(max(1, pool), -1, np.int32),
-        stack=np.zeros(pool + 1, np.int32),
+        buckets=np.full(pool, -1, np.int64),
+        stack=np.zeros(pool + 1, np.int64),
         baseline=np.zeros((rows, BASELINE_WORDS), np.int64),
         p2m=np.zeros(1 if shadow else n + 2 * regions + 8, np.uint8),
         pml=np.zeros(PML_ENTRIES, np.int64),
         snapshots=np.zeros((N_OOS, 512), np.int64),
     )
+    _address(machine)
     _configure(machine, config)
     _make_lists(machine)
     if not shadow:
-        build_p2m(machine)
+        build_p2m(machine.record)
     return machine
+
+
+def _address(machine: Machine) -> None:
+    """Tell the core where the arrays are and how long."""
+    core = machine.core
+    for name in ARRAYS:
+        core[f"{name}_at"] = getattr(machine, name).ctypes.data
+    for field, address in entry_addresses().items():
+        core[field] = address
+    core["n_frames"] = len(machine.memory)
+    core["dirty_words"] = len(machine.dirty)
+    core["pool_pages"] = len(machine.pages)
+    core["n_buckets"] = len(machine.buckets)
+    core["p2m_entries"] = len(machine.p2m)
+    core["tlb_entries"] = len(machine.tlb)
 
 
 def _configure(machine: Machine, config: GuestConfig) -> None:
     tracker = config.tracker
-    host = machine.host
-    host["paging"] = SHADOW if tracker.paging is Paging.SHADOW else HAP
-    host["prefetch"] = tracker.prefetch
-    host["out_of_sync"] = tracker.out_of_sync
-    host["pml"] = tracker.pml
-    host["group_frames"] = tracker.group.frames
-    host["group_virtual"] = tracker.group.scope is GroupScope.VIRTUAL
-    host["tlb_mask"] = tracker.tlb_entries - 1
-    host["cost_ps"] = config.costs.as_picoseconds()
-    host["oos_gfn"] = -1
-    host["root"] = -1
+    core = machine.core
+    core["paging"] = SHADOW if tracker.paging is Paging.SHADOW else HAP
+    core["prefetch"] = tracker.prefetch
+    core["out_of_sync"] = tracker.out_of_sync
+    core["pml"] = tracker.pml
+    core["group_frames"] = tracker.group.frames
+    core["group_virtual"] = tracker.group.scope is GroupScope.VIRTUAL
+    core["tlb_mask"] = tracker.tlb_entries - 1
+    core["cost_ps"] = config.costs.as_picoseconds()
+    core["oos_gfn"] = -1
+    core["root"] = -1
 
 
 def _make_lists(machine: Machine) -> None:
@@ -89,8 +151,8 @@ def _make_lists(machine: Machine) -> None:
     pool = len(machine.pages)
     machine.pages["hash_next"] = np.arange(1, pool + 1)
     machine.pages["hash_next"][-1] = -1
-    machine.host["free_pages"] = pool
-    machine.host["pin_head"] = machine.host["pin_tail"] = -1
+    machine.core["free_pages"] = pool
+    machine.core["pin_head"] = machine.core["pin_tail"] = -1
     machine.baseline[:, 0] = np.arange(1, len(machine.baseline) + 1)
     machine.baseline[-1, 0] = -1
     machine.frames["rmap"] = -1

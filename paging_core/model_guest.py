@@ -24,8 +24,7 @@ from paging_core.kernels.log_dirty_ops import (
     sync_hardware_log,
     take_bitmap,
 )
-from paging_core.kernels.state import Machine
-from paging_core.machine import make_machine
+from paging_core.machine import Machine, make_machine
 from paging_core.memory import GuestMemory
 from paging_core.units import PS_PER_NS, format_bytes
 from paging_core.workloads.ops import OP_DTYPE, Ops, Workload
@@ -57,16 +56,14 @@ class ModelGuest:
     def __init__(self, config: GuestConfig, memory: GuestMemory, workload: Workload) -> None:
         """Use `boot` or `resume`."""
         if memory.n_frames != config.n_frames:
-            raise BadOption(
-                f"{memory.n_frames} frames of memory for a guest of {config.n_frames}"
-            )
+            raise BadOption(f"{memory.n_frames} frames of memory for a guest of {config.n_frames}")
         self.config = config
         self.memory = memory
         self.workload = workload
         self.machine: Machine = make_machine(config, memory)
         self._ops: Ops = np.zeros(_CHUNK_OPS, OP_DTYPE)
         self._ops_start = -1
-        self._start: npt.NDArray[np.void] = self.machine.host.copy()
+        self._start: npt.NDArray[np.void] = self.machine.core.copy()
 
     @classmethod
     def boot(
@@ -84,7 +81,7 @@ class ModelGuest:
         workload = workload or _make_workload(config)
         guest = cls(config, memory or GuestMemory(config.n_frames), workload)
         lay_out(guest.machine, config)
-        load_cr3(guest.machine, int(guest.machine.vcpu["cr3"][0]))
+        load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
         guest.execute(guest.workload.setup())
         return guest
 
@@ -104,10 +101,10 @@ class ModelGuest:
         """
         config, vcpu, time_ps = decode_state(state)
         guest = cls(config, memory, workload or _make_workload(config))
-        guest.machine.vcpu[:] = vcpu
-        guest.machine.host["run_ps"] = time_ps
-        load_cr3(guest.machine, int(vcpu["cr3"][0]))
-        guest._start = guest.machine.host.copy()
+        guest.machine.core["vcpu"][:] = vcpu
+        guest.machine.core["run_ps"] = time_ps
+        load_cr3(guest.machine.record, int(vcpu["cr3"][0]))
+        guest._start = guest.machine.core.copy()
         return guest
 
     @property
@@ -118,7 +115,7 @@ class ModelGuest:
     @property
     def position(self) -> int:
         """Workload operations executed since the guest booted."""
-        return int(self.machine.vcpu["position"][0])
+        return int(self.machine.core["vcpu"]["position"][0])
 
     @property
     def time_ns(self) -> int:
@@ -151,12 +148,12 @@ class ModelGuest:
         Raises:
             GuestOutOfMemory: the guest's kernel found no free frame.
         """
-        execute(self.machine, ops, 0, _FOREVER_PS)
+        execute(self.machine.record, ops, 0, _FOREVER_PS)
         self._check_alive()
 
     def stall(self, duration_ns: int) -> None:
         """Let virtual time pass with the guest stopped."""
-        self.machine.host["run_ps"] += duration_ns * PS_PER_NS
+        self.machine.core["run_ps"] += duration_ns * PS_PER_NS
 
     def start_tracking(self) -> None:
         """Enable log-dirty: from here on no frame is writable unseen.
@@ -164,13 +161,13 @@ class ModelGuest:
         Raises:
             IllegalTransition: it is enabled already (Xen answers EINVAL).
         """
-        host = self.machine.host
-        if host["log_dirty"][0]:
+        core = self.machine.core
+        if core["log_dirty"][0]:
             raise IllegalTransition("this guest's writes are being logged already")
-        take_bitmap(self.machine)
-        self._start = host.copy()
-        host["log_dirty"] = 1
-        rearm(self.machine, True, self._heavy)
+        take_bitmap(self.machine.record)
+        self._start = core.copy()
+        core["log_dirty"] = 1
+        rearm(self.machine.record, True, self._heavy)
 
     def clean(self) -> Cleaned:
         """Get and clear the dirty bitmap; statistics are read before they are reset.
@@ -180,17 +177,17 @@ class ModelGuest:
         """
         machine = self.machine
         self._check_logging()
-        before_ps = int(machine.host["spent_ps"][0])
-        sync_hardware_log(machine)
+        before_ps = int(machine.core["spent_ps"][0])
+        sync_hardware_log(machine.record)
         if self.config.tracker.group.d_bit_filter:
-            filter_by_d_bit(machine)
+            filter_by_d_bit(machine.record, not self._heavy)
         dirty = machine.dirty.view(np.uint64).copy()
-        pay_bitmap_copy(machine)
-        rearm(machine, False, self._heavy)
-        dirty_count = int(machine.host["dirty_count"][0])
-        fault_count = int(machine.host["fault_count"][0])
-        false_count = take_bitmap(machine)
-        cost_ps = int(machine.host["spent_ps"][0]) - before_ps
+        pay_bitmap_copy(machine.record)
+        rearm(machine.record, False, self._heavy)
+        dirty_count = int(machine.core["dirty_count"][0])
+        fault_count = int(machine.core["fault_count"][0])
+        false_count = take_bitmap(machine.record)
+        cost_ps = int(machine.core["spent_ps"][0]) - before_ps
         return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS)
 
     def peek(self) -> DirtyWords:
@@ -200,23 +197,23 @@ class ModelGuest:
             IllegalTransition: logging is off.
         """
         self._check_logging()
-        sync_hardware_log(self.machine)
-        pay_bitmap_copy(self.machine)
+        sync_hardware_log(self.machine.record)
+        pay_bitmap_copy(self.machine.record)
         return self.machine.dirty.view(np.uint64).copy()
 
     def stop_tracking(self) -> None:
         """Disable log-dirty; counters stay as they are."""
-        if not self.machine.host["log_dirty"][0]:
+        if not self.machine.core["log_dirty"][0]:
             return
-        sync_hardware_log(self.machine)
-        self.machine.host["log_dirty"] = 0
+        sync_hardware_log(self.machine.record)
+        self.machine.core["log_dirty"] = 0
         # Shadows heal by themselves, fault by fault; P2M entries must be given write back.
-        if self.machine.host["paging"][0]:
-            rearm(self.machine, True, self._heavy)
+        if self.machine.core["paging"][0]:
+            rearm(self.machine.record, True, self._heavy)
 
     def counters(self) -> GuestCounters:
         """Totals since tracking was started (or since the guest came here)."""
-        now, then = self.machine.host[0], self._start[0]
+        now, then = self.machine.core[0], self._start[0]
         faults = (now["faults"] - then["faults"]).tolist()
         by_kind = dict(zip(FAULT_KINDS, faults, strict=True))
         by_kind["total"] = sum(faults) - by_kind["fixup"]
@@ -235,25 +232,25 @@ class ModelGuest:
 
     def state(self) -> bytes:
         """The guest beside its memory, for another host."""
-        return encode_state(self.config, self.machine.vcpu, self._time_ps())
+        return encode_state(self.config, self.machine.core["vcpu"], self._time_ps())
 
     def architectural_state(self) -> bytes:
         """What the guest itself could tell: equal for a guest that moved and one that did not."""
-        return architectural_state(self.config, self.machine.vcpu)
+        return architectural_state(self.config, self.machine.core["vcpu"])
 
     @property
     def _heavy(self) -> bool:
         return self.config.tracker.clean_policy in _HEAVY
 
     def _time_ps(self) -> int:
-        return int(self.machine.host["run_ps"][0] + self.machine.host["spent_ps"][0])
+        return int(self.machine.core["run_ps"][0] + self.machine.core["spent_ps"][0])
 
     def _check_logging(self) -> None:
-        if not self.machine.host["log_dirty"][0]:
+        if not self.machine.core["log_dirty"][0]:
             raise IllegalTransition("this guest's writes are not logged; start tracking first")
 
     def _check_alive(self) -> None:
-        if self.machine.vcpu["out_of_memory"][0]:
+        if self.machine.core["vcpu"]["out_of_memory"][0]:
             size = format_bytes(self.config.memory_bytes)
             raise GuestOutOfMemory(
                 f"the guest's kernel found no free frame in {size}; "
@@ -268,6 +265,6 @@ class ModelGuest:
             self._ops_start, at = self.position, 0
             self.workload.fill(self._ops_start, self._ops)
         ops = self._ops[: min(_CHUNK_OPS, at + limit)]
-        reached = execute(self.machine, ops, at, until_ps)
-        self.machine.vcpu["position"] = self._ops_start + reached
+        reached = execute(self.machine.record, ops, at, until_ps)
+        self.machine.core["vcpu"]["position"] = self._ops_start + reached
         self._check_alive()

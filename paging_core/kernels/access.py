@@ -1,46 +1,36 @@
-"""One access of the guest, by user code or by its kernel, from TLB to frame."""
+"""One store of the guest's kernel, from TLB to frame, through its direct map."""
 
 from __future__ import annotations
 
 from paging_core.compiled import kernel
-from paging_core.kernels.hap import hap_translate
-from paging_core.kernels.shadow_fault import EMULATE
-from paging_core.kernels.shadow_walk import shadow_translate
-from paging_core.kernels.state import KERNEL_BASE, SHADOW, Machine
-from paging_core.kernels.table_writes import after_table_write
-from paging_core.kernels.tlb import pay_miss, tlb_tag
+from paging_core.kernels.arrays import frame_at, memory, tlb_at
+from paging_core.kernels.exits import emulate_store, translate_miss
+from paging_core.kernels.shadow_fault import BLOCK_WRITE, EMULATE
+from paging_core.kernels.state import KERNEL_BASE, Core
+from paging_core.kernels.tlb import tlb_tag
 
 
 @kernel
-def translate_slow(m: Machine, va: int, write: int) -> int:
-    """Translate after a TLB miss; as `shadow_fault` returns."""
-    pay_miss(m, va >> 12, write)
-    if m.host[0].paging == SHADOW:
-        return shadow_translate(m, va, write)
-    return hap_translate(m, va, write)
-
-
-@kernel
-def translate(m: Machine, va: int, write: int) -> int:
-    """Translate, through the TLB."""
-    slot = m.tlb[(va >> 12) & m.host[0].tlb_mask]
-    if slot.tag == tlb_tag(m, va >> 12) and (write == 0 or slot.writable):
+def _translate_write(m: Core, va: int, write: int) -> int:
+    slot = tlb_at(m, (va >> 12) & m.tlb_mask)
+    if slot.tag == tlb_tag(m, va >> 12) and slot.writable:
         return slot.gfn
-    return translate_slow(m, va, write)
+    return translate_miss(m, va, write, 0)
 
 
 @kernel
-def kernel_store(m: Machine, gfn: int, word: int, value: int) -> None:
-    """The guest kernel stores a word to a frame, through its direct map."""
-    at = translate(m, KERNEL_BASE + (gfn << 12) + (word << 3), 1)
-    m.memory[gfn, word] = value
-    m.frames[gfn].written = 1
+def kernel_store(m: Core, gfn: int, word: int, value: int) -> None:
+    """The guest kernel stores a word to a frame."""
+    at = _translate_write(m, KERNEL_BASE + (gfn << 12) + (word << 3), 1)
+    frame_at(m, gfn).written = 1
     if at >= EMULATE:
-        after_table_write(m, gfn, word)
+        emulate_store(m, gfn, word, value)
+    else:
+        memory(m)[gfn * 512 + word] = value
 
 
 @kernel
-def kernel_block(m: Machine, gfn: int) -> None:
+def kernel_block(m: Core, gfn: int) -> None:
     """Make a frame ready for the guest kernel to fill it whole."""
-    translate(m, KERNEL_BASE + (gfn << 12), 2)
-    m.frames[gfn].written = 1
+    _translate_write(m, KERNEL_BASE + (gfn << 12), BLOCK_WRITE)
+    frame_at(m, gfn).written = 1

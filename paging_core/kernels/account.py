@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from paging_core.compiled import kernel
-from paging_core.kernels.state import Machine
+from paging_core.kernels.state import Core
 
 BASE = -1
 """Cause of events that the guest would pay untracked as well."""
 
 
 @kernel
-def pay(m: Machine, event: int, cause: int, times: int) -> None:
+def pay(m: Core, event: int, cause: int, times: int) -> None:
     """Count `times` events and charge them to a tracking cause, or to BASE."""
-    host = m.host[0]
-    cost_ps = host.cost_ps[event] * times
-    host.spent_ps += cost_ps
+    cost_ps = m.cost_ps[event] * times
+    m.spent_ps += cost_ps
     if cause == BASE:
-        host.base_ps += cost_ps
-        host.base_events[event] += times
+        m.base_ps += cost_ps
+        m.base_events[event] += times
     else:
-        host.cause_ps[cause] += cost_ps
-        host.tracking_events[event] += times
+        m.cause_ps[cause] += cost_ps
+        m.tracking_events[event] += times
 
 
 @kernel
-def count_fault(m: Machine, kind: int) -> None:
+def count_fault(m: Core, kind: int) -> None:
     """Count one fault of a kind (`paging_core.events.Fault`)."""
-    m.host[0].faults[kind] += 1
+    m.faults[kind] += 1

@@ -6,35 +6,34 @@ from paging_core.compiled import kernel
 from paging_core.kernels.account import BASE
 from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.shadow_pages import get_page, make_room, pin
-from paging_core.kernels.state import L4, SHADOW, Machine
+from paging_core.kernels.state import L4, SHADOW, Core
 from paging_core.kernels.tlb import flush_tlb, invalidate_page
 
 
 @kernel
-def load_cr3(m: Machine, root: int) -> None:
+def load_cr3(m: Core, root: int) -> None:
     """Make `root` the current L4 table; under shadow paging its shadow is built and pinned."""
-    host = m.host[0]
-    m.vcpu[0].cr3 = root
-    if host.paging == SHADOW:
+    m.vcpu.cr3 = root
+    if m.paging == SHADOW:
         resync_all(m)
-        if host.root >= 0:
+        if m.root >= 0:
             make_room(m)
-        host.root = get_page(m, root, L4)
-        pin(m, host.root)
+        m.root = get_page(m, root, L4)
+        pin(m, m.root)
     flush_tlb(m, BASE)
 
 
 @kernel
-def guest_invalidate(m: Machine, va: int) -> None:
+def guest_invalidate(m: Core, va: int) -> None:
     """INVLPG by the guest."""
-    if m.host[0].paging == SHADOW:
+    if m.paging == SHADOW:
         resync_all(m)
     invalidate_page(m, va)
 
 
 @kernel
-def guest_flush(m: Machine) -> None:
+def guest_flush(m: Core) -> None:
     """A full TLB flush by the guest (CR3 reloaded with itself)."""
-    if m.host[0].paging == SHADOW:
+    if m.paging == SHADOW:
         resync_all(m)
     flush_tlb(m, BASE)

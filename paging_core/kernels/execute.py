@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
-from paging_core.kernels.access import translate_slow
+from paging_core.kernels.arrays import frame_at, memory, tlb_at
+from paging_core.kernels.exits import translate_miss
 from paging_core.kernels.guest_kernel import (
     end_process,
     fork,
@@ -13,7 +14,7 @@ from paging_core.kernels.guest_kernel import (
     switch_process,
     unmap_range,
 )
-from paging_core.kernels.state import Machine, Records
+from paging_core.kernels.state import Core, Records
 from paging_core.kernels.tlb import tlb_tag
 from paging_core.workloads.ops import (
     EXIT,
@@ -33,17 +34,17 @@ _PS_PER_NS = 1000
 
 
 @kernel
-def _user_access(m: Machine, va: int, write: int) -> int:
+def _user_access(m: Core, va: int, write: int) -> int:
     """Translate for user code; its kernel handles what its tables forbid."""
-    gfn = translate_slow(m, va, write)
-    while gfn < 0 and m.vcpu[0].out_of_memory == 0:
+    gfn = translate_miss(m, va, write, 0)
+    while gfn < 0 and m.vcpu.out_of_memory == 0:
         handle_guest_fault(m, va)
-        gfn = translate_slow(m, va, write)
+        gfn = translate_miss(m, va, write, 0)
     return gfn
 
 
 @kernel
-def _system_operation(m: Machine, kind: int, address: int, value: int) -> None:
+def _system_operation(m: Core, kind: int, address: int, value: int) -> None:
     if kind == MMAP or kind == MMAP_HUGE:
         map_range(m, address, value, kind == MMAP_HUGE)
     elif kind == MUNMAP:
@@ -57,15 +58,14 @@ def _system_operation(m: Machine, kind: int, address: int, value: int) -> None:
 
 
 @kernel
-def _add_run_time(m: Machine, run_ps: int, accesses: int) -> None:
-    host = m.host[0]
-    host.run_ps += run_ps
-    host.base_ps += run_ps
-    host.base_events[_ACCESS] += accesses
+def _add_run_time(m: Core, run_ps: int, accesses: int) -> None:
+    m.run_ps += run_ps
+    m.base_ps += run_ps
+    m.base_events[_ACCESS] += accesses
 
 
 @kernel
-def execute(m: Machine, ops: Records, first: int, until_ps: int) -> int:
+def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
     """Run operations until they end, guest time reaches `until_ps`, or memory runs out.
 
     Args:
@@ -76,15 +76,14 @@ def execute(m: Machine, ops: Records, first: int, until_ps: int) -> int:
     Returns:
         The index of the first operation that was not run.
     """
-    host = m.host[0]
-    access_ps = host.cost_ps[_ACCESS]
-    mask = host.tlb_mask
+    access_ps = m.cost_ps[_ACCESS]
+    mask = m.tlb_mask
     tag_bits = tlb_tag(m, 0)
     run_ps = 0
     accesses = 0
     at = first
-    start_ps = host.run_ps
-    while at < ops.shape[0] and start_ps + run_ps + host.spent_ps < until_ps:
+    start_ps = m.run_ps
+    while at < ops.shape[0] and start_ps + run_ps + m.spent_ps < until_ps:
         op = ops[at]
         at += 1
         run_ps += op.gap_ps
@@ -95,14 +94,14 @@ def execute(m: Machine, ops: Records, first: int, until_ps: int) -> int:
             else:
                 _system_operation(m, kind, op.address, op.value)
                 tag_bits = tlb_tag(m, 0)
-            if m.vcpu[0].out_of_memory:
+            if m.vcpu.out_of_memory:
                 break
             continue
         va = op.address
         write = 1 if kind != READ else 0
         run_ps += access_ps
         accesses += 1
-        slot = m.tlb[(va >> 12) & mask]
+        slot = tlb_at(m, (va >> 12) & mask)
         if slot.tag == tag_bits | (va >> 12) and slot.writable >= write:
             gfn = int(slot.gfn)
         else:
@@ -111,12 +110,12 @@ def execute(m: Machine, ops: Records, first: int, until_ps: int) -> int:
             if gfn < 0:
                 break
         if write:
-            m.frames[gfn].written = 1
+            frame_at(m, gfn).written = 1
             if kind == WRITE:
                 word = (va >> 3) & 511
                 value = op.value
-                m.memory[gfn, word] = value
+                memory(m)[gfn * 512 + word] = value
                 for i in range(1, min(int(op.words), 512 - word)):
-                    m.memory[gfn, word + i] = value + i
+                    memory(m)[gfn * 512 + (word + i)] = value + i
     _add_run_time(m, run_ps, accesses)
     return at

@@ -18,6 +18,7 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
+from paging_core.kernels.arrays import entries, frame_at, links, memory, page_at
 from paging_core.kernels.bitmap import set_dirty
 from paging_core.kernels.guest_walk import frame_of
 from paging_core.kernels.shadow_entries import set_l1_entry
@@ -29,7 +30,7 @@ from paging_core.kernels.state import (
     PRESENT,
     USER,
     WRITABLE,
-    Machine,
+    Core,
 )
 
 _OPEN = int(Event.GROUP_OPEN)
@@ -39,22 +40,22 @@ OPENABLE = PRESENT | WRITABLE | ACCESSED | DIRTY
 
 
 @kernel
-def guest_leaf(m: Machine, page: int, slot: int, super_flags: int) -> int:
+def guest_leaf(m: Core, page: int, slot: int, super_flags: int) -> int:
     """The guest entry behind a shadow L1 slot.
 
     For FL1 pages there is no guest L1: the entry is made up from the superpage's flags.
     """
-    if m.pages[page].kind == FL1:
-        gfn = m.pages[page].gfn + slot
-        if gfn >= m.memory.shape[0]:
+    if page_at(m, page).kind == FL1:
+        gfn = page_at(m, page).gfn + slot
+        if gfn >= m.n_frames:
             return 0
         return (gfn << 12) | super_flags
-    return m.memory[m.pages[page].gfn, slot]
+    return memory(m)[(page_at(m, page).gfn) * 512 + slot]
 
 
 @kernel
-def _open_slot(m: Machine, page: int, slot: int, super_flags: int) -> None:
-    entry = m.entries[page, slot]
+def _open_slot(m: Core, page: int, slot: int, super_flags: int) -> None:
+    entry = entries(m)[page * 512 + slot]
     if entry & WRITABLE:
         return
     if entry & PRESENT:
@@ -66,7 +67,7 @@ def _open_slot(m: Machine, page: int, slot: int, super_flags: int) -> None:
         if leaf & OPENABLE != OPENABLE:
             return
         gfn = frame_of(leaf)
-    if m.frames[gfn].types != 0:
+    if frame_at(m, gfn).types != 0:
         return
     flags = PRESENT | WRITABLE | ACCESSED | GUEST_WRITES | USER
     set_l1_entry(m, page, slot, gfn, flags)
@@ -75,14 +76,14 @@ def _open_slot(m: Machine, page: int, slot: int, super_flags: int) -> None:
 
 
 @kernel
-def _open_table(m: Machine, page: int, first: int, count: int, skip: int, flags: int) -> None:
+def _open_table(m: Core, page: int, first: int, count: int, skip: int, flags: int) -> None:
     for slot in range(first, first + count):
         if slot != skip:
             _open_slot(m, page, slot, flags)
 
 
 @kernel
-def open_virtual_group(m: Machine, page: int, slot: int, super_flags: int, parent_id: int) -> None:
+def open_virtual_group(m: Core, page: int, slot: int, super_flags: int, parent_id: int) -> None:
     """Open the aligned run of shadow L1 entries around a fixup.
 
     Args:
@@ -90,40 +91,40 @@ def open_virtual_group(m: Machine, page: int, slot: int, super_flags: int, paren
         super_flags: flags of the guest superpage if `page` is an FL1.
         parent_id: id of the shadow L2 entry through which the fault came.
     """
-    n = m.host[0].group_frames
+    n = m.group_frames
     if n <= 512:
         _open_table(m, page, slot & ~(n - 1), n, slot, super_flags)
         return
     tables = n >> 9
     first = parent_id & ~(tables - 1)
     for entry_id in range(first, first + tables):
-        entry = m.entries[entry_id >> 9, entry_id & 511]
+        entry = entries(m)[entry_id]
         if entry & PRESENT == 0:
             continue
         neighbour = entry >> 12
         flags = super_flags
-        if m.pages[neighbour].kind == FL1:
-            table = m.pages[entry_id >> 9].gfn
-            flags = m.memory[table, entry_id & 511] & 0xFFF
+        if page_at(m, neighbour).kind == FL1:
+            table = page_at(m, entry_id >> 9).gfn
+            flags = memory(m)[table * 512 + (entry_id & 511)] & 0xFFF
         _open_table(m, neighbour, 0, 512, slot if neighbour == page else -1, flags)
 
 
 @kernel
-def _open_mappings(m: Machine, gfn: int) -> None:
-    entry_id = m.frames[gfn].rmap
+def _open_mappings(m: Core, gfn: int) -> None:
+    entry_id = frame_at(m, gfn).rmap
     while entry_id >= 0:
-        if m.entries[entry_id >> 9, entry_id & 511] & GUEST_WRITES:
-            m.entries[entry_id >> 9, entry_id & 511] |= WRITABLE
-        entry_id = m.links[entry_id, 0]
+        if entries(m)[entry_id] & GUEST_WRITES:
+            entries(m)[entry_id] |= WRITABLE
+        entry_id = links(m)[entry_id * 2]
 
 
 @kernel
-def open_physical_group(m: Machine, gfn: int) -> None:
+def open_physical_group(m: Core, gfn: int) -> None:
     """Mark the aligned run of gfns around a fixup and open the shadow entries that map it."""
-    n = m.host[0].group_frames
+    n = m.group_frames
     first = gfn & ~(n - 1)
-    for neighbour in range(first, min(first + n, m.memory.shape[0])):
-        if neighbour == gfn or m.frames[neighbour].types != 0:
+    for neighbour in range(first, min(first + n, m.n_frames)):
+        if neighbour == gfn or frame_at(m, neighbour).types != 0:
             continue
         if set_dirty(m, neighbour, 1):
             _open_mappings(m, neighbour)

@@ -11,7 +11,8 @@ from paging_core.compiled import kernel
 from paging_core.events import Event
 from paging_core.kernels.access import kernel_block, kernel_store
 from paging_core.kernels.account import BASE, pay
-from paging_core.kernels.state import Machine
+from paging_core.kernels.arrays import memory
+from paging_core.kernels.state import Core
 
 COUNTS_FRAME = 1
 """First frame of the reference counts."""
@@ -21,24 +22,24 @@ _COPY = int(Event.GUEST_PAGE_COPY)
 
 
 @kernel
-def references(m: Machine, gfn: int) -> int:
+def references(m: Core, gfn: int) -> int:
     """How many mappings hold a frame; 0 is free."""
-    word = m.memory[COUNTS_FRAME + (gfn >> 11), (gfn >> 2) & 511]
+    word = memory(m)[(COUNTS_FRAME + (gfn >> 11)) * 512 + ((gfn >> 2) & 511)]
     return (word >> ((gfn & 3) * 16)) & 0xFFFF
 
 
 @kernel
-def set_references(m: Machine, gfn: int, count: int) -> None:
+def set_references(m: Core, gfn: int, count: int) -> None:
     """Store a frame's reference count."""
     table = COUNTS_FRAME + (gfn >> 11)
     slot = (gfn >> 2) & 511
     shift = (gfn & 3) * 16
-    word = m.memory[table, slot]
+    word = memory(m)[table * 512 + slot]
     kernel_store(m, table, slot, (word & ~(0xFFFF << shift)) | (count << shift))
 
 
 @kernel
-def _find_free(m: Machine, start: int, end: int) -> int:
+def _find_free(m: Core, start: int, end: int) -> int:
     for gfn in range(start, end):
         if references(m, gfn) == 0:
             return gfn
@@ -46,16 +47,16 @@ def _find_free(m: Machine, start: int, end: int) -> int:
 
 
 @kernel
-def take_frame(m: Machine) -> int:
+def take_frame(m: Core) -> int:
     """Allocate a frame, next fit.
 
     With none left the guest kernel panics: `out_of_memory` is set and the reserved frame 0
     stands in until the operation under way has ended; nothing runs after it.
     """
-    vcpu = m.vcpu[0]
+    vcpu = m.vcpu
     gfn = -1
     if vcpu.free_frames > 0:
-        gfn = _find_free(m, vcpu.alloc_hint, m.memory.shape[0])
+        gfn = _find_free(m, vcpu.alloc_hint, m.n_frames)
         if gfn < 0:
             gfn = _find_free(m, vcpu.first_frame, vcpu.alloc_hint)
     if gfn < 0:
@@ -68,11 +69,11 @@ def take_frame(m: Machine) -> int:
 
 
 @kernel
-def take_huge_frame(m: Machine) -> int:
+def take_huge_frame(m: Core) -> int:
     """Allocate 512 contiguous, aligned frames; the first, or -1 if there are none."""
-    vcpu = m.vcpu[0]
+    vcpu = m.vcpu
     first = (vcpu.first_frame + 511) & ~511
-    for head in range(first, m.memory.shape[0] - 511, 512):
+    for head in range(first, m.n_frames - 511, 512):
         free = True
         for gfn in range(head, head + 512):
             if references(m, gfn) != 0:
@@ -87,29 +88,29 @@ def take_huge_frame(m: Machine) -> int:
 
 
 @kernel
-def put_frame(m: Machine, gfn: int) -> None:
+def put_frame(m: Core, gfn: int) -> None:
     """Give up one reference."""
     if gfn == 0:
         return
     count = references(m, gfn) - 1
     set_references(m, gfn, count)
     if count == 0:
-        m.vcpu[0].free_frames += 1
+        m.vcpu.free_frames += 1
 
 
 @kernel
-def clear_frame(m: Machine, gfn: int) -> None:
+def clear_frame(m: Core, gfn: int) -> None:
     """Fill a frame with zeros."""
     kernel_block(m, gfn)
     pay(m, _CLEAR, BASE, 1)
     for i in range(512):
-        m.memory[gfn, i] = 0
+        memory(m)[gfn * 512 + i] = 0
 
 
 @kernel
-def copy_frame(m: Machine, source: int, target: int) -> None:
+def copy_frame(m: Core, source: int, target: int) -> None:
     """Copy a frame."""
     kernel_block(m, target)
     pay(m, _COPY, BASE, 1)
     for i in range(512):
-        m.memory[target, i] = m.memory[source, i]
+        memory(m)[target * 512 + i] = memory(m)[source * 512 + i]

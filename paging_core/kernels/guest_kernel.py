@@ -10,6 +10,7 @@ from paging_core.compiled import kernel
 from paging_core.events import Event
 from paging_core.kernels.access import kernel_store
 from paging_core.kernels.account import BASE, pay
+from paging_core.kernels.arrays import memory
 from paging_core.kernels.cr3 import guest_flush, guest_invalidate, load_cr3
 from paging_core.kernels.guest_frames import (
     clear_frame,
@@ -27,7 +28,7 @@ from paging_core.kernels.state import (
     SUPERPAGE,
     USER,
     WRITABLE,
-    Machine,
+    Core,
 )
 
 LEAF = PRESENT | WRITABLE | USER
@@ -39,15 +40,15 @@ _GUEST_FAULT = int(Event.GUEST_FAULT)
 
 
 @kernel
-def _take_table(m: Machine) -> int:
+def _take_table(m: Core) -> int:
     table = take_frame(m)
     clear_frame(m, table)
     return table
 
 
 @kernel
-def _next_table(m: Machine, table: int, slot: int) -> int:
-    entry = m.memory[table, slot]
+def _next_table(m: Core, table: int, slot: int) -> int:
+    entry = memory(m)[table * 512 + slot]
     if entry & PRESENT:
         return frame_of(entry)
     below = _take_table(m)
@@ -56,15 +57,15 @@ def _next_table(m: Machine, table: int, slot: int) -> int:
 
 
 @kernel
-def _l2_table(m: Machine, root: int, va: int) -> int:
+def _l2_table(m: Core, root: int, va: int) -> int:
     l3 = _next_table(m, root, slot_of(va, 4))
     return _next_table(m, l3, slot_of(va, 3))
 
 
 @kernel
-def _split_superpage(m: Machine, l2: int, slot: int) -> int:
+def _split_superpage(m: Core, l2: int, slot: int) -> int:
     """Replace a guest 2 MiB mapping by a table of 4 KiB ones; returns the table."""
-    entry = m.memory[l2, slot]
+    entry = memory(m)[l2 * 512 + slot]
     flags = entry & 0xFFF & ~SUPERPAGE
     table = _take_table(m)
     for i in range(512):
@@ -74,10 +75,10 @@ def _split_superpage(m: Machine, l2: int, slot: int) -> int:
 
 
 @kernel
-def _l1_table(m: Machine, root: int, va: int) -> int:
+def _l1_table(m: Core, root: int, va: int) -> int:
     l2 = _l2_table(m, root, va)
     slot = slot_of(va, 2)
-    if m.memory[l2, slot] & SUPERPAGE:
+    if memory(m)[l2 * 512 + slot] & SUPERPAGE:
         table = _split_superpage(m, l2, slot)
         guest_flush(m)
         return table
@@ -85,19 +86,19 @@ def _l1_table(m: Machine, root: int, va: int) -> int:
 
 
 @kernel
-def _existing_l2(m: Machine, root: int, va: int) -> int:
-    entry = m.memory[root, slot_of(va, 4)]
+def _existing_l2(m: Core, root: int, va: int) -> int:
+    entry = memory(m)[root * 512 + slot_of(va, 4)]
     if entry & PRESENT == 0:
         return -1
-    entry = m.memory[frame_of(entry), slot_of(va, 3)]
+    entry = memory(m)[frame_of(entry) * 512 + slot_of(va, 3)]
     return frame_of(entry) if entry & PRESENT else -1
 
 
 @kernel
-def map_page(m: Machine, root: int, va: int) -> None:
+def map_page(m: Core, root: int, va: int) -> None:
     """Give a page a fresh zero frame, unless something is mapped there."""
     l1 = _l1_table(m, root, va)
-    if m.memory[l1, slot_of(va, 1)] & PRESENT:
+    if memory(m)[l1 * 512 + slot_of(va, 1)] & PRESENT:
         return
     gfn = take_frame(m)
     clear_frame(m, gfn)
@@ -105,9 +106,9 @@ def map_page(m: Machine, root: int, va: int) -> None:
 
 
 @kernel
-def _map_huge(m: Machine, root: int, va: int) -> None:
+def _map_huge(m: Core, root: int, va: int) -> None:
     l2 = _l2_table(m, root, va)
-    if m.memory[l2, slot_of(va, 2)] & PRESENT:
+    if memory(m)[l2 * 512 + slot_of(va, 2)] & PRESENT:
         return
     head = take_huge_frame(m)
     if head < 0:
@@ -121,12 +122,12 @@ def _map_huge(m: Machine, root: int, va: int) -> None:
 
 
 @kernel
-def map_range(m: Machine, va: int, pages: int, huge: bool) -> None:
+def map_range(m: Core, va: int, pages: int, huge: bool) -> None:
     """mmap, populated: fresh zero pages in the current process."""
-    root = m.vcpu[0].cr3
+    root = m.vcpu.cr3
     step = 512 if huge else 1
     for i in range(0, pages, step):
-        if m.vcpu[0].out_of_memory:
+        if m.vcpu.out_of_memory:
             return
         if huge:
             _map_huge(m, root, va + (i << 12))
@@ -135,8 +136,8 @@ def map_range(m: Machine, va: int, pages: int, huge: bool) -> None:
 
 
 @kernel
-def _unmap_huge(m: Machine, l2: int, va: int) -> None:
-    entry = m.memory[l2, slot_of(va, 2)]
+def _unmap_huge(m: Core, l2: int, va: int) -> None:
+    entry = memory(m)[l2 * 512 + slot_of(va, 2)]
     kernel_store(m, l2, slot_of(va, 2), 0)
     for i in range(512):
         guest_invalidate(m, va + (i << 12))
@@ -144,10 +145,10 @@ def _unmap_huge(m: Machine, l2: int, va: int) -> None:
 
 
 @kernel
-def _unmap_page(m: Machine, root: int, va: int) -> None:
+def _unmap_page(m: Core, root: int, va: int) -> None:
     l1 = _l1_table(m, root, va)
     slot = slot_of(va, 1)
-    entry = m.memory[l1, slot]
+    entry = memory(m)[l1 * 512 + slot]
     if entry & PRESENT == 0:
         return
     kernel_store(m, l1, slot, 0)
@@ -156,14 +157,14 @@ def _unmap_page(m: Machine, root: int, va: int) -> None:
 
 
 @kernel
-def unmap_range(m: Machine, va: int, pages: int) -> None:
+def unmap_range(m: Core, va: int, pages: int) -> None:
     """munmap in the current process; what is not mapped is passed over."""
-    root = m.vcpu[0].cr3
+    root = m.vcpu.cr3
     at = va
     end = va + (pages << 12)
-    while at < end and m.vcpu[0].out_of_memory == 0:
+    while at < end and m.vcpu.out_of_memory == 0:
         l2 = _existing_l2(m, root, at)
-        entry = m.memory[l2, slot_of(at, 2)] if l2 >= 0 else 0
+        entry = memory(m)[l2 * 512 + slot_of(at, 2)] if l2 >= 0 else 0
         if entry & PRESENT == 0:
             at = ((at >> 21) + 1) << 21
         elif entry & SUPERPAGE and at & 0x1FFFFF == 0 and end - at >= 1 << 21:
@@ -175,10 +176,10 @@ def unmap_range(m: Machine, va: int, pages: int) -> None:
 
 
 @kernel
-def _share_table(m: Machine, parent: int, child: int) -> None:
+def _share_table(m: Core, parent: int, child: int) -> None:
     """Copy the leaves of an L1 table; writable ones become copy-on-write in both."""
     for slot in range(512):
-        entry = m.memory[parent, slot]
+        entry = memory(m)[parent * 512 + slot]
         if entry & PRESENT == 0:
             continue
         if entry & WRITABLE:
@@ -190,9 +191,9 @@ def _share_table(m: Machine, parent: int, child: int) -> None:
 
 
 @kernel
-def _share_l2(m: Machine, parent: int, child: int) -> None:
+def _share_l2(m: Core, parent: int, child: int) -> None:
     for slot in range(512):
-        entry = m.memory[parent, slot]
+        entry = memory(m)[parent * 512 + slot]
         if entry & PRESENT == 0:
             continue
         table = _split_superpage(m, parent, slot) if entry & SUPERPAGE else frame_of(entry)
@@ -200,29 +201,29 @@ def _share_l2(m: Machine, parent: int, child: int) -> None:
 
 
 @kernel
-def fork(m: Machine, process: int) -> None:
+def fork(m: Core, process: int) -> None:
     """Copy the current address space, copy-on-write, into a free process slot."""
-    vcpu = m.vcpu[0]
+    vcpu = m.vcpu
     parent = vcpu.cr3
     child = _take_table(m)
-    kernel_store(m, child, KERNEL_SLOT, m.memory[parent, KERNEL_SLOT])
+    kernel_store(m, child, KERNEL_SLOT, memory(m)[parent * 512 + KERNEL_SLOT])
     for i4 in range(KERNEL_SLOT):
-        if m.memory[parent, i4] & PRESENT == 0:
+        if memory(m)[parent * 512 + i4] & PRESENT == 0:
             continue
-        parent3 = frame_of(m.memory[parent, i4])
+        parent3 = frame_of(memory(m)[parent * 512 + i4])
         child3 = _next_table(m, child, i4)
         for i3 in range(512):
-            if m.memory[parent3, i3] & PRESENT:
+            if memory(m)[parent3 * 512 + i3] & PRESENT:
                 child2 = _next_table(m, child3, i3)
-                _share_l2(m, frame_of(m.memory[parent3, i3]), child2)
+                _share_l2(m, frame_of(memory(m)[parent3 * 512 + i3]), child2)
     vcpu.roots[process] = child
     guest_flush(m)
 
 
 @kernel
-def _free_l2(m: Machine, l2: int) -> None:
+def _free_l2(m: Core, l2: int) -> None:
     for slot in range(512):
-        entry = m.memory[l2, slot]
+        entry = memory(m)[l2 * 512 + slot]
         if entry & PRESENT == 0:
             continue
         table = frame_of(entry)
@@ -231,34 +232,34 @@ def _free_l2(m: Machine, l2: int) -> None:
                 put_frame(m, table + i)
             continue
         for i in range(512):
-            if m.memory[table, i] & PRESENT:
-                put_frame(m, frame_of(m.memory[table, i]))
+            if memory(m)[table * 512 + i] & PRESENT:
+                put_frame(m, frame_of(memory(m)[table * 512 + i]))
         put_frame(m, table)
 
 
 @kernel
-def end_process(m: Machine, process: int) -> None:
+def end_process(m: Core, process: int) -> None:
     """Free a process's pages and tables."""
-    root = m.vcpu[0].roots[process]
+    root = m.vcpu.roots[process]
     if root == 0:
         return
     for i4 in range(KERNEL_SLOT):
-        if m.memory[root, i4] & PRESENT == 0:
+        if memory(m)[root * 512 + i4] & PRESENT == 0:
             continue
-        l3 = frame_of(m.memory[root, i4])
+        l3 = frame_of(memory(m)[root * 512 + i4])
         for i3 in range(512):
-            if m.memory[l3, i3] & PRESENT:
-                _free_l2(m, frame_of(m.memory[l3, i3]))
-                put_frame(m, frame_of(m.memory[l3, i3]))
+            if memory(m)[l3 * 512 + i3] & PRESENT:
+                _free_l2(m, frame_of(memory(m)[l3 * 512 + i3]))
+                put_frame(m, frame_of(memory(m)[l3 * 512 + i3]))
         put_frame(m, l3)
     put_frame(m, root)
-    m.vcpu[0].roots[process] = 0
+    m.vcpu.roots[process] = 0
 
 
 @kernel
-def switch_process(m: Machine, process: int) -> None:
+def switch_process(m: Core, process: int) -> None:
     """Run another process from here on."""
-    vcpu = m.vcpu[0]
+    vcpu = m.vcpu
     if vcpu.roots[process] == 0 or process == vcpu.process:
         return
     vcpu.process = process
@@ -266,8 +267,8 @@ def switch_process(m: Machine, process: int) -> None:
 
 
 @kernel
-def _copy_on_write(m: Machine, l1: int, slot: int, va: int) -> None:
-    entry = m.memory[l1, slot]
+def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
+    entry = memory(m)[l1 * 512 + slot]
     gfn = frame_of(entry)
     flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE
     if references(m, gfn) > 1:
@@ -280,13 +281,13 @@ def _copy_on_write(m: Machine, l1: int, slot: int, va: int) -> None:
 
 
 @kernel
-def handle_guest_fault(m: Machine, va: int) -> None:
+def handle_guest_fault(m: Core, va: int) -> None:
     """The guest's page fault handler: copy-on-write, else a demand-zero page."""
     pay(m, _GUEST_FAULT, BASE, 1)
-    root = m.vcpu[0].cr3
+    root = m.vcpu.cr3
     l1 = _l1_table(m, root, va)
     slot = slot_of(va, 1)
-    if m.memory[l1, slot] & GUEST_COW:
+    if memory(m)[l1 * 512 + slot] & GUEST_COW:
         _copy_on_write(m, l1, slot, va)
     else:
         map_page(m, root, va)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from paging_core.compiled import kernel
+from paging_core.kernels.arrays import memory
 from paging_core.kernels.state import (
     ACCESSED,
     DIRTY,
@@ -10,7 +11,7 @@ from paging_core.kernels.state import (
     PRESENT,
     SUPERPAGE,
     WRITABLE,
-    Machine,
+    Core,
 )
 
 Walk = tuple[int, int, int, int, int, int]
@@ -32,24 +33,24 @@ def slot_of(va: int, level: int) -> int:
 
 
 @kernel
-def guest_walk(m: Machine, va: int) -> Walk:
+def guest_walk(m: Core, va: int) -> Walk:
     """Translate through the tables of the current process; sets no A or D bits."""
-    e4 = m.memory[m.vcpu[0].cr3, slot_of(va, 4)]
+    e4 = memory(m)[m.vcpu.cr3 * 512 + slot_of(va, 4)]
     if e4 & PRESENT == 0:
         return -1, 0, -1, -1, -1, 0
     t3 = frame_of(e4)
-    e3 = m.memory[t3, slot_of(va, 3)]
+    e3 = memory(m)[t3 * 512 + slot_of(va, 3)]
     if e3 & PRESENT == 0:
         return -1, 0, t3, -1, -1, 0
     t2 = frame_of(e3)
-    e2 = m.memory[t2, slot_of(va, 2)]
+    e2 = memory(m)[t2 * 512 + slot_of(va, 2)]
     if e2 & PRESENT == 0:
         return -1, 0, t3, t2, -1, 0
     upper = e4 & e3 & e2 & WRITABLE
     if e2 & SUPERPAGE:
         return frame_of(e2) + slot_of(va, 1), upper, t3, t2, -1, e2
     t1 = frame_of(e2)
-    e1 = m.memory[t1, slot_of(va, 1)]
+    e1 = memory(m)[t1 * 512 + slot_of(va, 1)]
     if e1 & PRESENT == 0:
         return -1, 0, t3, t2, t1, e1
     return frame_of(e1), upper & e1, t3, t2, t1, e1

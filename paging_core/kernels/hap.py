@@ -13,10 +13,11 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.account import count_fault, pay
+from paging_core.kernels.arrays import frame_at, memory, p2m, pml
 from paging_core.kernels.bitmap import mark_dirty, set_dirty
 from paging_core.kernels.guest_walk import Walk, guest_walk, missing_bits, slot_of
 from paging_core.kernels.shadow_fault import GUEST_FAULT
-from paging_core.kernels.state import DIRTY, PML_ENTRIES, Machine
+from paging_core.kernels.state import DIRTY, PML_ENTRIES, Core
 from paging_core.kernels.tlb import fill_tlb, flush_tlb
 
 P2M_WRITE = 1
@@ -51,70 +52,69 @@ def level_entries(n_frames: int, level: int) -> int:
 
 
 @kernel
-def entry_at(m: Machine, gfn: int, level: int) -> int:
+def entry_at(m: Core, gfn: int, level: int) -> int:
     """Index into `p2m` of the entry of `level` that covers a gfn."""
-    return m.host[0].p2m_start[level] + (gfn >> (9 * (level - 1)))
+    return m.p2m_start[level] + (gfn >> (9 * (level - 1)))
 
 
 @kernel
-def leaf_level(m: Machine, gfn: int) -> int:
+def leaf_level(m: Core, gfn: int) -> int:
     """1, 2 or 3: the size of the mapping of a gfn."""
-    if m.p2m[entry_at(m, gfn, 3)] & P2M_TABLE == 0:
+    if p2m(m)[entry_at(m, gfn, 3)] & P2M_TABLE == 0:
         return 3
-    if m.p2m[entry_at(m, gfn, 2)] & P2M_TABLE == 0:
+    if p2m(m)[entry_at(m, gfn, 2)] & P2M_TABLE == 0:
         return 2
     return 1
 
 
 @kernel
-def _armed(m: Machine, level: int) -> int:
+def _armed(m: Core, level: int) -> int:
     """Flags of a freshly (re-)armed leaf: read-only under log-dirty, unless PML logs it."""
-    host = m.host[0]
-    if host.log_dirty == 0 or (host.pml == 1 and level == 1):
+    if m.log_dirty == 0 or (m.pml == 1 and level == 1):
         return P2M_WRITE
     return 0
 
 
 @kernel
-def _children(m: Machine, gfn: int, level: int) -> tuple[int, int]:
+def _children(m: Core, gfn: int, level: int) -> tuple[int, int]:
     """Where the up to 512 entries below the level's entry start and how many there are."""
     first = (gfn >> (9 * (level - 1))) << 9
-    count = min(512, level_entries(m.memory.shape[0], level - 1) - first)
+    count = min(512, level_entries(m.n_frames, level - 1) - first)
     return entry_at(m, first << (9 * (level - 2)), level - 1), count
 
 
 @kernel
-def _push_recalc(m: Machine, gfn: int, level: int) -> None:
+def _push_recalc(m: Core, gfn: int, level: int) -> None:
     start, count = _children(m, gfn, level)
     for i in range(start, start + count):
-        m.p2m[i] |= P2M_RECALC
+        p2m(m)[i] |= P2M_RECALC
 
 
 @kernel
-def _rearm_table(m: Machine, gfn: int) -> None:
+def _rearm_table(m: Core, gfn: int) -> None:
     start, count = _children(m, gfn, 2)
     flags = _armed(m, 1)
     for i in range(start, start + count):
-        m.p2m[i] = flags
+        p2m(m)[i] = flags
     pay(m, _REARM, _P2M, count)
 
 
 @kernel
-def resolve_misconfig(m: Machine, gfn: int) -> bool:
+def resolve_misconfig(m: Core, gfn: int) -> bool:
     """Re-arm what a clean left marked on the path of a gfn; True if anything was."""
     resolved = False
     for level in (4, 3, 2):
         at = entry_at(m, gfn, level)
-        entry = m.p2m[at]
+        entry = p2m(m)[at]
         if entry & P2M_RECALC == 0:
             if level < 4 and entry & P2M_TABLE == 0:
                 return resolved
             continue
         resolved = True
         if level < 4 and entry & P2M_TABLE == 0:
-            m.p2m[at] = _armed(m, level)
+            p2m(m)[at] = _armed(m, level)
             return True
-        m.p2m[at] = entry & ~P2M_RECALC
+        p2m(m)[at] = entry & ~P2M_RECALC
         if level > 2:
             _push_recalc(m, gfn, level)
         else:
@@ -123,8 +123,8 @@ def resolve_misconfig(m: Machine, gfn: int) -> bool:
 
 
 @kernel
-def _touch(m: Machine, gfn: int) -> None:
-    path = m.p2m[entry_at(m, gfn, 4)] | m.p2m[entry_at(m, gfn, 3)] | m.p2m[entry_at(m, gfn, 2)]
+def _touch(m: Core, gfn: int) -> None:
+    path = p2m(m)[entry_at(m, gfn, 4)] | p2m(m)[entry_at(m, gfn, 3)] | p2m(m)[entry_at(m, gfn, 2)]
     if path & P2M_RECALC and resolve_misconfig(m, gfn):
         pay(m, _EXIT, _P2M, 1)
         pay(m, _MISCONFIG, _P2M, 1)
@@ -132,29 +132,29 @@ def _touch(m: Machine, gfn: int) -> None:
 
 
 @kernel
-def _split(m: Machine, gfn: int, level: int) -> None:
+def _split(m: Core, gfn: int, level: int) -> None:
     """Replace a superpage by a table of the next smaller size, armed like it."""
     at = entry_at(m, gfn, level)
     start, count = _children(m, gfn, level)
-    inherited = m.p2m[at] & P2M_WRITE
+    inherited = p2m(m)[at] & P2M_WRITE
     flags = _armed(m, level - 1) | inherited
     for i in range(start, start + count):
-        m.p2m[i] = flags
-    m.p2m[at] = P2M_TABLE
+        p2m(m)[i] = flags
+    p2m(m)[at] = P2M_TABLE
     pay(m, _SPLIT, _P2M, 1)
 
 
 @kernel
-def _open_leaf(m: Machine, gfn: int) -> None:
+def _open_leaf(m: Core, gfn: int) -> None:
     at = entry_at(m, gfn, leaf_level(m, gfn))
-    m.p2m[at] |= P2M_WRITE
+    p2m(m)[at] |= P2M_WRITE
 
 
 @kernel
-def _open_group(m: Machine, gfn: int) -> None:
-    n = m.host[0].group_frames
+def _open_group(m: Core, gfn: int) -> None:
+    n = m.group_frames
     first = gfn & ~(n - 1)
-    for neighbour in range(first, min(first + n, m.memory.shape[0])):
+    for neighbour in range(first, min(first + n, m.n_frames)):
         if neighbour != gfn and set_dirty(m, neighbour, 1):
             resolve_misconfig(m, neighbour)
             _open_leaf(m, neighbour)
@@ -162,43 +162,40 @@ def _open_group(m: Machine, gfn: int) -> None:
 
 
 @kernel
-def _violation(m: Machine, gfn: int) -> None:
+def _violation(m: Core, gfn: int) -> None:
     """A write met a read-only entry: split down to the group's size, mark, restore write."""
-    host = m.host[0]
     pay(m, _EXIT, _FIXUP, 1)
     pay(m, _VIOLATION, _FIXUP, 1)
     count_fault(m, _F_VIOLATION)
-    smallest = 2 if host.group_frames >= 512 else 1
+    smallest = 2 if m.group_frames >= 512 else 1
     level = leaf_level(m, gfn)
     while level > smallest:
         _split(m, gfn, level)
         level -= 1
-    if host.pml == 1:
+    if m.pml == 1:
         return
     _open_leaf(m, gfn)
     if mark_dirty(m, gfn):
         count_fault(m, _F_FIXUP)
     # A writable superpage lets every frame of it be written unseen: all are marked.
-    if host.group_frames > 1:
+    if m.group_frames > 1:
         _open_group(m, gfn)
 
 
 @kernel
-def drain_pml(m: Machine) -> None:
+def drain_pml(m: Core) -> None:
     """Mark every frame that the hardware logged, and empty the log."""
-    host = m.host[0]
-    pay(m, _PML_ENTRY, _PML, host.pml_used)
-    for i in range(host.pml_used):
-        set_dirty(m, m.pml[i], 0)
-    host.pml_used = 0
+    pay(m, _PML_ENTRY, _PML, m.pml_used)
+    for i in range(m.pml_used):
+        set_dirty(m, pml(m)[i], 0)
+    m.pml_used = 0
 
 
 @kernel
-def _log_modification(m: Machine, gfn: int) -> None:
-    host = m.host[0]
-    m.pml[host.pml_used] = gfn
-    host.pml_used += 1
-    if host.pml_used == PML_ENTRIES:
+def _log_modification(m: Core, gfn: int) -> None:
+    pml(m)[m.pml_used] = gfn
+    m.pml_used += 1
+    if m.pml_used == PML_ENTRIES:
         pay(m, _EXIT, _PML, 1)
         pay(m, _PML_FULL, _PML, 1)
         count_fault(m, _F_PML_FULL)
@@ -206,36 +203,36 @@ def _log_modification(m: Machine, gfn: int) -> None:
 
 
 @kernel
-def p2m_access(m: Machine, gfn: int, write: int) -> bool:
+def p2m_access(m: Core, gfn: int, write: int) -> bool:
     """One access through the P2M; returns whether it is writable with its D bit set."""
     _touch(m, gfn)
     at = entry_at(m, gfn, leaf_level(m, gfn))
     if write != 0:
-        if m.p2m[at] & P2M_WRITE == 0:
+        if p2m(m)[at] & P2M_WRITE == 0:
             _violation(m, gfn)
             at = entry_at(m, gfn, leaf_level(m, gfn))
-        if m.p2m[at] & P2M_DIRTY == 0:
-            m.p2m[at] |= P2M_DIRTY
-            if m.host[0].pml == 1 and m.host[0].log_dirty == 1:
+        if p2m(m)[at] & P2M_DIRTY == 0:
+            p2m(m)[at] |= P2M_DIRTY
+            if m.pml == 1 and m.log_dirty == 1:
                 _log_modification(m, gfn)
-    return m.p2m[at] & (P2M_WRITE | P2M_DIRTY) == P2M_WRITE | P2M_DIRTY
+    return p2m(m)[at] & (P2M_WRITE | P2M_DIRTY) == P2M_WRITE | P2M_DIRTY
 
 
 @kernel
-def _touch_table(m: Machine, table: int, slot: int, leaf: bool, write: int) -> None:
+def _touch_table(m: Core, table: int, slot: int, leaf: bool, write: int) -> None:
     """The walker reads one guest entry and sets its A and D bits: a write through the P2M."""
-    entry = m.memory[table, slot]
+    entry = memory(m)[table * 512 + slot]
     missing = missing_bits(entry, leaf, write)
     p2m_access(m, table, 1 if missing else 0)
     if missing:
-        m.memory[table, slot] = entry | missing
-        m.frames[table].written = 1
+        memory(m)[table * 512 + slot] = entry | missing
+        frame_at(m, table).written = 1
 
 
 @kernel
-def _walk_tables(m: Machine, va: int, walk: Walk, write: int) -> None:
+def _walk_tables(m: Core, va: int, walk: Walk, write: int) -> None:
     _, _, t3, t2, t1, _ = walk
-    _touch_table(m, m.vcpu[0].cr3, slot_of(va, 4), False, write)
+    _touch_table(m, m.vcpu.cr3, slot_of(va, 4), False, write)
     _touch_table(m, t3, slot_of(va, 3), False, write)
     _touch_table(m, t2, slot_of(va, 2), t1 < 0, write)
     if t1 >= 0:
@@ -243,7 +240,7 @@ def _walk_tables(m: Machine, va: int, walk: Walk, write: int) -> None:
 
 
 @kernel
-def hap_translate(m: Machine, va: int, write: int) -> int:
+def hap_translate(m: Core, va: int, write: int) -> int:
     """The two-dimensional walk after a TLB miss; returns the gfn or GUEST_FAULT."""
     walk = guest_walk(m, va)
     gfn = walk[0]
@@ -257,26 +254,26 @@ def hap_translate(m: Machine, va: int, write: int) -> int:
 
 
 @kernel
-def mark_root(m: Machine) -> None:
+def mark_root(m: Core) -> None:
     """Lazy re-arm: mark the root entries; everything below follows when it is touched."""
-    n_frames = m.memory.shape[0]
+    n_frames = m.n_frames
     count = level_entries(n_frames, 4)
     start = entry_at(m, 0, 4)
     for i in range(start, start + count):
-        m.p2m[i] |= P2M_RECALC
+        p2m(m)[i] |= P2M_RECALC
     pay(m, _REARM, _P2M, count)
     flush_tlb(m, _TLB)
 
 
 @kernel
-def rearm_all(m: Machine) -> None:
+def rearm_all(m: Core) -> None:
     """Eager re-arm (2009): rewrite every leaf, with the guest paused."""
-    n_frames = m.memory.shape[0]
+    n_frames = m.n_frames
     gfn = 0
     leaves = 0
     while gfn < n_frames:
         level = leaf_level(m, gfn)
-        m.p2m[entry_at(m, gfn, level)] = _armed(m, level)
+        p2m(m)[entry_at(m, gfn, level)] = _armed(m, level)
         leaves += 1
         gfn += 1 << (9 * (level - 1))
     pay(m, _REARM, _P2M, leaves)
@@ -284,22 +281,20 @@ def rearm_all(m: Machine) -> None:
 
 
 @kernel
-def build_p2m(m: Machine) -> None:
+def build_p2m(m: Core) -> None:
     """Map the guest with the largest pages that fit whole: 1 GiB, else 2 MiB, else 4 KiB."""
-    n_frames = m.memory.shape[0]
+    n_frames = m.n_frames
     start = 0
     for level in range(1, 5):
-        m.host[0].p2m_start[level] = start
+        m.p2m_start[level] = start
         start += level_entries(n_frames, level)
-    for i in range(m.p2m.shape[0]):
-        m.p2m[i] = P2M_WRITE
+    for i in range(m.p2m_entries):
+        p2m(m)[i] = P2M_WRITE
     for gfn in range(0, n_frames, 1 << 27):
-        m.p2m[entry_at(m, gfn, 4)] = P2M_TABLE
+        p2m(m)[entry_at(m, gfn, 4)] = P2M_TABLE
     for gfn in range(0, n_frames, 1 << 18):
         if gfn + (1 << 18) > n_frames:
-            m.p2m[entry_at(m, gfn, 3)] = P2M_TABLE
+            p2m(m)[entry_at(m, gfn, 3)] = P2M_TABLE
     for gfn in range(0, n_frames, 512):
         if gfn + 512 > n_frames:
-            m.p2m[entry_at(m, gfn, 2)] = P2M_TABLE
-
-
+            p2m(m)[entry_at(m, gfn, 2)] = P2M_TABLE

@@ -11,9 +11,10 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Event
 from paging_core.kernels.account import BASE, pay
+from paging_core.kernels.arrays import baseline, frame_at, memory, snapshots
 from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
 from paging_core.kernels.shadow_pages import baseline_row, find_page
-from paging_core.kernels.state import L1, N_OOS, Machine
+from paging_core.kernels.state import BASELINE_WORDS, L1, N_OOS, Core
 from paging_core.kernels.tlb import flush_tlb
 
 _GO = int(Event.OUT_OF_SYNC)
@@ -21,62 +22,61 @@ _RESYNC = int(Event.RESYNC)
 
 
 @kernel
-def is_out_of_sync(m: Machine, gfn: int) -> bool:
+def is_out_of_sync(m: Core, gfn: int) -> bool:
     """Whether this guest table may differ from its shadow right now."""
     for i in range(N_OOS):
-        if m.host[0].oos_gfn[i] == gfn:
+        if m.oos_gfn[i] == gfn:
             return True
     return False
 
 
 @kernel
-def forget_slot(m: Machine, page: int, gfn: int, slot: int) -> None:
+def forget_slot(m: Core, page: int, gfn: int, slot: int) -> None:
     """The guest changed one L1 entry: the shadow entry goes, to be built again when needed."""
     clear_l1_entry(m, page, slot)
     row = baseline_row(m, gfn, L1, False)
     if row >= 0:
         keep = ~(1 << (slot & 63))
-        m.baseline[row, slot >> 6] &= keep
-        m.baseline[row, 8 + (slot >> 6)] &= keep
+        baseline(m)[row * BASELINE_WORDS + (slot >> 6)] &= keep
+        baseline(m)[row * BASELINE_WORDS + (8 + (slot >> 6))] &= keep
 
 
 @kernel
-def _resync(m: Machine, i: int) -> None:
-    gfn = m.host[0].oos_gfn[i]
-    m.host[0].oos_gfn[i] = -1
+def _resync(m: Core, i: int) -> None:
+    gfn = m.oos_gfn[i]
+    m.oos_gfn[i] = -1
     pay(m, _RESYNC, BASE, 1)
     page = find_page(m, gfn, L1)
     if page < 0:
         return
     for slot in range(512):
-        if m.memory[gfn, slot] != m.snapshots[i, slot]:
+        if memory(m)[gfn * 512 + slot] != snapshots(m)[i * 512 + slot]:
             forget_slot(m, page, gfn, slot)
     revoke_writes(m, gfn)
     flush_tlb(m, BASE)
 
 
 @kernel
-def resync_all(m: Machine) -> None:
+def resync_all(m: Core) -> None:
     """Bring every out-of-sync table back, as a context switch or INVLPG must."""
     for i in range(N_OOS):
-        if m.host[0].oos_gfn[i] >= 0:
+        if m.oos_gfn[i] >= 0:
             _resync(m, i)
 
 
 @kernel
-def go_out_of_sync(m: Machine, gfn: int) -> bool:
+def go_out_of_sync(m: Core, gfn: int) -> bool:
     """Let a guest table be written freely; False if it is not just an L1."""
-    host = m.host[0]
-    if host.out_of_sync == 0 or m.frames[gfn].types != 1 << L1:
+    if m.out_of_sync == 0 or frame_at(m, gfn).types != 1 << L1:
         return False
     if is_out_of_sync(m, gfn):
         return True
-    i = host.oos_next
-    host.oos_next = (i + 1) % N_OOS
-    if host.oos_gfn[i] >= 0:
+    i = m.oos_next
+    m.oos_next = (i + 1) % N_OOS
+    if m.oos_gfn[i] >= 0:
         _resync(m, i)
-    host.oos_gfn[i] = gfn
+    m.oos_gfn[i] = gfn
     for slot in range(512):
-        m.snapshots[i, slot] = m.memory[gfn, slot]
+        snapshots(m)[i * 512 + slot] = memory(m)[gfn * 512 + slot]
     pay(m, _GO, BASE, 1)
     return True

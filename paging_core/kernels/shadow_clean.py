@@ -5,10 +5,11 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
+from paging_core.kernels.arrays import dirty, frame_at, page_at
 from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.shadow_entries import revoke_writes
 from paging_core.kernels.shadow_pages import empty_page, unpin
-from paging_core.kernels.state import Machine
+from paging_core.kernels.state import Core
 from paging_core.kernels.tlb import flush_tlb
 
 _TEARDOWN = int(Cause.TEARDOWN)
@@ -18,37 +19,36 @@ _TLB = int(Cause.TLB)
 
 
 @kernel
-def blow_tables(m: Machine) -> None:
+def blow_tables(m: Core) -> None:
     """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush."""
     resync_all(m)
-    host = m.host[0]
-    page = host.pin_tail
+    page = m.pin_tail
     while page >= 0:
-        before = m.pages[page].pin_prev
-        if page != host.root:
+        before = page_at(m, page).pin_prev
+        if page != m.root:
             unpin(m, page, _TEARDOWN)
         page = before
-    empty_page(m, host.root, _TEARDOWN)
+    empty_page(m, m.root, _TEARDOWN)
     flush_tlb(m, _TLB)
 
 
 @kernel
-def protect_all(m: Machine) -> None:
+def protect_all(m: Core) -> None:
     """Clear W through the reverse map for every frame, when logging starts."""
     resync_all(m)
-    for gfn in range(m.frames.shape[0]):
-        if m.frames[gfn].rmap >= 0:
+    for gfn in range(m.n_frames):
+        if frame_at(m, gfn).rmap >= 0:
             revoke_writes(m, gfn)
             pay(m, _PROTECT, _PROTECT_CAUSE, 1)
     flush_tlb(m, _TLB)
 
 
 @kernel
-def protect_dirty(m: Machine) -> None:
+def protect_dirty(m: Core) -> None:
     """KVM: clear W through the reverse map, for the frames that are dirty and no others."""
     resync_all(m)
-    for word in range(m.dirty.shape[0]):
-        bits = m.dirty[word]
+    for word in range(m.dirty_words):
+        bits = dirty(m)[word]
         if bits == 0:
             continue
         for bit in range(64):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.account import BASE, count_fault, pay
+from paging_core.kernels.arrays import baseline, entries, frame_at, memory, page_at
 from paging_core.kernels.bitmap import is_dirty, mark_dirty
 from paging_core.kernels.groups import guest_leaf, open_physical_group, open_virtual_group
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_bits, slot_of
@@ -24,6 +25,7 @@ from paging_core.kernels.shadow_pages import (
 )
 from paging_core.kernels.state import (
     ACCESSED,
+    BASELINE_WORDS,
     DIRTY,
     FL1,
     GUEST_WRITES,
@@ -34,7 +36,7 @@ from paging_core.kernels.state import (
     PRESENT,
     USER,
     WRITABLE,
-    Machine,
+    Core,
 )
 from paging_core.kernels.tlb import fill_tlb
 
@@ -63,19 +65,19 @@ _F_FIXUP = int(Fault.FIXUP)
 
 
 @kernel
-def _set_guest_bits(m: Machine, table: int, slot: int, leaf: bool, write: int) -> None:
-    entry = m.memory[table, slot]
+def _set_guest_bits(m: Core, table: int, slot: int, leaf: bool, write: int) -> None:
+    entry = memory(m)[table * 512 + slot]
     missing = missing_bits(entry, leaf, write)
     if missing:
-        m.memory[table, slot] = entry | missing
-        m.frames[table].written = 1
+        memory(m)[table * 512 + slot] = entry | missing
+        frame_at(m, table).written = 1
         mark_dirty(m, table)
 
 
 @kernel
-def _set_accessed_dirty(m: Machine, va: int, walk: Walk, write: int) -> None:
+def _set_accessed_dirty(m: Core, va: int, walk: Walk, write: int) -> None:
     _, _, t3, t2, t1, _ = walk
-    _set_guest_bits(m, m.vcpu[0].cr3, slot_of(va, 4), False, write)
+    _set_guest_bits(m, m.vcpu.cr3, slot_of(va, 4), False, write)
     _set_guest_bits(m, t3, slot_of(va, 3), False, write)
     _set_guest_bits(m, t2, slot_of(va, 2), t1 < 0, write)
     if t1 >= 0:
@@ -83,8 +85,8 @@ def _set_accessed_dirty(m: Machine, va: int, walk: Walk, write: int) -> None:
 
 
 @kernel
-def _child(m: Machine, parent: int, slot: int, gfn: int, kind: int) -> int:
-    entry = m.entries[parent, slot]
+def _child(m: Core, parent: int, slot: int, gfn: int, kind: int) -> int:
+    entry = entries(m)[parent * 512 + slot]
     if entry & PRESENT:
         return entry >> 12
     page = get_page(m, gfn, kind)
@@ -93,28 +95,28 @@ def _child(m: Machine, parent: int, slot: int, gfn: int, kind: int) -> int:
 
 
 @kernel
-def _get_l2(m: Machine, va: int, walk: Walk) -> int:
-    l3 = _child(m, m.host[0].root, slot_of(va, 4), walk[2], L3)
+def _get_l2(m: Core, va: int, walk: Walk) -> int:
+    l3 = _child(m, m.root, slot_of(va, 4), walk[2], L3)
     return _child(m, l3, slot_of(va, 3), walk[3], L2)
 
 
 @kernel
-def _get_l1(m: Machine, va: int, walk: Walk, l2: int) -> int:
+def _get_l1(m: Core, va: int, walk: Walk, l2: int) -> int:
     if walk[4] >= 0:
         return _child(m, l2, slot_of(va, 2), walk[4], L1)
     return _child(m, l2, slot_of(va, 2), walk[0] & ~511, FL1)
 
 
 @kernel
-def _may_keep_write(m: Machine, gfn: int, leaf: int) -> bool:
+def _may_keep_write(m: Core, gfn: int, leaf: int) -> bool:
     """The RW rule for an entry installed without a write (demand read, prefetch)."""
-    if leaf & (WRITABLE | DIRTY) != WRITABLE | DIRTY or m.frames[gfn].types != 0:
+    if leaf & (WRITABLE | DIRTY) != WRITABLE | DIRTY or frame_at(m, gfn).types != 0:
         return False
-    return m.host[0].log_dirty == 0 or is_dirty(m, gfn)
+    return m.log_dirty == 0 or is_dirty(m, gfn)
 
 
 @kernel
-def _flags_for(m: Machine, gfn: int, leaf: int) -> int:
+def _flags_for(m: Core, gfn: int, leaf: int) -> int:
     flags = PRESENT | ACCESSED | (leaf & USER)
     if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY:
         flags |= GUEST_WRITES
@@ -124,9 +126,9 @@ def _flags_for(m: Machine, gfn: int, leaf: int) -> int:
 
 
 @kernel
-def _prefetch(m: Machine, page: int, slot: int, super_flags: int, cause: int) -> None:
+def _prefetch(m: Core, page: int, slot: int, super_flags: int, cause: int) -> None:
     for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
-        if m.entries[page, i] != 0:
+        if entries(m)[page * 512 + i] != 0:
             return
         leaf = guest_leaf(m, page, i, super_flags)
         if leaf & PRESENT == 0:
@@ -139,29 +141,29 @@ def _prefetch(m: Machine, page: int, slot: int, super_flags: int, cause: int) ->
 
 
 @kernel
-def _baseline_has(m: Machine, row: int, slot: int, write: int) -> bool:
+def _baseline_has(m: Core, row: int, slot: int, write: int) -> bool:
     if row < 0:
         return False
     column = (slot >> 6) + (8 if write else 0)
-    return (m.baseline[row, column] >> (slot & 63)) & 1 == 1
+    return (baseline(m)[row * BASELINE_WORDS + column] >> (slot & 63)) & 1 == 1
 
 
 @kernel
-def _baseline_set(m: Machine, row: int, slot: int, leaf: int) -> None:
+def _baseline_set(m: Core, row: int, slot: int, leaf: int) -> None:
     bit = 1 << (slot & 63)
-    m.baseline[row, slot >> 6] |= bit
+    baseline(m)[row * BASELINE_WORDS + (slot >> 6)] |= bit
     if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY:
-        m.baseline[row, 8 + (slot >> 6)] |= bit
+        baseline(m)[row * BASELINE_WORDS + (8 + (slot >> 6))] |= bit
 
 
 @kernel
-def _baseline_fault(m: Machine, page: int, slot: int, leaf: int, super_flags: int) -> None:
+def _baseline_fault(m: Core, page: int, slot: int, leaf: int, super_flags: int) -> None:
     """Do to the untracked twin of this shadow L1 what its own fault would have done."""
-    row = baseline_row(m, m.pages[page].gfn, m.pages[page].kind, True)
+    row = baseline_row(m, page_at(m, page).gfn, page_at(m, page).kind, True)
     if row < 0:
         return
     _baseline_set(m, row, slot, leaf)
-    if m.host[0].prefetch == 0:
+    if m.prefetch == 0:
         return
     for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
         neighbour = guest_leaf(m, page, i, super_flags)
@@ -175,68 +177,67 @@ def _baseline_fault(m: Machine, page: int, slot: int, leaf: int, super_flags: in
 
 
 @kernel
-def _classify(m: Machine, page: int, slot: int, write: int) -> int:
+def _classify(m: Core, page: int, slot: int, write: int) -> int:
     """BASE, or the tracking cause to which this fault is charged."""
-    if m.host[0].log_dirty == 0:
+    if m.log_dirty == 0:
         return BASE
-    row = baseline_row(m, m.pages[page].gfn, m.pages[page].kind, False)
+    row = baseline_row(m, page_at(m, page).gfn, page_at(m, page).kind, False)
     if not _baseline_has(m, row, slot, write):
         return BASE
-    return _FIXUP if m.entries[page, slot] & PRESENT else _REBUILD
+    return _FIXUP if entries(m)[page * 512 + slot] & PRESENT else _REBUILD
 
 
 @kernel
-def _pay_fault(m: Machine, page: int, slot: int, write: int, cause: int) -> None:
-    present = m.entries[page, slot] & PRESENT
+def _pay_fault(m: Core, page: int, slot: int, write: int, cause: int) -> None:
+    present = entries(m)[page * 512 + slot] & PRESENT
     pay(m, _EXIT, cause, 1)
     pay(m, _FIXUP_EVENT if present else _BUILD_ENTRY, cause, 1)
     if present:
         count_fault(m, _F_WRITE_PROTECT)
     else:
         count_fault(m, _F_WRITE_BUILD if write else _F_READ_BUILD)
-    m.host[0].fault_count += 1
+    m.fault_count += 1
 
 
 @kernel
-def _grant_write(m: Machine, page: int, slot: int, gfn: int, flags: int, parent_id: int) -> None:
+def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id: int) -> None:
     """The fixup: mark the frame, make its entry writable, open its group."""
-    host = m.host[0]
     set_l1_entry(m, page, slot, gfn, flags | WRITABLE | GUEST_WRITES | DIRTY)
     if not mark_dirty(m, gfn):
         return
     count_fault(m, _F_FIXUP)
-    if host.group_frames == 1:
+    if m.group_frames == 1:
         return
-    if host.group_virtual:
-        table = m.pages[parent_id >> 9].gfn
-        super_flags = m.memory[table, parent_id & 511] & 0xFFF
+    if m.group_virtual:
+        table = page_at(m, parent_id >> 9).gfn
+        super_flags = memory(m)[table * 512 + (parent_id & 511)] & 0xFFF
         open_virtual_group(m, page, slot, super_flags, parent_id)
     else:
         open_physical_group(m, gfn)
 
 
 @kernel
-def _emulate(m: Machine, page: int, slot: int, gfn: int, leaf: int) -> int:
+def _emulate(m: Core, page: int, slot: int, gfn: int, leaf: int) -> int:
     """A store to a shadowed table: map it read-only and tell the caller to emulate."""
-    if m.entries[page, slot] & PRESENT == 0:
+    if entries(m)[page * 512 + slot] & PRESENT == 0:
         set_l1_entry(m, page, slot, gfn, PRESENT | ACCESSED | (leaf & USER) | GUEST_WRITES)
     pay(m, _EXIT, BASE, 1)
     pay(m, _EMULATED, BASE, 1)
     count_fault(m, _F_EMULATED)
-    m.host[0].fault_count += 1
+    m.fault_count += 1
     mark_dirty(m, gfn)
     return gfn + EMULATE
 
 
 @kernel
-def _settle_table_write(m: Machine, va: int, gfn: int, write: int) -> None:
+def _settle_table_write(m: Core, va: int, gfn: int, write: int) -> None:
     # User code or a page clear writes here: whatever it was, it is no table any more.
-    if m.frames[gfn].types != 0 and (va < KERNEL_BASE or write == BLOCK_WRITE):
+    if frame_at(m, gfn).types != 0 and (va < KERNEL_BASE or write == BLOCK_WRITE):
         unshadow(m, gfn)
 
 
 @kernel
-def shadow_fault(m: Machine, va: int, write: int) -> int:
+def shadow_fault(m: Core, va: int, write: int) -> int:
     """Handle one shadow page fault and complete the access's translation.
 
     Returns:
@@ -259,14 +260,14 @@ def shadow_fault(m: Machine, va: int, write: int) -> int:
 
 
 @kernel
-def _fix_entry(m: Machine, va: int, write: int, walk: Walk, page: int, parent_id: int) -> int:
+def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: int) -> int:
     gfn = walk[0]
     slot = slot_of(va, 1)
     leaf = walk[5] | ACCESSED | (DIRTY if write else 0)
     if walk[1] == 0:
         leaf &= ~WRITABLE
     super_flags = (leaf & 0xFFF) if walk[4] < 0 else 0
-    if write != 0 and m.frames[gfn].types != 0 and not go_out_of_sync(m, gfn):
+    if write != 0 and frame_at(m, gfn).types != 0 and not go_out_of_sync(m, gfn):
         return _emulate(m, page, slot, gfn, leaf)
     cause = _classify(m, page, slot, write)
     if cause == BASE:
@@ -277,9 +278,9 @@ def _fix_entry(m: Machine, va: int, write: int, walk: Walk, page: int, parent_id
         _grant_write(m, page, slot, gfn, flags, parent_id)
     else:
         set_l1_entry(m, page, slot, gfn, flags)
-    if m.host[0].prefetch:
+    if m.prefetch:
         _prefetch(m, page, slot, super_flags, _REBUILD if cause != BASE else BASE)
-    writable = 1 if m.entries[page, slot] & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
+    writable = 1 if entries(m)[page * 512 + slot] & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
     base_writable = 1 if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
     fill_tlb(m, va >> 12, gfn, writable, base_writable)
     return gfn

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from paging_core.compiled import kernel
+from paging_core.kernels.arrays import entries
 from paging_core.kernels.guest_walk import frame_of, slot_of
 from paging_core.kernels.shadow_fault import shadow_fault
 from paging_core.kernels.state import (
@@ -11,16 +12,16 @@ from paging_core.kernels.state import (
     GUEST_WRITES,
     PRESENT,
     WRITABLE,
-    Machine,
+    Core,
 )
 from paging_core.kernels.tlb import fill_tlb
 
 
 @kernel
-def _shadow_l1(m: Machine, va: int) -> int:
-    page = m.host[0].root
+def _shadow_l1(m: Core, va: int) -> int:
+    page = m.root
     for level in (4, 3, 2):
-        entry = m.entries[page, slot_of(va, level)]
+        entry = entries(m)[page * 512 + slot_of(va, level)]
         if entry & PRESENT == 0:
             return -1
         page = entry >> 12
@@ -28,7 +29,7 @@ def _shadow_l1(m: Machine, va: int) -> int:
 
 
 @kernel
-def shadow_translate(m: Machine, va: int, write: int) -> int:
+def shadow_translate(m: Core, va: int, write: int) -> int:
     """Translate after a TLB miss; a fault is handled on the way.
 
     Returns:
@@ -38,13 +39,13 @@ def shadow_translate(m: Machine, va: int, write: int) -> int:
     if page < 0:
         return shadow_fault(m, va, write)
     slot = slot_of(va, 1)
-    entry = m.entries[page, slot]
+    entry = entries(m)[page * 512 + slot]
     if entry & PRESENT == 0 or (write != 0 and entry & WRITABLE == 0):
         return shadow_fault(m, va, write)
     entry |= ACCESSED
     if write != 0:
         entry |= DIRTY
-    m.entries[page, slot] = entry
+    entries(m)[page * 512 + slot] = entry
     ready = 1 if entry & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
     gfn = frame_of(entry)
     fill_tlb(m, va >> 12, gfn, ready, 1 if entry & GUEST_WRITES else 0)

@@ -1,7 +1,4 @@
-"""The whole machine as arrays: what every kernel takes as its first argument.
-
-Few arrays of records instead of many plain ones: a compiled call passes each array by its
-seven fields, so the number of arrays is the price of a call.
+"""The whole machine as arrays and one record: the types that every kernel works on.
 
 Memory beyond the guest's own, per frame: 12 B in `frames`, 1 bit in `dirty`, 1 B in `p2m`
 (HAP) or 8 KiB per shadow page in `entries` and `links` (one page per MiB): about 1.1 %.
@@ -9,7 +6,7 @@ Memory beyond the guest's own, per frame: 12 B in `frames`, 1 bit in `dirty`, 1 
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +15,6 @@ from paging_core.events import N_CAUSES, N_EVENTS, N_FAULTS
 from paging_core.workloads.ops import MAX_PROCESSES
 
 IntArray = npt.NDArray[np.int64]
-ByteArray = npt.NDArray[np.uint8]
 Records = Any
 """An array of records; indexed in kernels by field name, which no type checker follows."""
 
@@ -71,8 +67,26 @@ VCPU_DTYPE = np.dtype(
 )
 """The guest itself beside its memory: all of it migrates."""
 
-HOST_DTYPE = np.dtype(
-    [
+ARRAYS = (
+    "memory", "tlb", "frames", "regions", "dirty", "pages", "entries", "links",
+    "buckets", "stack", "baseline", "p2m", "pml", "snapshots",
+)  # fmt: skip
+"""Names of the machine's arrays; the core record holds the address of each."""
+
+CORE_DTYPE = np.dtype(
+    [(f"{name}_at", np.int64) for name in ARRAYS]
+    + [
+        # the hypervisor's entry points (exits.py)
+        ("translate_miss_at", np.int64),
+        ("emulate_store_at", np.int64),
+        ("vcpu", VCPU_DTYPE),
+        # sizes
+        ("n_frames", np.int64),
+        ("dirty_words", np.int64),
+        ("pool_pages", np.int64),
+        ("n_buckets", np.int64),
+        ("p2m_entries", np.int64),
+        ("tlb_entries", np.int64),
         # configuration
         ("paging", np.int64),
         ("prefetch", np.int64),
@@ -109,15 +123,19 @@ HOST_DTYPE = np.dtype(
         ("faults", np.int64, (N_FAULTS,)),
         ("shadow_pages_built", np.int64),
         ("shadow_pages_dropped", np.int64),
-    ]
+    ],
+    align=True,
 )
-"""The hypervisor's view: configuration, log-dirty state, counters. Stays where it is."""
+"""One machine: where its arrays are, the guest's registers, configuration, counters."""
+
+Core = Any
+"""One record of CORE_DTYPE: the first argument of every kernel."""
 
 TLB_DTYPE = np.dtype(
     [
         ("tag", np.int64),  # vpn | generation << 36; a flush is a new generation
-        ("gfn", np.int32),
-        ("base_generation", np.int32),  # as if only the guest itself ever flushed
+        ("gfn", np.int64),
+        ("base_generation", np.int64),  # as if only the guest itself ever flushed
         ("writable", np.uint8),  # writable and its D bits are set
         ("base_writable", np.uint8),
     ],
@@ -137,52 +155,14 @@ FRAME_DTYPE = np.dtype(
 
 PAGE_DTYPE = np.dtype(
     [
-        ("gfn", np.int32),
-        ("refs", np.int32),  # parent entries, plus one if pinned
-        ("up", np.int32),  # a parent entry (page × 512 + slot), or -1
-        ("hash_next", np.int32),
-        ("pin_next", np.int32),
-        ("pin_prev", np.int32),
-        ("kind", np.uint8),
-        ("pinned", np.uint8),
-    ],
-    align=True,
+        ("gfn", np.int64),
+        ("kind", np.int64),
+        ("refs", np.int64),  # parent entries, plus one if pinned
+        ("pinned", np.int64),
+        ("up", np.int64),  # a parent entry (page × 512 + slot), or -1
+        ("hash_next", np.int64),
+        ("pin_next", np.int64),
+        ("pin_prev", np.int64),
+    ]
 )
-
-
-class Machine(NamedTuple):
-    """One guest and the hypervisor under it.
-
-    Attributes:
-        memory: guest memory, int64 (n_frames, 512).
-        vcpu, host: one record each (VCPU_DTYPE, HOST_DTYPE).
-        tlb: TLB_DTYPE, a power of two of them, direct-mapped.
-        frames: FRAME_DTYPE per gfn.
-        regions: per 2 MiB of guest memory, row of `baseline` for its FL1 shadow, or -1.
-        dirty: the log-dirty bitmap, int64 words.
-        pages: PAGE_DTYPE per shadow page; entries: their content, int64 (pool, 512).
-        links: reverse map, next and previous entry per shadow L1 entry, int32 (pool × 512, 2).
-        buckets: heads of the shadow hash chains.
-        stack: scratch for tearing down trees of shadows.
-        baseline: what the shadow L1s would hold without tracking, int64 (rows, 16).
-        p2m: P2M entries as flags, uint8, level 1 first (see hap.py).
-        pml: the page-modification log, int64 (512,).
-        snapshots: content of out-of-sync tables when they went out, int64 (3, 512).
-    """
-
-    memory: IntArray
-    vcpu: Records
-    host: Records
-    tlb: Records
-    frames: Records
-    regions: npt.NDArray[np.int32]
-    dirty: IntArray
-    pages: Records
-    entries: IntArray
-    links: npt.NDArray[np.int32]
-    buckets: npt.NDArray[np.int32]
-    stack: npt.NDArray[np.int32]
-    baseline: IntArray
-    p2m: ByteArray
-    pml: IntArray
-    snapshots: IntArray
+"""One shadow page."""

@@ -11,7 +11,8 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import BASE, pay
-from paging_core.kernels.state import SHADOW, Machine
+from paging_core.kernels.arrays import tlb_at
+from paging_core.kernels.state import SHADOW, Core
 
 _GENERATION_SHIFT = 36
 _VPN_MASK = (1 << _GENERATION_SHIFT) - 1
@@ -23,67 +24,64 @@ _MISS_2D = int(Event.TLB_MISS_2D)
 
 
 @kernel
-def tlb_tag(m: Machine, vpn: int) -> int:
+def tlb_tag(m: Core, vpn: int) -> int:
     """What the tag of a valid slot for this page must be."""
-    return vpn | (m.host[0].tlb_generation << _GENERATION_SHIFT)
+    return vpn | (m.tlb_generation << _GENERATION_SHIFT)
 
 
 @kernel
-def _forget_old_generations(m: Machine) -> None:
+def _forget_old_generations(m: Core) -> None:
     # Once in 2**26 flushes: tags of the first generations must not come alive again.
-    for i in range(m.tlb.shape[0]):
-        m.tlb[i].tag = -1
-        m.tlb[i].base_generation = -1
-    m.host[0].tlb_generation = 0
-    m.host[0].tlb_base_generation = 0
+    for i in range(m.tlb_entries):
+        tlb_at(m, i).tag = -1
+        tlb_at(m, i).base_generation = -1
+    m.tlb_generation = 0
+    m.tlb_base_generation = 0
 
 
 @kernel
-def flush_tlb(m: Machine, cause: int) -> None:
+def flush_tlb(m: Core, cause: int) -> None:
     """Drop every translation; `cause` is BASE when the guest itself flushes."""
-    host = m.host[0]
-    host.tlb_generation += 1
+    m.tlb_generation += 1
     if cause == BASE:
-        host.tlb_base_generation += 1
+        m.tlb_base_generation += 1
     else:
         pay(m, _FLUSH, cause, 1)
-    if host.tlb_generation >= _MAX_GENERATION:
+    if m.tlb_generation >= _MAX_GENERATION:
         _forget_old_generations(m)
 
 
 @kernel
-def invalidate_page(m: Machine, va: int) -> None:
+def invalidate_page(m: Core, va: int) -> None:
     """INVLPG: drop the translation of one page."""
     vpn = va >> 12
-    slot = m.tlb[vpn & m.host[0].tlb_mask]
+    slot = tlb_at(m, vpn & m.tlb_mask)
     if slot.tag >= 0 and slot.tag & _VPN_MASK == vpn:
         slot.tag = -1
         slot.base_generation = -1
 
 
 @kernel
-def pay_miss(m: Machine, vpn: int, write: int) -> None:
+def pay_miss(m: Core, vpn: int, write: int) -> None:
     """Charge a table walk, to tracking if it is only a flush of tracking that caused it."""
-    host = m.host[0]
-    slot = m.tlb[vpn & host.tlb_mask]
+    slot = tlb_at(m, vpn & m.tlb_mask)
     same_page = slot.tag >= 0 and slot.tag & _VPN_MASK == vpn
-    base_hit = same_page and slot.base_generation == host.tlb_base_generation
+    base_hit = same_page and slot.base_generation == m.tlb_base_generation
     if write != 0 and slot.base_writable == 0:
         base_hit = False
-    event = _MISS_1D if host.paging == SHADOW else _MISS_2D
+    event = _MISS_1D if m.paging == SHADOW else _MISS_2D
     pay(m, event, _TLB if base_hit else BASE, 1)
 
 
 @kernel
-def fill_tlb(m: Machine, vpn: int, gfn: int, writable: int, base_writable: int) -> None:
+def fill_tlb(m: Core, vpn: int, gfn: int, writable: int, base_writable: int) -> None:
     """Cache a translation; `writable` only if a write needs no table any more (D is set)."""
-    host = m.host[0]
-    slot = m.tlb[vpn & host.tlb_mask]
+    slot = tlb_at(m, vpn & m.tlb_mask)
     same_page = slot.tag >= 0 and slot.tag & _VPN_MASK == vpn
-    if same_page and slot.base_generation == host.tlb_base_generation:
+    if same_page and slot.base_generation == m.tlb_base_generation:
         base_writable |= slot.base_writable
     slot.tag = tlb_tag(m, vpn)
     slot.gfn = gfn
     slot.writable = writable
     slot.base_writable = base_writable
-    slot.base_generation = host.tlb_base_generation
+    slot.base_generation = m.tlb_base_generation
