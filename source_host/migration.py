@@ -145,7 +145,6 @@ class Migration:
                 )
             if self._destination_has_it():
                 self._complete()
-                self._release()
             else:
                 self._prepared = False  # it was told to forget the guest, and it answered
                 self._guest_life.to(GuestState.PAUSED)
@@ -155,6 +154,7 @@ class Migration:
                         "the guest; it goes on here, migrate it again"
                     )
                 )
+            self._release()
 
     def stop_asking(self) -> None:
         """The host shuts down: leave an in-doubt commit in doubt."""
@@ -216,8 +216,8 @@ class Migration:
         self._transport.close()
 
     def _release(self) -> None:
-        """Hold nothing of a guest that moved: its memory goes with the last reference."""
-        if self.state is MigrationState.COMPLETED:
+        """Hold nothing of the guest once it ended: its memory goes with the last reference."""
+        if self.state.is_outcome:
             self._clock = None
 
     def _deal_with(self, error: PageferryError) -> None:

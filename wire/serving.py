@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -77,6 +77,7 @@ class Server:
         *,
         registry: CollectorRegistry,
         metrics_port: int | None = None,
+        before_stop: Callable[[], None] | None = None,
     ) -> None:
         """Prepare everything; nothing listens yet.
 
@@ -86,11 +87,13 @@ class Server:
             services: full names, for health and reflection.
             registry: metrics to show.
             metrics_port: where to show them (0 for a free port); None for nowhere.
+            before_stop: ends work of the host's own while running calls can still see it end.
 
         Raises:
             BadOption: not an address.
         """
         self.host = host
+        self._before_stop = before_stop
         self.address = parse_address(listen)
         self.metrics_address: str | None = None
         self._registry = registry
@@ -121,6 +124,8 @@ class Server:
     def stop(self, grace_s: float = _GRACE_S) -> None:
         """Say NOT_SERVING, let running calls end for `grace_s`, then cancel them."""
         self._health.enter_graceful_shutdown()
+        if self._before_stop is not None:
+            self._before_stop()
         self.grpc.stop(grace_s).wait()
         self._threads.shutdown()
         if self._metrics_server is not None:

@@ -56,9 +56,7 @@ class Notes:
 class Trip:
     """A migration that is ready to run."""
 
-    def __init__(
-        self, guest: PaperGuest, *, running: bool = True, **plan: Any
-    ) -> None:
+    def __init__(self, guest: PaperGuest, *, running: bool = True, **plan: Any) -> None:
         self.guest = guest
         self.destination = PaperDestination(guest.n_frames)
         self.life: Lifecycle[GuestState] = guest_lifecycle("vm")
@@ -86,10 +84,10 @@ class Trip:
         assert self.life.state is state
         assert not self.guest.tracking
         assert self.destination.handover is None
-        before = zlib.crc32(self.guest.memory.frames)
+        before = zlib.crc32(self.guest.memory.frames.data)
         self.guest.run_accesses(10)
         if self.guest.writes:
-            assert zlib.crc32(self.guest.memory.frames) != before
+            assert zlib.crc32(self.guest.memory.frames.data) != before
 
 
 def filled(guest: PaperGuest, seed: int = 1) -> PaperGuest:

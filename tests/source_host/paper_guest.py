@@ -48,6 +48,7 @@ class PaperGuest:
         self._time_ns = 0
         self._dirty: set[int] = set()
         self._faults = 0
+        self._faults_cleaned = 0
 
     @property
     def n_frames(self) -> int:
@@ -88,13 +89,15 @@ class PaperGuest:
     def start_tracking(self) -> None:
         self.tracking = True
         self._dirty.clear()
-        self._faults = 0
+        self._faults = self._faults_cleaned = 0
 
     def clean(self) -> Cleaned:
         dirty = words_of(np.array(sorted(self._dirty - self._filtered), np.int64), self.n_frames)
         self._dirty.clear()
         self._time_ns += self._clean_ns
-        return Cleaned(dirty, count(dirty), self._faults, 0, self._clean_ns)
+        faults = self._faults - self._faults_cleaned
+        self._faults_cleaned = self._faults
+        return Cleaned(dirty, count(dirty), faults, 0, self._clean_ns)
 
     def peek(self) -> DirtyWords:
         dirty = self._dirty | (self._filtered if self.tracking and self._target else set())

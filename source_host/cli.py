@@ -1,0 +1,63 @@
+"""The command `source-host`."""
+
+from __future__ import annotations
+
+import click
+
+from wire.command import MEMORY, run_command, serve_options
+
+DEFAULT_LISTEN = "127.0.0.1:50051"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def cli() -> None:
+    """Run guests and migrate them to a destination host, live."""
+
+
+@cli.command(
+    epilog="""\b
+Every option can be set in the environment: SOURCE_HOST_SERVE_LISTEN, and so on.
+\b
+Examples:
+  source-host serve
+  source-host serve --listen 0.0.0.0:50051 --metrics-port 9101 --max-guest-memory 16GiB
+""",
+)
+@serve_options("source", DEFAULT_LISTEN)
+@click.option(
+    "--max-guest-memory",
+    "max_guest_memory_bytes",
+    type=MEMORY,
+    default="8GiB",
+    show_default=True,
+    help="Memory of all guests together; a guest that would go beyond is refused.",
+)
+@click.option(
+    "--max-migrations",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Migrations that run at the same time; each takes a thread and 16 MiB on the way.",
+)
+def serve(
+    listen: str, metrics_port: int | None, max_guest_memory_bytes: int, max_migrations: int
+) -> None:
+    """Serve SourceHost: create guests, migrate them, watch them go.
+
+    A guest advances only while it is stepped or migrated. SIGTERM cancels the migrations that
+    run (their guests would have gone on here), answers who watches, logs what became of each
+    guest and ends; a second signal ends at once.
+    """
+    from source_host.host import SourceHost  # noqa: PLC0415 - numba is slow to import
+
+    SourceHost(
+        listen,
+        max_guest_memory_bytes=max_guest_memory_bytes,
+        max_migrations=max_migrations,
+        metrics_port=metrics_port,
+    ).server.run()
+
+
+def main() -> None:
+    """Entry point."""
+    run_command(cli, "SOURCE_HOST")

@@ -1,0 +1,296 @@
+"""The guests of this host.
+
+A guest advances only when somebody says so: by `step`, or by a migration for as long as
+that lasts. RUNNING is what a person wants of it: such a guest runs while it is migrated, and
+goes on running where it arrives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from threading import Lock
+
+import structlog
+
+from paging_core.config import GuestConfig
+from paging_core.digest import DigestTree
+from paging_core.errors import (
+    AlreadyExists,
+    BadOption,
+    GuestOutOfMemory,
+    IllegalTransition,
+    LimitExceeded,
+    NotFound,
+)
+from paging_core.model_guest import ModelGuest
+from paging_core.units import format_bytes
+from source_host.states import GuestState, guest_lifecycle
+from wire.checksum import xxh3
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CHUNK_ACCESSES = 1_000_000
+_CHUNK_NS = 10_000_000
+"""Stepped between two looks at whether the caller still waits."""
+
+_log = structlog.get_logger(__name__)
+
+
+class HostedGuest:
+    """One guest on this host.
+
+    Attributes:
+        guest_id: its name.
+        config: what it is made of.
+        life: its state.
+        message: why it crashed, where it moved.
+        migration_id: the migration that it belongs to now; empty when none.
+    """
+
+    def __init__(self, guest_id: str, config: GuestConfig, guest: ModelGuest) -> None:
+        """Take in a guest that was just booted."""
+        self.guest_id = guest_id
+        self.config = config
+        self.life = guest_lifecycle(guest_id)
+        self.message = ""
+        self.migration_id = ""
+        self._guest: ModelGuest | None = guest
+        self._lock = Lock()
+        self._last_seen = (guest.time_ns, guest.position)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Its own time in nanoseconds and the operations it executed, as last seen here."""
+        guest = self._guest
+        if guest is not None:
+            self._last_seen = (guest.time_ns, guest.position)
+        return self._last_seen
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory that it takes here; 0 once it moved."""
+        return self.config.memory_bytes if self._guest is not None else 0
+
+    def start(self) -> None:
+        """Say that it shall run."""
+        with self._idle("start"):
+            self.life.to(GuestState.RUNNING)
+
+    def pause(self) -> None:
+        """Say that it shall not run."""
+        with self._idle("pause"):
+            self.life.to(GuestState.PAUSED)
+
+    def step(
+        self, *, accesses: int = 0, duration_ns: int = 0, keep_going: Callable[[], bool]
+    ) -> None:
+        """Run it by an exact amount, and pause it again.
+
+        Args:
+            accesses: workload operations to execute, or
+            duration_ns: guest time to let pass.
+            keep_going: asked now and then; False leaves it where it stands.
+
+        Raises:
+            IllegalTransition: it is not paused, or it is being migrated.
+            GuestOutOfMemory: its kernel gave up.
+        """
+        with self._idle("step"):
+            if self.life.state is not GuestState.PAUSED:
+                raise IllegalTransition(
+                    f"guest {self.guest_id!r} is {self.life.state}; only a paused guest can be "
+                    "stepped, pause it first"
+                )
+            guest = self._present()
+            try:
+                _run(guest, accesses, duration_ns, keep_going)
+            except GuestOutOfMemory as error:
+                self.life.to(GuestState.CRASHED)
+                self.message = str(error)
+                raise
+
+    def digests(self) -> tuple[int, int]:
+        """Of its memory (root of the digest tree) and of what it is beside that (xxh3).
+
+        The second is equal for a guest that moved and one that never did.
+
+        Raises:
+            IllegalTransition: it moved, or it is being migrated.
+        """
+        with self._idle("digest"):
+            guest = self._present()
+            return DigestTree.of(guest.memory.frames).root, xxh3(guest.architectural_state())
+
+    def claim(self, migration_id: str) -> ModelGuest:
+        """Give it to a migration, until `release` or `let_go`.
+
+        Raises:
+            IllegalTransition: it has one already, or it cannot be migrated.
+        """
+        with self._idle("migrate"):
+            if self.life.state not in (GuestState.PAUSED, GuestState.RUNNING):
+                raise IllegalTransition(
+                    f"guest {self.guest_id!r} is {self.life.state} and cannot be migrated; "
+                    "only a paused or running guest can"
+                )
+            self.migration_id = migration_id
+            return self._present()
+
+    def release(self, message: str = "") -> None:
+        """Its migration ended and it is still here."""
+        self.message = message
+        self.migration_id = ""
+
+    def let_go(self, message: str) -> None:
+        """It is no longer here: free its memory."""
+        _ = self.progress
+        with self._lock:
+            guest, self._guest = self._guest, None
+            self.message = message
+            self.migration_id = ""
+        if guest is not None:
+            guest.memory.close()
+
+    def check_idle(self, what: str) -> None:
+        """Refuse what must not happen during a migration.
+
+        Raises:
+            IllegalTransition: it is being migrated.
+        """
+        if self.migration_id:
+            raise IllegalTransition(
+                f"cannot {what} guest {self.guest_id!r} while migration {self.migration_id!r} "
+                "needs it; wait for that or cancel it"
+            )
+
+    def _idle(self, what: str) -> _Idle:
+        return _Idle(self, self._lock, what)
+
+    def _present(self) -> ModelGuest:
+        if self._guest is None:
+            raise IllegalTransition(
+                f"guest {self.guest_id!r} is {self.life.state} and not here ({self.message})"
+            )
+        return self._guest
+
+
+class _Idle:
+    """Holds a guest's lock for a call that must not meet another one, or a migration."""
+
+    def __init__(self, hosted: HostedGuest, lock: Lock, what: str) -> None:
+        self._hosted, self._lock, self._what = hosted, lock, what
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise IllegalTransition(
+                f"cannot {self._what} guest {self._hosted.guest_id!r} while another call "
+                "works on it; try again when that has ended"
+            )
+        try:
+            self._hosted.check_idle(self._what)
+        except IllegalTransition:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *_error: object) -> None:
+        self._lock.release()
+
+
+class Guests:
+    """All guests of this host, by name. Thread-safe."""
+
+    def __init__(self, max_memory_bytes: int) -> None:
+        """An empty host.
+
+        Args:
+            max_memory_bytes: most memory of all guests together.
+        """
+        self._max_memory_bytes = max_memory_bytes
+        self._lock = Lock()
+        self._guests: dict[str, HostedGuest] = {}
+        self._booting: dict[str, int] = {}
+
+    def create(self, guest_id: str, config: GuestConfig) -> HostedGuest:
+        """Boot a guest, paused.
+
+        Raises:
+            BadOption: a name that cannot be.
+            AlreadyExists: there is a guest of that name.
+            LimitExceeded: it does not fit this host.
+            InvalidInput: no such workload or trace.
+            GuestOutOfMemory: its workload does not fit its memory.
+        """
+        self._reserve(guest_id, config.memory_bytes)
+        try:
+            hosted = HostedGuest(guest_id, config, ModelGuest.boot(config))
+        finally:
+            with self._lock:
+                del self._booting[guest_id]
+        with self._lock:
+            self._guests[guest_id] = hosted
+        _log.info("guest booted", guest_id=guest_id, memory_bytes=config.memory_bytes)
+        return hosted
+
+    def get(self, guest_id: str) -> HostedGuest:
+        """The guest of that name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._lock:
+            hosted = self._guests.get(guest_id)
+        if hosted is None:
+            raise NotFound(f"no guest {guest_id!r} on this host; create it first")
+        return hosted
+
+    def delete(self, guest_id: str) -> HostedGuest:
+        """Forget a guest and free its memory.
+
+        Raises:
+            NotFound: there is none.
+            IllegalTransition: a migration needs it.
+        """
+        hosted = self.get(guest_id)
+        hosted.check_idle("delete")
+        with self._lock:
+            self._guests.pop(guest_id, None)
+        hosted.let_go("deleted")
+        _log.info("guest deleted", guest_id=guest_id)
+        return hosted
+
+    def all(self) -> list[HostedGuest]:
+        """Every guest."""
+        with self._lock:
+            return list(self._guests.values())
+
+    def _reserve(self, guest_id: str, memory_bytes: int) -> None:
+        if not _NAME.fullmatch(guest_id):
+            raise BadOption(
+                f"{guest_id!r} cannot name a guest; use 1 to 64 letters, digits, dots, "
+                "dashes and underscores"
+            )
+        with self._lock:
+            if guest_id in self._guests or guest_id in self._booting:
+                raise AlreadyExists(
+                    f"guest {guest_id!r} is on this host already; delete it or take another name"
+                )
+            used = sum(hosted.memory_bytes for hosted in self._guests.values())
+            free = self._max_memory_bytes - used - sum(self._booting.values())
+            if memory_bytes > free:
+                raise LimitExceeded(
+                    f"a guest of {format_bytes(memory_bytes)} does not fit: this host has "
+                    f"{format_bytes(max(0, free))} left of {format_bytes(self._max_memory_bytes)}; "
+                    "delete guests or raise --max-guest-memory"
+                )
+            self._booting[guest_id] = memory_bytes
+
+
+def _run(
+    guest: ModelGuest, accesses: int, duration_ns: int, keep_going: Callable[[], bool]
+) -> None:
+    """Run by an exact amount, in chunks."""
+    until_position, until_ns = guest.position + accesses, guest.time_ns + duration_ns
+    while guest.position < until_position and keep_going():
+        guest.run_accesses(min(_CHUNK_ACCESSES, until_position - guest.position))
+    while duration_ns and guest.time_ns < until_ns and keep_going():
+        guest.run(min(until_ns, guest.time_ns + _CHUNK_NS))

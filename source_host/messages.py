@@ -1,0 +1,172 @@
+"""The contract's messages, and what they mean here: the only place that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from pageferry.v1 import common_pb2
+from pageferry.v1 import source_pb2 as pb
+from paging_core.errors import BadOption
+from source_host.clocks import ClockName
+from source_host.guests import HostedGuest
+from source_host.link import Link
+from source_host.plan import DEFAULT_DOWNTIME_LIMIT_NS, Plan
+from source_host.policies import PolicyName
+from source_host.report import Report
+from source_host.results import Downtime, RoundStats, Totals
+from source_host.states import GuestState, MigrationState
+from wire.convert import guest_cost
+
+_POLICIES: Mapping[int, PolicyName] = {
+    pb.POLICY_UNSPECIFIED: PolicyName.XEN,
+    pb.POLICY_XEN: PolicyName.XEN,
+    pb.POLICY_XEN_2009: PolicyName.XEN_2009,
+    pb.POLICY_QEMU: PolicyName.QEMU,
+}
+_CLOCKS: Mapping[int, ClockName] = {
+    common_pb2.CLOCK_UNSPECIFIED: ClockName.VIRTUAL,
+    common_pb2.CLOCK_VIRTUAL: ClockName.VIRTUAL,
+    common_pb2.CLOCK_REAL: ClockName.REAL,
+}
+
+
+def plan_of(request: pb.MigrateRequest) -> Plan:
+    """What is asked for.
+
+    Raises:
+        BadOption: a value outside its domain.
+    """
+    if request.policy not in _POLICIES:
+        raise BadOption(f"policy {request.policy} is none that this host knows; see source.proto")
+    if request.clock not in _CLOCKS:
+        raise BadOption(f"clock {request.clock} is none that this host knows; see source.proto")
+    clock = _CLOCKS[request.clock]
+    virtual = clock is ClockName.VIRTUAL
+    return Plan(
+        policy=_POLICIES[request.policy],
+        clock=clock,
+        link=Link(request.link_bits_per_s, request.latency_ns) if virtual else None,
+        downtime_limit_ns=request.downtime_limit_ns or DEFAULT_DOWNTIME_LIMIT_NS,
+        suppress=not request.no_suppress,
+        zstd_level=request.zstd_level if request.HasField("zstd_level") else None,
+        max_rounds=request.max_rounds,
+        warmup_ns=request.warmup_ns,
+    )
+
+
+def filled_in(request: pb.MigrateRequest, plan: Plan) -> pb.MigrateRequest:
+    """The same request with its defaults filled in."""
+    filled = pb.MigrateRequest()
+    filled.CopyFrom(request)
+    filled.policy = pb.Policy.Value("POLICY_" + plan.policy.name)
+    filled.clock = common_pb2.Clock.Value("CLOCK_" + plan.clock.name)
+    filled.downtime_limit_ns = plan.downtime_limit_ns
+    filled.max_rounds = plan.make_policy().max_rounds
+    return filled
+
+
+def guest_status(hosted: HostedGuest, *, with_digest: bool = False) -> common_pb2.GuestStatus:
+    """How a guest stands.
+
+    Raises:
+        IllegalTransition: its digests are asked for while they cannot be had.
+    """
+    memory_digest, state_digest = hosted.digests() if with_digest else (0, 0)
+    time_ns, accesses = hosted.progress
+    return common_pb2.GuestStatus(
+        guest_id=hosted.guest_id,
+        state=_guest_state(hosted.life.state),
+        memory_bytes=hosted.config.memory_bytes,
+        time_ns=time_ns,
+        accesses=accesses,
+        memory_digest=memory_digest,
+        state_digest=state_digest,
+        message=hosted.message,
+    )
+
+
+def migration_status(
+    migration_id: str, request: pb.MigrateRequest, guest: common_pb2.GuestSpec, report: Report
+) -> pb.MigrationStatus:
+    """A report for the wire.
+
+    Args:
+        migration_id: names it.
+        request: with defaults filled in.
+        guest: what is moved.
+        report: how it stands.
+    """
+    error = report.error
+    return pb.MigrationStatus(
+        migration_id=migration_id,
+        guest_id=request.guest_id,
+        destination=request.destination,
+        state=_migration_state(report.state),
+        rounds=[_round(stats) for stats in report.rounds],
+        current=_round(report.current) if report.current else None,
+        totals=_totals(report.totals),
+        downtime=_downtime(report.downtime) if report.downtime else None,
+        cost=guest_cost(report.cost) if report.cost else None,
+        verified=report.verified,
+        error_status=error.grpc_status if error else "",
+        error=str(error) if error else "",
+        request=request,
+        guest=guest,
+        memory_digest=report.memory_digest,
+        estimated_downtime_ns=report.estimated_downtime_ns,
+    )
+
+
+def _guest_state(state: GuestState) -> common_pb2.GuestState.ValueType:
+    return common_pb2.GuestState.Value("GUEST_STATE_" + state.name)
+
+
+def _migration_state(state: MigrationState) -> pb.MigrationState.ValueType:
+    return pb.MigrationState.Value("MIGRATION_STATE_" + state.name)
+
+
+def _round(stats: RoundStats) -> pb.RoundStats:
+    return pb.RoundStats(
+        round=stats.round,
+        stop_and_copy=stats.stop_and_copy,
+        to_send_frames=stats.to_send_frames,
+        sent_frames=stats.sent_frames,
+        data_frames=stats.data_frames,
+        zero_frames=stats.zero_frames,
+        suppressed_frames=stats.suppressed_frames,
+        skipped_frames=stats.skipped_frames,
+        falsely_dirty_frames=stats.falsely_dirty_frames,
+        raw_bytes=stats.raw_bytes,
+        wire_bytes=stats.wire_bytes,
+        duration_ns=stats.duration_ns,
+        dirty_frames=stats.dirty_frames,
+        fault_count=stats.fault_count,
+        clean_ns=stats.clean_ns,
+    )
+
+
+def _totals(totals: Totals) -> pb.MigrationTotals:
+    return pb.MigrationTotals(
+        sent_frames=totals.sent_frames,
+        unique_frames=totals.unique_frames,
+        resent_frames=totals.resent_frames,
+        data_frames=totals.data_frames,
+        zero_frames=totals.zero_frames,
+        suppressed_frames=totals.suppressed_frames,
+        skipped_frames=totals.skipped_frames,
+        falsely_dirty_frames=totals.falsely_dirty_frames,
+        raw_bytes=totals.raw_bytes,
+        wire_bytes=totals.wire_bytes,
+        total_ns=totals.total_ns,
+    )
+
+
+def _downtime(downtime: Downtime) -> pb.Downtime:
+    return pb.Downtime(
+        suspend_ns=downtime.suspend_ns,
+        last_round_ns=downtime.last_round_ns,
+        state_ns=downtime.state_ns,
+        verify_ns=downtime.verify_ns,
+        commit_ns=downtime.commit_ns,
+        total_ns=downtime.total_ns,
+    )

@@ -1,0 +1,286 @@
+"""The migrations of this host: started, watched, cancelled, remembered."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Condition, Lock, Thread
+
+import structlog
+
+from pageferry.v1 import common_pb2
+from pageferry.v1 import source_pb2 as pb
+from paging_core.errors import (
+    BadTrace,
+    IllegalTransition,
+    LimitExceeded,
+    NotFound,
+    PageferryError,
+)
+from paging_core.guest import Cleaned, GuestCounters
+from paging_core.model_guest import ModelGuest
+from source_host.guests import Guests, HostedGuest
+from source_host.messages import filled_in, migration_status, plan_of
+from source_host.metrics import Metrics
+from source_host.migration import Migration
+from source_host.plan import Plan
+from source_host.report import Report
+from source_host.results import RoundStats
+from source_host.states import GuestState, MigrationState
+from source_host.transport import Offer, Transport
+from wire.checksum import xxh3
+from wire.convert import guest_spec
+
+REMEMBERED = 256
+"""Ended migrations that can still be asked about."""
+_STOP_S = 10.0
+"""How long a shutdown waits for a migration to give its guest back."""
+
+_log = structlog.get_logger(__name__)
+
+Connect = Callable[[str, Callable[[float], None]], Transport]
+"""From an address and who is told of acknowledgements to a transport."""
+
+
+class HostedMigration:
+    """One migration on this host, with the thread that does it and those who watch it.
+
+    Is an `Observer` of it: it wakes the watchers, and gives or takes the guest at the end.
+
+    Attributes:
+        migration_id: its name.
+        offer: what the destination is told.
+        guest_life: the state of the guest that it moves.
+    """
+
+    def __init__(self, offer: Offer, hosted: HostedGuest, request: pb.MigrateRequest) -> None:
+        """Remember what was asked for; `begin` starts it."""
+        self.offer = offer
+        self.migration_id = offer.migration_id
+        self.guest_life = hosted.life
+        self._hosted = hosted
+        self._request = request
+        self._spec: common_pb2.GuestSpec = guest_spec(hosted.guest_id, hosted.config)
+        self._turn = Condition()
+        self._changes = 0
+        self._last_state = MigrationState.SETUP
+        self._log = _log.bind(migration_id=offer.migration_id, guest_id=hosted.guest_id)
+        self._migration: Migration
+        self._thread: Thread
+
+    def begin(self, migration: Migration, guest: ModelGuest) -> None:
+        """Run it in a thread of its own."""
+        self._migration = migration
+        self._thread = Thread(
+            target=migration.run, args=(guest,), name=self.migration_id, daemon=True
+        )
+        self._thread.start()
+
+    @property
+    def state(self) -> MigrationState:
+        """How far it has come."""
+        return self._migration.state
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing more happens by itself."""
+        return self._migration.report().settled
+
+    def status(self) -> pb.MigrationStatus:
+        """A picture of it for the wire."""
+        return self._status(self._migration.report())
+
+    def watch(
+        self, period_s: float, keep_going: Callable[[], bool]
+    ) -> Iterator[pb.MigrationStatus]:
+        """Pictures of it: now, at each change, at most every `period_s`, until it is settled."""
+        while keep_going():
+            with self._turn:
+                seen = self._changes
+            report = self._migration.report()
+            yield self._status(report)
+            if report.settled:
+                return
+            with self._turn:
+                self._turn.wait_for(lambda: self._changes > seen, period_s)  # noqa: B023
+
+    def cancel(self) -> None:
+        """See `Migration.cancel`."""
+        self._migration.cancel()
+
+    def resolve(self) -> None:
+        """See `Migration.resolve`."""
+        self._migration.resolve()
+
+    def shut_down(self) -> None:
+        """Cancel it if that can be, and say what became of its guest."""
+        if self.is_settled:
+            return
+        self._migration.stop_asking()
+        with suppress(IllegalTransition):  # its commit was sent: that ends by itself
+            self._migration.cancel()
+        self._thread.join(_STOP_S)
+        self._log.warning(
+            "migration ended with the host",
+            migration=self.state.value,
+            guest=self._hosted.life.state.value,
+        )
+
+    # -- Observer ----------------------------------------------------------------------
+
+    def cleaned(self, cleaned: Cleaned, counters: GuestCounters) -> None:
+        """Nothing to do."""
+
+    def round_sent(self, stats: RoundStats, bandwidth_bytes_per_s: int) -> None:
+        """One line per round, as an operator wants to read it."""
+        self._log.info(
+            "round sent",
+            round=stats.round,
+            stop_and_copy=stats.stop_and_copy,
+            frames=stats.sent_frames,
+            wire_bytes=stats.wire_bytes,
+            duration_ns=stats.duration_ns,
+            bytes_per_s=bandwidth_bytes_per_s,
+        )
+
+    def verified(self, *, agreed: bool) -> None:
+        """One line."""
+        self._log.info("memory compared", agreed=agreed)
+
+    def changed(self, report: Report) -> None:
+        """Give or take the guest at the end, then wake the watchers."""
+        if report.state is not self._last_state:
+            self._last_state = report.state
+            error = str(report.error) if report.error else None
+            self._log.info("migration", state=report.state.value, error=error)
+        if report.state is MigrationState.COMPLETED:
+            self._hosted.let_go(f"moved to {self._request.destination}")
+        elif report.state.is_outcome:
+            crashed = self._hosted.life.state is GuestState.CRASHED
+            self._hosted.release(str(report.error) if crashed else "")
+        with self._turn:
+            self._changes += 1
+            self._turn.notify_all()
+
+    def _status(self, report: Report) -> pb.MigrationStatus:
+        return migration_status(self.migration_id, self._request, self._spec, report)
+
+
+class Migrations:
+    """All migrations of this host, by name. Thread-safe."""
+
+    def __init__(
+        self, guests: Guests, metrics: Metrics, connect: Connect, max_migrations: int
+    ) -> None:
+        """No migrations yet.
+
+        Args:
+            guests: whom there is to migrate.
+            metrics: what is counted.
+            connect: makes the way to a destination.
+            max_migrations: most that run at a time.
+        """
+        self._guests = guests
+        self._metrics = metrics
+        self._connect = connect
+        self._max_migrations = max_migrations
+        self._lock = Lock()
+        self._migrations: dict[str, HostedMigration] = {}
+        self._count: dict[str, int] = {}
+
+    def start(self, request: pb.MigrateRequest) -> HostedMigration:
+        """Start a migration; returns at once.
+
+        Raises:
+            NotFound: no such guest.
+            InvalidInput: a value outside its domain.
+            IllegalTransition: the guest cannot be migrated now.
+            LimitExceeded: too many migrations run already.
+        """
+        hosted = self._guests.get(request.guest_id)
+        plan = plan_of(request)
+        trace_digest = _trace_digest(hosted.config.trace)
+        with self._lock:
+            self._check_room()
+            migration_id = self._next_id(hosted.guest_id)
+            guest = hosted.claim(migration_id)
+            try:
+                offer = Offer(migration_id, hosted.guest_id, hosted.config, trace_digest)
+                entry = HostedMigration(offer, hosted, filled_in(request, plan))
+                migration = self._make(plan, entry, request.destination)
+            except PageferryError:
+                hosted.release()
+                raise
+            self._migrations[migration_id] = entry
+            self._forget_oldest()
+            entry.begin(migration, guest)
+        return entry
+
+    def _make(self, plan: Plan, entry: HostedMigration, destination: str) -> Migration:
+        metrics = self._metrics.of_migration(plan.clock)
+        return Migration(
+            plan=plan,
+            offer=entry.offer,
+            guest_life=entry.guest_life,
+            transport=self._connect(destination, metrics.acknowledged),
+            observers=[metrics, entry],
+        )
+
+    def get(self, migration_id: str) -> HostedMigration:
+        """The migration of that name.
+
+        Raises:
+            NotFound: there is none, or it ended too long ago.
+        """
+        with self._lock:
+            entry = self._migrations.get(migration_id)
+        if entry is None:
+            raise NotFound(f"no migration {migration_id!r} on this host")
+        return entry
+
+    def all(self) -> list[HostedMigration]:
+        """Every migration that is remembered."""
+        with self._lock:
+            return list(self._migrations.values())
+
+    def shut_down(self) -> None:
+        """Cancel what runs and log what became of each guest."""
+        for entry in self.all():
+            entry.shut_down()
+
+    def _check_room(self) -> None:
+        running = sum(not entry.is_settled for entry in self._migrations.values())
+        if running >= self._max_migrations:
+            raise LimitExceeded(
+                f"{running} migrations run already, this host allows {self._max_migrations}; "
+                "wait for one to end or raise --max-migrations"
+            )
+
+    def _next_id(self, guest_id: str) -> str:
+        self._count[guest_id] = number = self._count.get(guest_id, 0) + 1
+        return f"{guest_id}-{number}"
+
+    def _forget_oldest(self) -> None:
+        ended = [key for key, entry in self._migrations.items() if entry.state.is_outcome]
+        for key in ended[: max(0, len(self._migrations) - REMEMBERED)]:
+            del self._migrations[key]
+
+
+def _trace_digest(trace: str) -> int:
+    """XXH3 of a trace file; 0 without one.
+
+    Raises:
+        BadTrace: it is no longer there.
+    """
+    if not trace:
+        return 0
+    try:
+        with (
+            Path(trace).open("rb") as file,
+            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as all_,
+        ):
+            return xxh3(memoryview(all_))
+    except (OSError, ValueError) as error:
+        raise BadTrace(f"trace {trace} cannot be read again: {error}") from error

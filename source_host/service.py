@@ -1,0 +1,113 @@
+"""The SourceHost service: from messages to guests and migrations, and back."""
+
+# ruff: noqa: ARG002, N802 - names and arguments are the contract's
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import grpc
+
+from pageferry.v1 import common_pb2, source_pb2_grpc
+from pageferry.v1 import source_pb2 as pb
+from paging_core.errors import BadOption
+from source_host.guests import Guests
+from source_host.messages import guest_status
+from source_host.migrations import Migrations
+from wire.convert import guest_config
+
+DEFAULT_PERIOD_MS = 200
+
+
+class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
+    """Thin: every method is one call. Errors leave as the status of their leaf."""
+
+    def __init__(self, guests: Guests, migrations: Migrations) -> None:
+        """Serve these guests and migrations."""
+        self._guests = guests
+        self._migrations = migrations
+
+    def CreateGuest(
+        self, request: common_pb2.GuestSpec, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        """Boot a guest, paused."""
+        return guest_status(self._guests.create(request.guest_id, guest_config(request)))
+
+    def StartGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        """Say that a guest shall run."""
+        hosted = self._guests.get(request.guest_id)
+        hosted.start()
+        return guest_status(hosted, with_digest=request.with_digest)
+
+    def PauseGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        """Say that a guest shall not run."""
+        hosted = self._guests.get(request.guest_id)
+        hosted.pause()
+        return guest_status(hosted, with_digest=request.with_digest)
+
+    def StepGuest(
+        self, request: common_pb2.StepGuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        """Run a paused guest by an exact amount."""
+        amount = request.WhichOneof("amount")
+        if amount is None or not 0 <= getattr(request, amount) < 2**62:
+            raise BadOption("say by how much to step the guest: accesses or duration_ns")
+        hosted = self._guests.get(request.guest_id)
+        hosted.step(
+            accesses=request.accesses,
+            duration_ns=request.duration_ns,
+            keep_going=context.is_active,
+        )
+        return guest_status(hosted, with_digest=request.with_digest)
+
+    def GetGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        """How a guest stands."""
+        hosted = self._guests.get(request.guest_id)
+        return guest_status(hosted, with_digest=request.with_digest)
+
+    def DeleteGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        """Forget a guest."""
+        return guest_status(self._guests.delete(request.guest_id))
+
+    def Migrate(
+        self, request: pb.MigrateRequest, context: grpc.ServicerContext
+    ) -> pb.MigrationStatus:
+        """Start a migration."""
+        return self._migrations.start(request).status()
+
+    def GetMigration(
+        self, request: pb.MigrationRequest, context: grpc.ServicerContext
+    ) -> pb.MigrationStatus:
+        """How a migration stands."""
+        return self._migrations.get(request.migration_id).status()
+
+    def WatchMigration(
+        self, request: pb.WatchRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.MigrationStatus]:
+        """A migration as it goes on."""
+        period_s = (request.period_ms or DEFAULT_PERIOD_MS) / 1000
+        yield from self._migrations.get(request.migration_id).watch(period_s, context.is_active)
+
+    def CancelMigration(
+        self, request: pb.MigrationRequest, context: grpc.ServicerContext
+    ) -> pb.MigrationStatus:
+        """Cancel before commit."""
+        entry = self._migrations.get(request.migration_id)
+        entry.cancel()
+        return entry.status()
+
+    def ResolveMigration(
+        self, request: pb.MigrationRequest, context: grpc.ServicerContext
+    ) -> pb.MigrationStatus:
+        """Ask again how an in-doubt commit ended."""
+        entry = self._migrations.get(request.migration_id)
+        entry.resolve()
+        return entry.status()
