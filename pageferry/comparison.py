@@ -37,15 +37,18 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
     slowdowns = [document["guest"]["slowdown"] for document in (single, grouped)]
     wires = [document["bytes"]["wire"] for document in (single, grouped)]
     falsely, digests = grouped["pages"]["falsely_dirty"], grouped["pages"]["suppressed"]
-    return [
+    guest = (
         f"With groups of {n} the guest took {fixups[1]:,} fixup faults instead of {fixups[0]:,} "
         f"({_change(*fixups)}), and its time with tracking was {slowdowns[1]:.2f} times its time "
-        f"without, instead of {slowdowns[0]:.2f}.",
+        f"without, instead of {slowdowns[0]:.2f}."
+    )
+    network = (
         f"In return {falsely:,} pages were sent as dirty that nobody had written; {digests:,} "
         f"pages crossed as a digest because their content had not changed, and the network "
         f"carried {format_bytes(wires[1])} instead of {format_bytes(wires[0])} "
-        f"({_change(*wires)}).",
-    ]
+        f"({_change(*wires)})."
+    )
+    return [guest, network]
 
 
 def _change(before: int, after: int) -> str:

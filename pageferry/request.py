@@ -18,6 +18,8 @@ from paging_core.config import (
 )
 from paging_core.costs import CostTable
 from paging_core.errors import BadOption
+from paging_core.workloads.catalog import canonical_spec
+from wire.channel import parse_address
 
 DEFAULT_WORKLOAD = "hotcold"
 
@@ -60,16 +62,26 @@ class MigrationOptions:
         """
         if self.workload is not None and self.trace is not None:
             raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
-        workload = "" if self.trace else self.workload or DEFAULT_WORKLOAD
+        _check_addresses(self.source, self.dest)
         return GuestConfig(
             memory_bytes=self.memory_bytes,
             tracker=self._tracker(),
-            workload=workload,
-            trace=self.trace or "",
+            workload="" if self.trace else self._workload(),
+            trace=self._trace(),
             seed=self.seed,
             fill=MemoryFill(self.fill),
             costs=CostTable.from_toml(Path(self.costs_file)) if self.costs_file else CostTable(),
         )
+
+    def _workload(self) -> str:
+        return canonical_spec(self.workload or DEFAULT_WORKLOAD)
+
+    def _trace(self) -> str:
+        if self.trace is None or self.source is not None:
+            # On a host elsewhere the path is that host's own.
+            return self.trace or ""
+        path = Path(self.trace).resolve()
+        return str(path)
 
     def _tracker(self) -> TrackerConfig:
         paging = Paging(self.paging)
@@ -113,3 +125,18 @@ class MigrationOptions:
             max_rounds=self.max_rounds,
             warmup_ns=self.warmup_ns,
         )
+
+
+def _check_addresses(source: str | None, destination: str | None) -> None:
+    """Both addresses or none, each of them an address.
+
+    Raises:
+        BadOption: one without the other, or not an address.
+    """
+    if (source is None) != (destination is None):
+        raise BadOption(
+            "--source and --dest go together: give both, or neither to start hosts on loopback"
+        )
+    for address in (source, destination):
+        if address is not None:
+            parse_address(address)

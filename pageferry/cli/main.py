@@ -24,24 +24,24 @@ COMMANDS = {
     cls=LazyGroup,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Start here:
+  pageferry demo
+  pageferry migrate
+  pageferry migrate --group-pages 64 --workload hotcold
+  pageferry migrate --paging hap --pml --link 10Gbit/s --json result.json
+  pageferry migrate --trace examples/traces/redis.parquet --policy qemu
+""",
 )
 @click.version_option(package_name="pageferry", message="pageferry %(version)s")
 def main() -> None:
-    r"""A laboratory for the live migration of virtual machines.
+    """A laboratory for the live migration of virtual machines.
 
     A guest runs on a source host while its writes are tracked as hypervisors do it: shadow
     paging or hardware-assisted paging, a fault for the first write to each clean page or to
     each group of pages. Its memory crosses a gRPC stream in rounds, is rebuilt and proved on
     the destination host, and goes on running there. You see what the tracking cost the guest
     and what the network carried.
-
-    \b
-    Start here:
-      pageferry demo
-      pageferry migrate
-      pageferry migrate --group-pages 64 --workload hotcold
-      pageferry migrate --paging hap --pml --link 10Gbit/s --json result.json
-      pageferry migrate --trace examples/traces/redis.parquet --policy qemu
     """
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,8 +110,8 @@ def test_a_trace_is_named_by_its_content_and_not_by_its_place(tmp_path: Path) ->
         file = tmp_path / place / "some.parquet"
         file.parent.mkdir()
         file.write_bytes(b"the same content")
-        options = MigrationOptions(memory_bytes=1 << 24, trace=str(file))
-        encoded.add(results.encode(document_of(statuses.completed(), options.guest_config())))
+        guest = replace(statuses.GUEST, workload="", trace=str(file))
+        encoded.add(results.encode(document_of(statuses.completed(), guest)))
     (text,) = encoded
     trace = json.loads(text)["config"]["trace"]
     assert trace["file"] == "some.parquet"

@@ -1,0 +1,57 @@
+"""`pageferry demo`: one real program migrated twice, pages one by one and in groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+_TRACE = Path("examples", "traces", "redis.parquet")
+_MEMORY_BYTES = 64 << 20
+
+
+@click.command()
+@click.option(
+    "--group-pages",
+    type=int,
+    metavar="N",
+    default=64,
+    show_default=True,
+    help="Group size of the second migration.",
+)
+@click.option(
+    "--out",
+    "directory",
+    metavar="DIR",
+    default=None,
+    type=click.Path(file_okay=False),
+    help="Keep both result documents there.",
+)
+@click.option("--no-progress", is_flag=True, help="Only the closing tables.")
+@click.pass_context
+def demo(ctx: click.Context, /, group_pages: int, directory: str | None, no_progress: bool) -> None:
+    """Migrate a redis-server under load twice, under shadow paging.
+
+    Its memory accesses were recorded and are replayed in a guest, once with every page
+    tracked by itself and once in groups. Ends with both results side by side.
+    """
+    from pageferry.cli.run import Output
+    from pageferry.cli.two import show_both
+    from pageferry.request import MigrationOptions
+
+    trace = _shipped(_TRACE)
+    single = MigrationOptions(memory_bytes=_MEMORY_BYTES, trace=str(trace))
+    grouped = replace(single, group_pages=group_pages)
+    both = {"groups of 1": single, f"groups of {group_pages}": grouped}
+    ctx.exit(show_both(both, Output(progress=not no_progress), directory))
+
+
+def _shipped(path: Path) -> Path:
+    found = Path(__file__).parents[2] / path
+    if not found.is_file():
+        raise click.UsageError(
+            f"{path} is not there: the demo runs from a clone; elsewhere use "
+            "pageferry migrate --trace FILE"
+        )
+    return found

@@ -1,0 +1,234 @@
+"""`pageferry migrate`: one migration, from the options to the closing tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from pageferry.cli.kinds import DURATION_NS, MEMORY_BYTES, RATE_BITS_PER_S
+from pageferry.cli.sections import SectionedCommand, section
+
+
+@click.command(
+    cls=SectionedCommand,
+    epilog="""\b
+Examples:
+  pageferry migrate
+  pageferry migrate --group-pages 64 --json grouped.json
+  pageferry migrate --paging hap --pml --workload zipf --link 10Gbit/s
+  pageferry migrate --trace examples/traces/redis.parquet --policy qemu
+  pageferry migrate --clock real --memory 1GiB --workload idle --fill random
+""",
+)
+@section("The guest")
+@click.option(
+    "--memory",
+    "memory_bytes",
+    type=MEMORY_BYTES,
+    default="256MiB",
+    show_default=True,
+    help="Guest memory, a multiple of the 4 KiB frame.",
+)
+@click.option(
+    "--workload",
+    metavar="NAME[:k=v,…]",
+    default=None,
+    help="What the guest runs; see pageferry workloads.  [default: hotcold]",
+)
+@click.option(
+    "--trace",
+    metavar="FILE",
+    default=None,
+    help="Replay this memory trace of a real program instead of a workload.",
+)
+@click.option(
+    "--seed",
+    type=int,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Of everything random: the same seed gives the same result anywhere.",
+)
+@click.option(
+    "--fill",
+    type=click.Choice(["zero", "mixed", "random"]),
+    default="mixed",
+    show_default=True,
+    help="What stands in memory before the workload writes to it.",
+)
+@section("How its writes are tracked")
+@click.option(
+    "--paging",
+    type=click.Choice(["shadow", "hap"]),
+    default="shadow",
+    show_default=True,
+    help="Who translates guest physical memory: shadow page tables "
+    "kept by the hypervisor, or a P2M that the hardware walks.",
+)
+@click.option(
+    "--clean",
+    type=click.Choice(["blow", "write-protect", "lazy", "eager"]),
+    default=None,
+    help="How write access is revoked after each round. Shadow: blow "
+    "(Xen, drop every shadow) or write-protect (KVM). HAP: lazy (mark the root) or "
+    "eager (every leaf).  [default: blow, lazy]",
+)
+@click.option("--pml", is_flag=True, help="HAP: the hardware logs writes, without faults.")
+@click.option(
+    "--group-pages",
+    type=int,
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Frames that one fixup fault opens and marks dirty, a power of two to 4096.",
+)
+@click.option(
+    "--group-scope",
+    type=click.Choice(["virtual", "physical"]),
+    default=None,
+    help="Groups are neighbours in the address space or in guest memory.  "
+    "[default: virtual under shadow, physical under HAP]",
+)
+@click.option(
+    "--d-bit-filter",
+    is_flag=True,
+    help="Drop frames of a group at clean time that the hardware's D bit says nobody wrote.",
+)
+@click.option("--no-prefetch", is_flag=True, help="Shadow: without Xen's read prefetch.")
+@click.option(
+    "--out-of-sync",
+    is_flag=True,
+    help="Shadow: let the guest write its own L1 "
+    "tables and compare them later, instead of emulating each write.",
+)
+@click.option(
+    "--costs",
+    "costs_file",
+    metavar="FILE",
+    default=None,
+    type=click.Path(),
+    help="TOML file of nanoseconds per event; see pageferry costs.",
+)
+@section("The migration")
+@click.option(
+    "--policy",
+    type=click.Choice(["xen", "xen-2009", "qemu"]),
+    default="xen",
+    show_default=True,
+    help="When pre-copy ends: under 50 dirty pages or 5 rounds; "
+    "29 rounds or 3 x memory, skipping pages dirty again; or when the rest fits the "
+    "downtime limit.",
+)
+@click.option(
+    "--downtime-limit",
+    "downtime_limit_ns",
+    type=DURATION_NS,
+    default="300ms",
+    show_default=True,
+    help="The goal of the qemu policy.",
+)
+@click.option(
+    "--max-rounds",
+    type=click.IntRange(0),
+    default=0,
+    help="Most pre-copy rounds.  [default: the policy's own]",
+)
+@click.option(
+    "--warmup",
+    "warmup_ns",
+    type=DURATION_NS,
+    default="0ms",
+    show_default=True,
+    help="Guest time before tracking is switched on.",
+)
+@click.option(
+    "--no-suppress", is_flag=True, help="Send pages again even if their content did not change."
+)
+@click.option(
+    "--zstd-level",
+    type=click.IntRange(-7, 22),
+    default=None,
+    metavar="N",
+    help="Compress pages; 0 is off.  [default: level 1 where it pays]",
+)
+@section("Clock and link")
+@click.option(
+    "--clock",
+    type=click.Choice(["virtual", "real"]),
+    default="virtual",
+    show_default=True,
+    help="Modelled time, the same on every machine, or measured.",
+)
+@click.option(
+    "--link",
+    "link_bits_per_s",
+    type=RATE_BITS_PER_S,
+    default="1Gbit/s",
+    show_default=True,
+    help="Bandwidth of the modelled link (virtual clock).",
+)
+@click.option(
+    "--latency",
+    "latency_ns",
+    type=DURATION_NS,
+    default="100us",
+    show_default=True,
+    help="Its latency, one way.",
+)
+@section("Hosts and output")
+@click.option(
+    "--source",
+    metavar="ADDR",
+    default=None,
+    help="Address of a running source host.  [default: start one on loopback]",
+)
+@click.option(
+    "--dest",
+    metavar="ADDR",
+    default=None,
+    help="Address of a running destination host, as the source reaches it.",
+)
+@click.option(
+    "--json",
+    "json_target",
+    metavar="FILE",
+    default=None,
+    help="Write the result as one JSON document; - is stdout.",
+)
+@click.option("--quiet", is_flag=True, help="No progress and no tables; errors remain.")
+@click.option("--no-progress", is_flag=True, help="Only the closing tables.")
+@click.pass_context
+def migrate(
+    ctx: click.Context,
+    /,
+    json_target: str | None,
+    quiet: bool,
+    no_progress: bool,
+    **options: Any,
+) -> None:
+    """Migrate a guest from a source host to a destination host.
+
+    Starts both hosts on loopback, boots a guest, tracks its writes while its memory crosses
+    in rounds, pauses it for the rest, proves every page on the destination and lets it run
+    there. Ends with what the tracking cost the guest and what the network carried.
+    """
+    from pageferry.cli.run import Output, run
+    from pageferry.request import MigrationOptions
+
+    _refuse_a_modelled_link(ctx)
+    output = Output(json_target, quiet=quiet, progress=not no_progress)
+    ctx.exit(run(MigrationOptions(**options), output))
+
+
+def _refuse_a_modelled_link(ctx: click.Context) -> None:
+    # On the real clock the network is what it is: a rate typed here would only mislead.
+    if ctx.params["clock"] != "real":
+        return
+    for name, option in (("link_bits_per_s", "--link"), ("latency_ns", "--latency")):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{option} models a link on the virtual clock; drop it, or use --clock virtual",
+                ctx,
+            )
