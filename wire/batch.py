@@ -127,9 +127,17 @@ class Batch:
                 f"batch {batch.sequence} does not match its checksum; it was damaged on the way, "
                 "send it again"
             )
-        batch.runs.check(n_frames)
-        batch._check_sizes(max_payload_bytes)
+        batch.check(n_frames, max_payload_bytes)
         return batch
+
+    def check(self, n_frames: int, max_payload_bytes: int) -> None:
+        """Refuse a batch that does not fit a guest of `n_frames`, or that does not fit itself.
+
+        Raises:
+            FramesOutsideGuest, PayloadSize, StreamError: as `from_message`.
+        """
+        self.runs.check(n_frames)
+        self._check_sizes(max_payload_bytes)
 
     @cached_property
     def frames(self) -> Frames:

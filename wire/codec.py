@@ -63,10 +63,12 @@ class RawBatch:
     Attributes:
         header: the message without its payload.
         payload: a view of the bytes that came.
+        wire_bytes: length of the whole message.
     """
 
     header: destination_pb2.PageBatch
     payload: Payload
+    wire_bytes: int
 
     def checked(self, n_frames: int, max_payload_bytes: int) -> Batch:
         """See `Batch.from_message`."""
@@ -83,7 +85,7 @@ def decode_transfer(data: bytes) -> Incoming:
     try:
         if found is not None:
             header, payload = found
-            return RawBatch(destination_pb2.PageBatch.FromString(header), payload)
+            return RawBatch(destination_pb2.PageBatch.FromString(header), payload, len(data))
         message = destination_pb2.TransferMessage.FromString(data)
     except DecodeError:
         return StreamError("the page stream carries something that is no TransferMessage")
@@ -91,7 +93,7 @@ def decode_transfer(data: bytes) -> Incoming:
     if kind == "hello":
         return message.hello
     if kind == "batch":
-        return RawBatch(message.batch, message.batch.payload)
+        return RawBatch(message.batch, message.batch.payload, len(data))
     return StreamError("a message of the page stream is neither hello nor batch; see contract 1.0")
 
 

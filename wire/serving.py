@@ -77,6 +77,7 @@ class Server:
         *,
         registry: CollectorRegistry,
         metrics_port: int | None = None,
+        interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
     ) -> None:
         """Prepare everything; nothing listens yet.
@@ -87,6 +88,7 @@ class Server:
             services: full names, for health and reflection.
             registry: metrics to show.
             metrics_port: where to show them (0 for a free port); None for nowhere.
+            interceptors: further ones, inside of the one that maps errors.
             before_stop: ends work of the host's own while running calls can still see it end.
 
         Raises:
@@ -101,7 +103,9 @@ class Server:
         self._metrics_server: tuple[WSGIServer, threading.Thread] | None = None
         self._stop = threading.Event()
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=host)
-        self.grpc = grpc.server(self._threads, interceptors=[ErrorGuard()], options=SERVER_OPTIONS)
+        self.grpc = grpc.server(
+            self._threads, interceptors=[ErrorGuard(), *interceptors], options=SERVER_OPTIONS
+        )
         self._services = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self.grpc)

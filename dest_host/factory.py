@@ -1,0 +1,99 @@
+"""How a guest is made from what arrived; everything that can be refused is refused early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from paging_core.config import GuestConfig
+from paging_core.errors import BadTrace
+from paging_core.guest import Guest
+from paging_core.memory import GuestMemory
+from paging_core.workloads.ops import Workload
+from wire.checksum import xxh3_file
+
+
+class RunnableGuest(Guest, Protocol):
+    """A guest that also tells how far it came."""
+
+    @property
+    def position(self) -> int:
+        """Workload operations executed since it booted."""
+
+    def architectural_state(self) -> bytes:
+        """What the guest itself could tell, beside its memory."""
+
+
+Resume = Callable[[GuestMemory, bytes], RunnableGuest]
+"""Makes the guest from its memory and its state."""
+
+
+class GuestFactory(Protocol):
+    """Knows which guests this host can run."""
+
+    def prepare(self, config: GuestConfig, trace_digest: int) -> Resume:
+        """Get everything ready that the guest needs here beside memory and state.
+
+        Args:
+            config: what it is made of, on the source.
+            trace_digest: xxh3_64 of the trace file that it replays; 0 without one.
+
+        Raises:
+            InvalidInput: this host cannot run it.
+        """
+
+
+class ModelGuestFactory:
+    """Makes `paging_core.model_guest.ModelGuest`."""
+
+    def __init__(self, trace_dir: Path | None = None) -> None:
+        """Look for traces by name in `trace_dir`, or at the source's own path when None."""
+        self._trace_dir = trace_dir
+
+    def prepare(self, config: GuestConfig, trace_digest: int) -> Resume:
+        """Open the workload or the trace now, not when the guest is already on its way.
+
+        Raises:
+            UnknownWorkload: there is no such workload here.
+            BadTrace: no such trace here, or not the same one.
+        """
+        # Compiles or loads the kernels, too: not within the downtime.
+        from paging_core.model_guest import ModelGuest  # noqa: PLC0415 - numba is slow to import
+
+        workload = self._workload(config, trace_digest)
+
+        def resume(memory: GuestMemory, state: bytes) -> ModelGuest:
+            return ModelGuest.resume(memory, state, workload)
+
+        return resume
+
+    def _workload(self, config: GuestConfig, trace_digest: int) -> Workload:
+        if not config.trace:
+            from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
+
+            return make_workload(config.workload, config.seed)
+        from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow, too
+
+        path = self._trace_path(config.trace)
+        self._check_same(path, trace_digest)
+        return make_replay(str(path), config.seed)
+
+    def _trace_path(self, source_path: str) -> Path:
+        path = Path(source_path)
+        return path if self._trace_dir is None else self._trace_dir / path.name
+
+    @staticmethod
+    def _check_same(path: Path, trace_digest: int) -> None:
+        try:
+            found = xxh3_file(path)
+        except OSError as error:
+            raise BadTrace(
+                f"the destination cannot read the guest's trace {path} ({error.strerror}); copy it "
+                "there, and give dest-host its folder with --trace-dir"
+            ) from error
+        if found != trace_digest:
+            raise BadTrace(
+                f"the trace {path} on the destination is another one than the source replays; "
+                "copy the source's there"
+            )

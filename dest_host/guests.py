@@ -1,0 +1,264 @@
+"""The guests that were taken over: run, paused, stepped, looked at, deleted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import Lock, RLock
+
+from dest_host.factory import RunnableGuest
+from dest_host.states import GuestState, guest_lifecycle
+from dest_host.verifier import digest_memory
+from paging_core.errors import (
+    AlreadyExists,
+    GuestOutOfMemory,
+    IllegalTransition,
+    MigrationCancelled,
+    NotFound,
+)
+from paging_core.units import FRAME_BYTES
+from wire.checksum import xxh3
+from wire.guest_thread import GuestThread
+
+_STRIDE_ACCESSES = 2**22
+_STRIDE_NS = 10_000_000
+"""A step runs in strides, so that a caller who went away ends it."""
+
+
+@dataclass(frozen=True)
+class GuestView:
+    """A guest at one moment.
+
+    Attributes:
+        time_ns: its own virtual time.
+        accesses: workload operations since it booted.
+        memory_digest: root of the digest tree; 0 unless asked for.
+        state_digest: xxh3_64 of what is not memory; 0 unless asked for.
+        message: why it crashed.
+    """
+
+    guest_id: str
+    state: GuestState
+    memory_bytes: int
+    time_ns: int
+    accesses: int
+    memory_digest: int = 0
+    state_digest: int = 0
+    message: str = ""
+
+
+class HostedGuest:
+    """A guest and what it is doing. Thread-safe.
+
+    On the real clock it runs in a thread of its own, in slices during which no interpreter
+    lock is held; whoever else wants it waits for the end of a slice.
+    """
+
+    def __init__(self, guest_id: str, guest: RunnableGuest) -> None:
+        self.guest_id = guest_id
+        self.memory_bytes = guest.n_frames * FRAME_BYTES
+        self._guest = guest
+        self._life = guest_lifecycle(guest_id)
+        self._message = ""
+        self._lock = RLock()
+        self._thread: GuestThread | None = None
+
+    @property
+    def state(self) -> GuestState:
+        """What it is doing."""
+        self._notice_crash()
+        return self._life.state
+
+    def start(self) -> None:
+        """Let it run in real time.
+
+        Raises:
+            IllegalTransition: it is running, or crashed.
+        """
+        with self._lock:
+            self._notice_crash()
+            self._life.to(GuestState.RUNNING)
+            self._thread = self._thread or GuestThread(self._guest)
+            self._thread.resume()
+
+    def pause(self) -> None:
+        """Let it stand still.
+
+        Raises:
+            IllegalTransition: it is not running.
+        """
+        with self._lock:
+            self._notice_crash()
+            self._life.to(GuestState.PAUSED)
+            if self._thread is not None:
+                self._thread.pause()
+
+    def step_accesses(self, accesses: int, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Run exactly so many workload operations, as fast as it goes.
+
+        Args:
+            accesses: how many.
+            wanted: asked now and then; False ends the step early.
+
+        Raises:
+            IllegalTransition: it is not paused.
+            GuestOutOfMemory: its kernel gave up.
+            MigrationCancelled: nobody waits for it any more.
+        """
+        with self._stepping():
+            for done in range(0, accesses, _STRIDE_ACCESSES):
+                _check_wanted(wanted)
+                self._guest.run_accesses(min(_STRIDE_ACCESSES, accesses - done))
+
+    def step_ns(self, duration_ns: int, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Run for so much of its own time; otherwise like `step_accesses`."""
+        with self._stepping():
+            until_ns = self._guest.time_ns + duration_ns
+            while self._guest.time_ns < until_ns:
+                _check_wanted(wanted)
+                self._guest.run(min(until_ns, self._guest.time_ns + _STRIDE_NS))
+
+    def view(self, *, with_digest: bool = False) -> GuestView:
+        """The guest as it stands between two slices.
+
+        Args:
+            with_digest: digest all of its memory and state, too.
+        """
+        with self._lock, self._still() as guest:
+            self._notice_crash()
+            return GuestView(
+                guest_id=self.guest_id,
+                state=self._life.state,
+                memory_bytes=self.memory_bytes,
+                time_ns=guest.time_ns,
+                accesses=guest.position,
+                memory_digest=digest_memory(guest.memory.frames).root if with_digest else 0,
+                state_digest=xxh3(guest.architectural_state()) if with_digest else 0,
+                message=self._message,
+            )
+
+    def close(self) -> None:
+        """End its thread and give its memory back."""
+        with self._lock:
+            if self._thread is not None:
+                self._thread.stop()
+                self._thread = None
+            self._guest.memory.close()
+
+    @contextmanager
+    def _still(self) -> Iterator[RunnableGuest]:
+        if self._thread is None:
+            yield self._guest
+            return
+        with self._thread.exclusive():
+            yield self._guest
+
+    @contextmanager
+    def _stepping(self) -> Iterator[None]:
+        with self._lock:
+            if self.state is not GuestState.PAUSED:
+                raise IllegalTransition(
+                    f"guest {self.guest_id!r} is {self._life.state}; only a paused guest can step"
+                )
+            try:
+                yield
+            except GuestOutOfMemory as error:
+                self._crashed(error)
+                raise
+
+    def _notice_crash(self) -> None:
+        """A guest that crashed in its thread says so when somebody looks."""
+        with self._lock:
+            if self._thread is None or self._life.state is not GuestState.RUNNING:
+                return
+            try:
+                self._thread.check()
+            except GuestOutOfMemory as error:
+                self._crashed(error)
+
+    def _crashed(self, error: GuestOutOfMemory) -> None:
+        self._life.to(GuestState.CRASHED)
+        self._message = str(error)
+
+
+def _check_wanted(wanted: Callable[[], bool]) -> None:
+    if not wanted():
+        raise MigrationCancelled("nobody waits for this step any more")
+
+
+class Guests:
+    """The guests of this host, by name. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._guests: dict[str, HostedGuest] = {}
+
+    def add(self, guest_id: str, guest: RunnableGuest) -> HostedGuest:
+        """Take a guest in, paused.
+
+        Raises:
+            AlreadyExists: there is one of that name.
+        """
+        with self._lock:
+            if guest_id in self._guests:
+                raise _exists(guest_id)
+            self._guests[guest_id] = hosted = HostedGuest(guest_id, guest)
+            return hosted
+
+    def check_free(self, guest_id: str) -> None:
+        """Refuse a name that is taken.
+
+        Raises:
+            AlreadyExists: there is a guest of that name.
+        """
+        if guest_id in self._guests:
+            raise _exists(guest_id)
+
+    def get(self, guest_id: str) -> HostedGuest:
+        """The guest of that name.
+
+        Raises:
+            NotFound: there is none.
+        """
+        with self._lock:
+            hosted = self._guests.get(guest_id)
+            known = ", ".join(sorted(self._guests)) or "none"
+        if hosted is None:
+            raise NotFound(f"no guest {guest_id!r} was taken over here; there are: {known}")
+        return hosted
+
+    def delete(self, guest_id: str) -> GuestView:
+        """Forget a guest, running or not, and free its memory.
+
+        Returns:
+            What it was last.
+
+        Raises:
+            NotFound: there is none.
+        """
+        hosted = self.get(guest_id)
+        view = hosted.view()
+        with self._lock:
+            self._guests.pop(guest_id, None)
+        hosted.close()
+        return view
+
+    def all(self) -> list[HostedGuest]:
+        """Every guest, by name."""
+        with self._lock:
+            return [self._guests[name] for name in sorted(self._guests)]
+
+    @property
+    def memory_bytes(self) -> int:
+        """Memory of all of them."""
+        return sum(hosted.memory_bytes for hosted in self.all())
+
+    def close(self) -> None:
+        """Delete all of them."""
+        for hosted in self.all():
+            self.delete(hosted.guest_id)
+
+
+def _exists(guest_id: str) -> AlreadyExists:
+    return AlreadyExists(f"a guest {guest_id!r} is here already; delete it or choose another name")

@@ -1,0 +1,79 @@
+"""A whole destination host: service, server, and the clean-up of silent migrations."""
+
+from __future__ import annotations
+
+from threading import Event, Thread
+from types import TracebackType
+from typing import Self, TextIO
+
+from dest_host.receiver import Receiver
+from dest_host.service import SERVICE, DestinationService, PageStreamCodec
+from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
+from wire.serving import Server
+
+
+class DestinationHost:
+    """Serves a receiver. Also a context manager: starts, then stops.
+
+    Attributes:
+        receiver: what does the work.
+        server: where it is served.
+    """
+
+    def __init__(
+        self, receiver: Receiver, listen: str = "127.0.0.1:0", metrics_port: int | None = None
+    ) -> None:
+        """Nothing listens yet.
+
+        Args:
+            receiver: what does the work.
+            listen: ``host:port`` or ``unix:path``.
+            metrics_port: where to show metrics; None for nowhere.
+
+        Raises:
+            BadOption: not an address.
+        """
+        self.receiver = receiver
+        self.server = Server(
+            "dest-host",
+            listen,
+            [SERVICE],
+            registry=receiver.metrics.registry,
+            metrics_port=metrics_port,
+            interceptors=[PageStreamCodec()],
+        )
+        add_DestinationHostServicer_to_server(DestinationService(receiver), self.server.grpc)
+        self._ended = Event()
+        self._expiry = Thread(target=self._expire, name="expiry", daemon=True)
+
+    def run(self, out: TextIO | None = None) -> None:
+        """Serve until a signal; see `Server.run`."""
+        self._expiry.start()
+        try:
+            self.server.run(out)
+        finally:
+            self._end()
+
+    def _expire(self) -> None:
+        period_s = min(1.0, self.receiver.limits.idle_expiry_s / 4)
+        while not self._ended.wait(period_s):
+            self.receiver.expire()
+
+    def _end(self) -> None:
+        self._ended.set()
+        self._expiry.join()
+        self.receiver.close()
+
+    def __enter__(self) -> Self:
+        self.server.start()
+        self._expiry.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.server.stop(0)
+        self._end()

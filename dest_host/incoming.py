@@ -1,0 +1,327 @@
+"""One incoming migration: memory that fills up, and the decision about it at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from threading import RLock
+
+from dest_host.factory import Resume, RunnableGuest
+from dest_host.guests import GuestView
+from dest_host.scatter import scatter
+from dest_host.states import IncomingState, incoming_lifecycle
+from dest_host.verifier import differing_nodes, digest_memory, is_whole
+from paging_core.config import GuestConfig
+from paging_core.digest import Digests, DigestTree
+from paging_core.errors import (
+    BatchCorrupt,
+    BatchOutOfOrder,
+    IllegalTransition,
+    InvalidInput,
+    VerificationFailed,
+)
+from paging_core.memory import GuestMemory
+from wire.batch import Batch
+from wire.checksum import xxh3
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a source announces before it sends anything.
+
+    Attributes:
+        migration_id: chosen by the source, unique.
+        guest_id: what the guest is called on both hosts.
+        config: what the guest is made of.
+        trace_digest: xxh3_64 of the trace that it replays; 0 without one.
+    """
+
+    migration_id: str
+    guest_id: str
+    config: GuestConfig
+    trace_digest: int = 0
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a commit says.
+
+    Attributes:
+        memory_digest: root of the source's digest tree.
+        state: everything of the guest that is not memory.
+        state_digest: xxh3_64 of it.
+    """
+
+    memory_digest: int
+    state: bytes
+    state_digest: int
+
+
+@dataclass(frozen=True)
+class IncomingView:
+    """How far a migration came, at one moment.
+
+    Attributes:
+        next_sequence: of the batch that is expected now.
+        received_frames: frames that batches spoke of, of any kind.
+        message: why it was aborted.
+    """
+
+    migration_id: str
+    state: IncomingState
+    next_sequence: int = 0
+    received_frames: int = 0
+    message: str = ""
+
+
+class Incoming:
+    """A migration from Prepare to its outcome. Thread-safe: one step at a time.
+
+    Attributes:
+        offer: what was announced.
+        memory_bytes: that it reserves.
+        next_sequence: of the batch that is expected now.
+        received_frames: frames that batches spoke of, of any kind.
+        message: why it was aborted.
+        answer: what the first commit was answered.
+    """
+
+    def __init__(
+        self,
+        offer: Offer,
+        resume: Resume,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Announced; call `reserve` before anything else."""
+        self.offer = offer
+        self.memory_bytes = offer.config.memory_bytes
+        self.next_sequence = 0
+        self.received_frames = 0
+        self.message = ""
+        self.answer: GuestView | None = None
+        self._round = 0
+        self._resume = resume
+        self._now = now
+        self._lock = RLock()
+        self._life = incoming_lifecycle(offer.migration_id)
+        self._stream = 0
+        self._tree: DigestTree | None = None
+        self._memory: GuestMemory | None = None
+        self._last_active = now()
+
+    def reserve(self) -> None:
+        """Map the guest's memory and touch all of it, so that no page waits for that later.
+
+        Raises:
+            LimitExceeded: the machine has no room.
+        """
+        with self._lock:
+            self._memory = GuestMemory(self.offer.config.n_frames)
+            self._memory.populate()
+            self._touch()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Nothing else happens to this migration meanwhile."""
+        with self._lock:
+            yield
+
+    @property
+    def state(self) -> IncomingState:
+        """How far it came."""
+        return self._life.state
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its outcome is still to come."""
+        return self.state not in {IncomingState.COMMITTED, IncomingState.ABORTED}
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the source was last heard of."""
+        return self._now() - self._last_active
+
+    def view(self) -> IncomingView:
+        """How far it came; does not wait for who is at work on it."""
+        return IncomingView(
+            self.offer.migration_id,
+            self.state,
+            self.next_sequence,
+            self.received_frames,
+            self.message,
+        )
+
+    def attach(self, first_sequence: int) -> int:
+        """A stream begins; an earlier one, cut off or not, is not listened to any more.
+
+        Returns:
+            The stream's number, for `accept`.
+
+        Raises:
+            BatchOutOfOrder: it would not go on where the last one ended.
+            IllegalTransition: the migration is over.
+        """
+        with self._lock:
+            self._touch()
+            self._check_open("take another stream")
+            self._check_sequence(first_sequence)
+            self._stream += 1
+            return self._stream
+
+    def accept(self, batch: Batch, stream: int | None = None) -> None:
+        """Put a checked batch where it belongs.
+
+        Raises:
+            BatchOutOfOrder: it is not the next one.
+            BatchCorrupt: its unchanged frames differ from what stands here.
+            IllegalTransition: the migration is over, or another stream took over.
+        """
+        with self._lock:
+            self._touch()
+            self._check_open("take pages")
+            if stream is not None and stream != self._stream:
+                raise IllegalTransition(
+                    f"another stream goes on with migration {self.offer.migration_id!r}; "
+                    "end this one"
+                )
+            self._check_sequence(batch.sequence)
+            self._check_round(batch)
+            if self.state is not IncomingState.RECEIVING:
+                self._life.to(IncomingState.RECEIVING)
+            self._tree = None
+            scatter(self._standing().frames, batch)
+            self._round = batch.round
+            self.next_sequence += 1
+            self.received_frames += batch.runs.n_frames
+
+    def compare(self, level: int, first: int, theirs: Digests) -> list[int]:
+        """Which nodes of the source's digest tree differ from memory as it stands here.
+
+        Raises:
+            BadOption: there are no such nodes.
+            IllegalTransition: nothing has arrived yet, or the migration is over.
+        """
+        with self._lock:
+            self._touch()
+            self._check_open("be compared")
+            tree = self._digests()
+            differing = differing_nodes(tree, level, first, theirs)
+            if not differing and is_whole(tree, level) and self.state is IncomingState.RECEIVING:
+                self._life.to(IncomingState.VERIFIED)
+            return differing
+
+    def commit(self, handover: Handover, adopt: Callable[[str, RunnableGuest], object]) -> None:
+        """Make a guest of it; from the moment this returns the guest is this host's.
+
+        Whatever fails here leaves the migration as it was: not committed.
+
+        Args:
+            handover: what the source says about the guest.
+            adopt: takes the guest in by its name; called last, and may still refuse.
+
+        Raises:
+            VerificationFailed: memory here is not memory there.
+            BatchCorrupt: the state does not match its digest.
+            InvalidInput: the state is none, or of another guest.
+            IllegalTransition: nothing has arrived yet, or the migration is over.
+        """
+        with self._lock:
+            self._touch()
+            self._check_open("be committed")
+            self._verify(handover)
+            guest = self._guest_of(handover.state)
+            adopt(self.offer.guest_id, guest)
+            self._life.to(IncomingState.COMMITTED)
+            self._memory = self._tree = None
+
+    def abort(self, reason: str) -> bool:
+        """Drop it and free the memory.
+
+        Returns:
+            False when that was done before.
+
+        Raises:
+            IllegalTransition: it was committed.
+        """
+        with self._lock:
+            if self.state is IncomingState.ABORTED:
+                return False
+            self._life.to(IncomingState.ABORTED)
+            self.message = reason
+            if self._memory is not None:
+                self._memory.close()
+            self._memory = self._tree = None
+            return True
+
+    def expire(self, idle_s: float) -> bool:
+        """Abort it if its source said nothing for longer than `idle_s` seconds."""
+        if not self._lock.acquire(blocking=False):
+            return False  # somebody is at work on it: not idle
+        try:
+            if not self.is_open or self.idle_s <= idle_s:
+                return False
+            return self.abort(f"nothing was heard of the source for {idle_s:.0f} s")
+        finally:
+            self._lock.release()
+
+    def _verify(self, handover: Handover) -> None:
+        if xxh3(handover.state) != handover.state_digest:
+            raise BatchCorrupt("the guest's state does not match its digest; commit again")
+        root = self._digests().root
+        if root != handover.memory_digest:
+            raise VerificationFailed(
+                f"memory here has digest {root:#018x}, the source says "
+                f"{handover.memory_digest:#018x}; compare digests to find the frames"
+            )
+        if self.state is IncomingState.RECEIVING:
+            self._life.to(IncomingState.VERIFIED)
+
+    def _guest_of(self, state: bytes) -> RunnableGuest:
+        guest = self._resume(self._standing(), state)
+        if guest.n_frames != self.offer.config.n_frames:
+            raise InvalidInput(
+                f"the state is of a guest of {guest.n_frames} frames, Prepare announced "
+                f"{self.offer.config.n_frames}"
+            )
+        return guest
+
+    def _digests(self) -> DigestTree:
+        if self.state is IncomingState.PREPARED:
+            raise IllegalTransition(
+                f"migration {self.offer.migration_id!r} is prepared and has got no pages yet; "
+                "send its memory first"
+            )
+        if self._tree is None:
+            self._tree = digest_memory(self._standing().frames)
+        return self._tree
+
+    def _standing(self) -> GuestMemory:
+        if self._memory is None:
+            raise IllegalTransition(f"migration {self.offer.migration_id!r} has no memory any more")
+        return self._memory
+
+    def _check_open(self, what: str) -> None:
+        if not self.is_open:
+            why = f" ({self.message})" if self.message else ""
+            raise IllegalTransition(
+                f"migration {self.offer.migration_id!r} is {self.state}{why} and cannot {what}"
+            )
+
+    def _check_sequence(self, sequence: int) -> None:
+        if sequence != self.next_sequence:
+            raise BatchOutOfOrder(
+                f"batch {sequence} came where {self.next_sequence} is due; "
+                f"go on with {self.next_sequence}"
+            )
+
+    def _check_round(self, batch: Batch) -> None:
+        if batch.round < max(1, self._round):
+            raise BatchOutOfOrder(
+                f"batch {batch.sequence} is of round {batch.round} after one of round "
+                f"{self._round}; rounds count from 1 and do not go back"
+            )
+
+    def _touch(self) -> None:
+        self._last_active = self._now()

@@ -1,0 +1,71 @@
+"""What a destination is willing to take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paging_core.errors import BadOption, LimitExceeded
+from paging_core.units import FRAME_BYTES, format_bytes
+from wire.channel import MAX_MESSAGE_BYTES, MAX_PAYLOAD_BYTES
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is refused is refused in Prepare, before anything moves.
+
+    Attributes:
+        max_guest_bytes: memory of one guest.
+        max_total_bytes: memory of all guests and incoming migrations together.
+        max_incoming: migrations under way at the same time.
+        max_payload_bytes: of one batch after decompression.
+        idle_expiry_s: a migration that says nothing for so long is dropped.
+    """
+
+    max_guest_bytes: int = 16 * GIB
+    max_total_bytes: int = 64 * GIB
+    max_incoming: int = 4
+    max_payload_bytes: int = MAX_PAYLOAD_BYTES
+    idle_expiry_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        if not FRAME_BYTES <= self.max_payload_bytes <= MAX_MESSAGE_BYTES // 2:
+            raise BadOption(
+                f"--max-payload {format_bytes(self.max_payload_bytes)} is not between one frame "
+                f"and {format_bytes(MAX_MESSAGE_BYTES // 2)}; 4MiB suits batches of 1 MiB"
+            )
+        if min(self.max_guest_bytes, self.max_total_bytes, self.max_incoming) < 1:
+            raise BadOption("a limit of 0 takes no guest at all; give a larger one")
+        if self.idle_expiry_s <= 0:
+            raise BadOption("--idle-expiry of 0 drops every migration at once; try 5min")
+
+    def check_guest(self, memory_bytes: int, reserved_bytes: int, incoming: int) -> None:
+        """Refuse a guest that is too much.
+
+        Args:
+            memory_bytes: of the guest that wants to come.
+            reserved_bytes: memory of everything that is here.
+            incoming: migrations that are under way.
+
+        Raises:
+            LimitExceeded: naming the limit and its option.
+        """
+        if memory_bytes > self.max_guest_bytes:
+            raise LimitExceeded(
+                f"a guest of {format_bytes(memory_bytes)} is larger than the "
+                f"{format_bytes(self.max_guest_bytes)} that this host takes; raise its "
+                "--max-guest-memory or migrate to another host"
+            )
+        if reserved_bytes + memory_bytes > self.max_total_bytes:
+            free_bytes = max(0, self.max_total_bytes - reserved_bytes)
+            raise LimitExceeded(
+                f"a guest of {format_bytes(memory_bytes)} does not fit the "
+                f"{format_bytes(free_bytes)} that this host has left; raise its "
+                "--max-total-memory or delete guests there"
+            )
+        if incoming >= self.max_incoming:
+            raise LimitExceeded(
+                f"this host takes {self.max_incoming} migrations at a time; wait for one to end "
+                "or raise its --max-incoming"
+            )

@@ -1,0 +1,272 @@
+"""The destination without a network: what a host does, as plain calls.
+
+The gRPC service is a thin layer over this class, and it can be used in-process just so.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Lock
+
+import structlog
+
+from dest_host.factory import GuestFactory, ModelGuestFactory
+from dest_host.guests import Guests, GuestView
+from dest_host.incoming import Handover, Incoming, IncomingView, Offer
+from dest_host.limits import Limits
+from dest_host.metrics import DestinationMetrics
+from dest_host.states import IncomingState
+from paging_core.digest import Digests
+from paging_core.errors import AlreadyExists, IllegalTransition, NotFound
+from wire.batch import Batch
+from wire.codec import RawBatch
+from wire.runs import FrameRuns
+
+_REMEMBERED = 4096
+"""Outcomes that are kept for sources that ask late; the oldest are forgotten first."""
+
+_log = structlog.get_logger("dest_host.receiver")
+
+
+class Receiver:
+    """Incoming migrations and the guests that came of them. Thread-safe.
+
+    Attributes:
+        limits: what it is willing to take.
+        guests: those that were taken over.
+        metrics: what it counted.
+    """
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        factory: GuestFactory | None = None,
+        metrics: DestinationMetrics | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ready to receive.
+
+        Args:
+            limits: the defaults when None.
+            factory: makes guests; model guests when None.
+            metrics: counted in a registry of their own when None.
+            now: seconds, for the expiry of migrations whose source went silent.
+        """
+        self.limits = limits or Limits()
+        self.guests = Guests()
+        self.metrics = metrics or DestinationMetrics()
+        self._factory = factory or ModelGuestFactory()
+        self._now = now
+        self._lock = Lock()
+        self._incoming: dict[str, Incoming] = {}
+        self._refused: dict[str, str] = {}
+        self.metrics.watch(
+            incoming=lambda state: sum(one.state is state for one in self._open()),
+            guests=lambda state: sum(one.state is state for one in self.guests.all()),
+            reserved_bytes={
+                "incoming": lambda: sum(one.memory_bytes for one in self._open()),
+                "guest": lambda: self.guests.memory_bytes,
+            },
+        )
+
+    def prepare(self, offer: Offer) -> int:
+        """Reserve memory for a guest; preparing again resumes what was cut off.
+
+        Returns:
+            The sequence number to go on with.
+
+        Raises:
+            LimitExceeded: more than this host takes.
+            AlreadyExists: the guest is here, or this migration's name is taken by another.
+            IllegalTransition: that migration is over.
+            InvalidInput: this host cannot run such a guest.
+        """
+        resume = self._factory.prepare(offer.config, offer.trace_digest)
+        with self._lock:
+            self._check_not_refused(offer.migration_id)
+            known = self._incoming.get(offer.migration_id)
+            if known is not None:
+                return _again(known, offer)
+            self._check_room(offer)
+            incoming = Incoming(offer, resume, self._now)
+            self._incoming[offer.migration_id] = incoming
+            self._forget_oldest()
+        try:
+            incoming.reserve()
+        except BaseException:
+            self._incoming.pop(offer.migration_id, None)
+            raise
+        _log.info("prepared", migration=offer.migration_id, guest=offer.guest_id)
+        return incoming.next_sequence
+
+    def attach(self, migration_id: str, first_sequence: int) -> tuple[Incoming, int]:
+        """A stream of pages begins: the migration, and the stream's number for `take`.
+
+        Raises:
+            NotFound: it was not prepared.
+            BatchOutOfOrder, IllegalTransition: see `Incoming.attach`.
+        """
+        incoming = self.incoming(migration_id)
+        return incoming, incoming.attach(first_sequence)
+
+    def take(self, incoming: Incoming, raw: RawBatch, stream: int) -> Batch:
+        """Check a batch as it came over the wire, and put it into memory.
+
+        Raises:
+            StreamError: it breaks the contract; see `Batch.from_message`.
+            IllegalTransition: see `Incoming.accept`.
+        """
+        applied: list[FrameRuns] = []
+        with self.metrics.batch(raw.wire_bytes, applied):
+            batch = raw.checked(incoming.offer.config.n_frames, self.limits.max_payload_bytes)
+            incoming.accept(batch, stream)
+            applied.append(batch.runs)
+        return batch
+
+    def accept(self, migration_id: str, batch: Batch) -> None:
+        """Put a batch into memory that came in-process, unchecked by any codec.
+
+        Raises:
+            FramesOutsideGuest, PayloadSize, StreamError: it does not fit the guest.
+            BatchOutOfOrder, BatchCorrupt, IllegalTransition: see `Incoming.accept`.
+        """
+        incoming = self.incoming(migration_id)
+        applied: list[FrameRuns] = []
+        with self.metrics.batch(0, applied):
+            batch.check(incoming.offer.config.n_frames, self.limits.max_payload_bytes)
+            incoming.accept(batch)
+            applied.append(batch.runs)
+
+    def compare(self, migration_id: str, level: int, first: int, theirs: Digests) -> list[int]:
+        """Compare part of the digest tree; see `Incoming.compare`."""
+        incoming = self.incoming(migration_id)
+        before = incoming.state
+        with self.metrics.verifying():
+            differing = incoming.compare(level, first, theirs)
+        if differing:
+            self.metrics.verified(equal=False)
+            _log.warning("differs", migration=migration_id, level=level, nodes=differing[:16])
+        elif before is not incoming.state:
+            self.metrics.verified(equal=True)
+        return differing
+
+    def commit(self, migration_id: str, handover: Handover, *, start: bool) -> GuestView:
+        """Take the guest over. Committing again changes nothing and answers like the first time.
+
+        Args:
+            migration_id: whose guest.
+            handover: what the source says about it.
+            start: let it run at once, on the real clock; otherwise it waits, paused.
+
+        Raises:
+            VerificationFailed, BatchCorrupt, InvalidInput, IllegalTransition: it was not
+                committed; see `Incoming.commit`.
+        """
+        incoming = self.incoming(migration_id)
+        with incoming.exclusive():
+            if incoming.state is not IncomingState.COMMITTED:
+                incoming.commit(handover, self.guests.add)
+                self.metrics.outcome("committed")
+                _log.info("committed", migration=migration_id, guest=incoming.offer.guest_id)
+                if start:
+                    self.guests.get(incoming.offer.guest_id).start()
+            if incoming.answer is None:
+                incoming.answer = self.guests.get(incoming.offer.guest_id).view()
+            return incoming.answer
+
+    def abort(self, migration_id: str, reason: str) -> None:
+        """Drop a migration and free its memory; aborting again changes nothing.
+
+        One that nobody prepared is remembered as aborted: its Prepare may still be on the way.
+
+        Raises:
+            IllegalTransition: it was committed.
+        """
+        with self._lock:
+            incoming = self._incoming.get(migration_id)
+            if incoming is None:
+                self._refused[migration_id] = reason
+                return
+        if incoming.abort(reason):
+            self.metrics.outcome("aborted")
+            _log.info("aborted", migration=migration_id, reason=reason)
+
+    def expire(self) -> None:
+        """Abort the migrations whose source has been silent for too long."""
+        for incoming in self._open():
+            if incoming.expire(self.limits.idle_expiry_s):
+                self.metrics.outcome("expired")
+                _log.warning("expired", migration=incoming.offer.migration_id)
+
+    def incoming(self, migration_id: str) -> Incoming:
+        """The migration of that name.
+
+        Raises:
+            NotFound: nobody prepared it here, or it was forgotten since.
+            IllegalTransition: it was aborted before anybody prepared it.
+        """
+        self._check_not_refused(migration_id)
+        incoming = self._incoming.get(migration_id)
+        if incoming is None:
+            raise NotFound(f"no migration {migration_id!r} was prepared on this host")
+        return incoming
+
+    def view(self, migration_id: str) -> IncomingView:
+        """How far a migration came, or how it ended.
+
+        Raises:
+            NotFound: nobody prepared it here, or it was forgotten since.
+        """
+        reason = self._refused.get(migration_id)
+        if reason is not None:
+            return IncomingView(migration_id, IncomingState.ABORTED, message=reason)
+        return self.incoming(migration_id).view()
+
+    def close(self) -> None:
+        """Abort what is under way and delete every guest."""
+        for incoming in self._open():
+            self.abort(incoming.offer.migration_id, "the destination host stops")
+        self.guests.close()
+
+    def _open(self) -> list[Incoming]:
+        return [one for one in list(self._incoming.values()) if one.is_open]
+
+    def _check_room(self, offer: Offer) -> None:
+        """Refuse what does not fit, under the lock: memory is promised only once."""
+        self.guests.check_free(offer.guest_id)
+        open_ones = self._open()
+        if any(one.offer.guest_id == offer.guest_id for one in open_ones):
+            raise AlreadyExists(
+                f"another migration of guest {offer.guest_id!r} to this host is under way; "
+                "wait for it or abort it"
+            )
+        reserved_bytes = self.guests.memory_bytes + sum(one.memory_bytes for one in open_ones)
+        self.limits.check_guest(offer.config.memory_bytes, reserved_bytes, len(open_ones))
+
+    def _check_not_refused(self, migration_id: str) -> None:
+        reason = self._refused.get(migration_id)
+        if reason is not None:
+            raise IllegalTransition(
+                f"migration {migration_id!r} was aborted ({reason}); start a new one"
+            )
+
+    def _forget_oldest(self) -> None:
+        over = [name for name, one in self._incoming.items() if not one.is_open]
+        for name in over[:-_REMEMBERED]:
+            del self._incoming[name]
+        for name in list(self._refused)[:-_REMEMBERED]:
+            del self._refused[name]
+
+
+def _again(known: Incoming, offer: Offer) -> int:
+    if not known.is_open:
+        raise IllegalTransition(
+            f"migration {offer.migration_id!r} is {known.state} already; start a new one"
+        )
+    if known.offer != offer:
+        raise AlreadyExists(
+            f"migration {offer.migration_id!r} was prepared for another guest; "
+            "choose another migration id"
+        )
+    return known.next_sequence

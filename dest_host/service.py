@@ -1,0 +1,212 @@
+"""`DestinationHost` of the contract: messages in, calls of the receiver, messages out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
+
+import grpc
+import numpy as np
+
+from dest_host.guests import GuestView, HostedGuest
+from dest_host.incoming import Handover, Offer
+from dest_host.receiver import Receiver
+from dest_host.states import GuestState, IncomingState
+from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
+from paging_core.errors import BadOption, StreamError
+from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
+from wire.convert import guest_config
+from wire.version import check_version, contract_message
+
+SERVICE = destination_pb2.DESCRIPTOR.services_by_name["DestinationHost"].full_name
+"""Its name for health checks and reflection."""
+
+ACK_BATCHES = 4
+"""Batches between two acknowledgements; the last of a round is acknowledged at once."""
+
+_GUEST_STATES = {
+    GuestState.PAUSED: common_pb2.GUEST_STATE_PAUSED,
+    GuestState.RUNNING: common_pb2.GUEST_STATE_RUNNING,
+    GuestState.CRASHED: common_pb2.GUEST_STATE_CRASHED,
+}
+_INCOMING_STATES = {
+    IncomingState.PREPARED: destination_pb2.INCOMING_STATE_PREPARED,
+    IncomingState.RECEIVING: destination_pb2.INCOMING_STATE_RECEIVING,
+    IncomingState.VERIFIED: destination_pb2.INCOMING_STATE_VERIFIED,
+    IncomingState.COMMITTED: destination_pb2.INCOMING_STATE_COMMITTED,
+    IncomingState.ABORTED: destination_pb2.INCOMING_STATE_ABORTED,
+}
+_Request = TypeVar("_Request")
+_Response = TypeVar("_Response")
+
+
+class DestinationService(destination_pb2_grpc.DestinationHostServicer):
+    """Thin over a `Receiver`; what it raises becomes a status in `wire.guard`."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+
+    def Prepare(
+        self, request: destination_pb2.PrepareRequest, context: grpc.ServicerContext
+    ) -> destination_pb2.PrepareReply:
+        check_version(request.version)
+        if request.streams > 1:
+            raise BadOption(f"this host takes one stream, not {request.streams}; prepare for one")
+        offer = Offer(
+            migration_id=_named(request.migration_id, "migration_id"),
+            guest_id=_named(request.guest.guest_id, "guest_id"),
+            config=guest_config(request.guest),
+            trace_digest=request.trace_digest,
+        )
+        return destination_pb2.PrepareReply(
+            version=contract_message(),
+            next_sequence=self._receiver.prepare(offer),
+            max_payload_bytes=self._receiver.limits.max_payload_bytes,
+        )
+
+    def Transfer(
+        self,
+        request_iterator: Iterator[destination_pb2.TransferMessage],
+        context: grpc.ServicerContext,
+    ) -> Iterator[destination_pb2.TransferReply]:
+        messages = cast("Iterator[Incoming]", request_iterator)  # see `PageStreamCodec`
+        hello = _understood(next(messages, StreamError("a page stream begins with a hello")))
+        if not isinstance(hello, destination_pb2.TransferHello):
+            raise StreamError("a page stream begins with a hello and not with a batch")
+        if hello.stream:
+            raise BadOption(f"this host takes stream 0 alone, not {hello.stream}")
+        incoming, stream = self._receiver.attach(hello.migration_id, hello.first_sequence)
+        for message in messages:
+            raw = _understood(message)
+            if not isinstance(raw, RawBatch):
+                raise StreamError("a page stream has one hello, at its beginning")
+            batch = self._receiver.take(incoming, raw, stream)
+            if batch.end_of_round or (batch.sequence + 1) % ACK_BATCHES == 0:
+                yield _ack(batch.sequence)
+
+    def CompareDigests(
+        self, request: destination_pb2.CompareDigestsRequest, context: grpc.ServicerContext
+    ) -> destination_pb2.CompareDigestsReply:
+        theirs = np.array(request.digests, np.uint64)
+        differing = self._receiver.compare(
+            request.migration_id, request.level, request.first, theirs
+        )
+        return destination_pb2.CompareDigestsReply(differing=differing)
+
+    def Commit(
+        self, request: destination_pb2.CommitRequest, context: grpc.ServicerContext
+    ) -> destination_pb2.CommitReply:
+        handover = Handover(request.memory_digest, request.guest_state, request.state_digest)
+        view = self._receiver.commit(request.migration_id, handover, start=request.start)
+        return destination_pb2.CommitReply(guest=_guest_status(view))
+
+    def Abort(
+        self, request: destination_pb2.AbortRequest, context: grpc.ServicerContext
+    ) -> destination_pb2.AbortReply:
+        migration_id = _named(request.migration_id, "migration_id")
+        self._receiver.abort(migration_id, request.reason or "the source gave no reason")
+        return destination_pb2.AbortReply()
+
+    def GetIncoming(
+        self, request: destination_pb2.IncomingRequest, context: grpc.ServicerContext
+    ) -> destination_pb2.IncomingStatus:
+        view = self._receiver.view(request.migration_id)
+        return destination_pb2.IncomingStatus(
+            migration_id=view.migration_id,
+            state=_INCOMING_STATES[view.state],
+            next_sequence=view.next_sequence,
+            received_frames=view.received_frames,
+            message=view.message,
+        )
+
+    def GetGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        return self._status(request)
+
+    def StartGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        self._guest(request).start()
+        return self._status(request)
+
+    def PauseGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        self._guest(request).pause()
+        return self._status(request)
+
+    def StepGuest(
+        self, request: common_pb2.StepGuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        guest = self._receiver.guests.get(request.guest_id)
+        amount = request.WhichOneof("amount")
+        if amount == "accesses":
+            guest.step_accesses(request.accesses, context.is_active)
+        elif amount == "duration_ns":
+            guest.step_ns(request.duration_ns, context.is_active)
+        else:
+            raise BadOption("a step needs an amount; give accesses or duration_ns")
+        return _guest_status(guest.view(with_digest=request.with_digest))
+
+    def DeleteGuest(
+        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestStatus:
+        return _guest_status(self._receiver.guests.delete(request.guest_id))
+
+    def _guest(self, request: common_pb2.GuestRequest) -> HostedGuest:
+        return self._receiver.guests.get(request.guest_id)
+
+    def _status(self, request: common_pb2.GuestRequest) -> common_pb2.GuestStatus:
+        return _guest_status(self._guest(request).view(with_digest=request.with_digest))
+
+
+class PageStreamCodec(grpc.ServerInterceptor):
+    """Has the messages of the page stream decoded by `wire.codec`, without copying payloads."""
+
+    def intercept_service(
+        self,
+        continuation: Callable[
+            [grpc.HandlerCallDetails], grpc.RpcMethodHandler[_Request, _Response] | None
+        ],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[_Request, _Response] | None:
+        """Replace the deserializer of Transfer."""
+        handler = continuation(handler_call_details)
+        if handler is None or handler_call_details.method != TRANSFER:
+            return handler
+        behaviour: Any = handler.stream_stream
+        return grpc.stream_stream_rpc_method_handler(
+            behaviour,
+            request_deserializer=cast("Any", decode_transfer),
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _understood(message: Incoming) -> destination_pb2.TransferHello | RawBatch:
+    if isinstance(message, StreamError):
+        raise message
+    return message
+
+
+def _named(name: str, field: str) -> str:
+    if not name:
+        raise BadOption(f"{field} is empty; the source chooses a unique one")
+    return name
+
+
+def _ack(sequence: int) -> destination_pb2.TransferReply:
+    return destination_pb2.TransferReply(ack=destination_pb2.BatchAck(sequence=sequence))
+
+
+def _guest_status(view: GuestView) -> common_pb2.GuestStatus:
+    return common_pb2.GuestStatus(
+        guest_id=view.guest_id,
+        state=_GUEST_STATES[view.state],
+        memory_bytes=view.memory_bytes,
+        time_ns=view.time_ns,
+        accesses=view.accesses,
+        memory_digest=view.memory_digest,
+        state_digest=view.state_digest,
+        message=view.message,
+    )

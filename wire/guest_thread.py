@@ -1,0 +1,112 @@
+"""A guest that runs in real time beside a transfer: in its own thread, in short slices."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Condition, Thread
+
+from paging_core.guest import Guest
+
+SLICE_NS = 200_000
+"""Guest time of one slice: how long a clean waits at most for the guest to stand still."""
+MAX_LAG_NS = 20_000_000
+"""A guest further behind the clock than this is let off the rest instead of sprinting."""
+NAP_S = 0.001
+"""How long it sleeps at most when it is ahead of the clock."""
+
+
+class GuestThread:
+    """Runs a guest at the pace of the wall clock until it is stopped.
+
+    Whoever needs the guest to stand still takes it with `exclusive`; the guest's own turn is
+    one slice at a time, during which kernels hold no interpreter lock.
+    """
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self._turn = Condition()
+        self._running = False
+        self._in_slice = False
+        self._wanted = 0
+        self._stopped = False
+        self._failure: BaseException | None = None
+        self._wall_origin_ns = 0
+        self._guest_origin_ns = 0
+        self._thread = Thread(target=self._loop, name="guest", daemon=True)
+        self._thread.start()
+
+    def resume(self) -> None:
+        """Let it run, from where it stands, at the pace of the clock from now on."""
+        with self._turn:
+            self._wall_origin_ns = time.monotonic_ns()
+            self._guest_origin_ns = self._guest.time_ns
+            self._running = True
+            self._turn.notify_all()
+
+    def pause(self) -> None:
+        """Stop it; returns when its slice has ended."""
+        with self._turn:
+            self._running = False
+            self._turn.notify_all()
+            self._turn.wait_for(lambda: not self._in_slice)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Guest]:
+        """The guest, standing still between two slices."""
+        with self._turn:
+            self._wanted += 1
+            self._turn.wait_for(lambda: not self._in_slice)
+        try:
+            yield self._guest
+        finally:
+            with self._turn:
+                self._wanted -= 1
+                self._turn.notify_all()
+
+    def check(self) -> None:
+        """Raise what stopped the guest, if something did."""
+        if self._failure is not None:
+            raise self._failure
+
+    def stop(self) -> None:
+        """End the thread; the guest stays as it is."""
+        with self._turn:
+            self._stopped = True
+            self._running = False
+            self._turn.notify_all()
+        self._thread.join()
+
+    def _loop(self) -> None:
+        while self._take_turn():
+            try:
+                ahead_ns = self._slice()
+            except Exception as failure:  # noqa: BLE001 - it is raised where somebody waits
+                self._failure, ahead_ns = failure, 0
+            self._end_turn(ahead_ns)
+
+    def _take_turn(self) -> bool:
+        with self._turn:
+            self._turn.wait_for(lambda: self._stopped or (self._running and not self._wanted))
+            self._in_slice = not self._stopped
+            return self._in_slice
+
+    def _slice(self) -> int:
+        """Run one slice; returns how far the guest is ahead of the clock."""
+        guest = self._guest
+        due_ns = self._guest_origin_ns + time.monotonic_ns() - self._wall_origin_ns
+        lag_ns = due_ns - guest.time_ns
+        if lag_ns > MAX_LAG_NS:
+            self._wall_origin_ns += lag_ns - MAX_LAG_NS
+        guest.run(min(due_ns, guest.time_ns + SLICE_NS))
+        return guest.time_ns - due_ns
+
+    def _end_turn(self, ahead_ns: int) -> None:
+        with self._turn:
+            self._in_slice = False
+            if self._failure is not None:
+                self._running = False
+            self._turn.notify_all()
+            if ahead_ns >= 0 and self._running:
+                self._turn.wait(min(NAP_S, max(ahead_ns, SLICE_NS) / 1e9))
