@@ -214,8 +214,8 @@ class Migrations:
                 hosted.release()
                 raise
             self._migrations[migration_id] = entry
-            self._forget_oldest()
             entry.begin(migration, guest)
+            self._forget_oldest()
         return entry
 
     def _make(self, plan: Plan, entry: HostedMigration, destination: str) -> Migration:
