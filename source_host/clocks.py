@@ -16,8 +16,8 @@ from typing import Protocol
 
 from paging_core.errors import MigrationCancelled
 from paging_core.guest import Guest
-from source_host.guest_thread import GuestThread
 from source_host.link import Link
+from wire.guest_thread import GuestThread
 
 _STRIDE_NS = 100_000_000
 """Guest time between two looks at whether a warm-up was cancelled."""

@@ -29,8 +29,9 @@ from source_host.observer import Observer
 from source_host.plan import Plan
 from source_host.progress import Progress
 from source_host.report import Report
-from source_host.states import GuestState, Lifecycle, MigrationState
+from source_host.states import GuestState, MigrationState
 from source_host.transport import Handover, Offer, Transport
+from wire.lifecycle import Lifecycle
 
 ASK_AGAIN_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 """Waits between questions about a commit whose answer was lost."""
@@ -173,6 +174,7 @@ class Migration:
     def _set_up(self, guest: Guest) -> Engine:
         """Have memory reserved over there, warm the guest up, start tracking."""
         max_payload_bytes = self._prepare()
+        self._check_cancelled()
         clock = self._clock = self._plan.make_clock(guest)
         if self._was_running:
             clock.resume()
@@ -202,12 +204,15 @@ class Migration:
     def _commit(self, state: bytes) -> None:
         """Hand over: the one step that cannot be taken back."""
         with self._commit_gate:
-            if self._cancelled.is_set():
-                raise MigrationCancelled("somebody cancelled the migration")
+            self._check_cancelled()
             self._progress.advance(MigrationState.COMMITTING)
         start = self._was_running and self._plan.clock is ClockName.REAL
         self._transport.commit(Handover(self._progress.memory_digest, state, start))
         self._complete()
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise MigrationCancelled("somebody cancelled the migration")
 
     def _complete(self) -> None:
         """The destination has the guest: let go of it."""

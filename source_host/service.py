@@ -1,7 +1,5 @@
 """The SourceHost service: from messages to guests and migrations, and back."""
 
-# ruff: noqa: ARG002, N802 - names and arguments are the contract's
-
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -16,14 +16,9 @@ A guest leaves for MOVED only from rest: what runs here does not run anywhere el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from enum import StrEnum
-from threading import Lock
-from typing import Generic, TypeVar
 
-from paging_core.errors import IllegalTransition
-
-_State = TypeVar("_State", bound=StrEnum)
+from wire.lifecycle import Edges, Lifecycle
 
 
 class GuestState(StrEnum):
@@ -55,7 +50,7 @@ class MigrationState(StrEnum):
         return not MIGRATION_EDGES[self]
 
 
-GUEST_EDGES: Mapping[GuestState, frozenset[GuestState]] = {
+GUEST_EDGES: Edges[GuestState] = {
     GuestState.PAUSED: frozenset(
         {GuestState.RUNNING, GuestState.IN_DOUBT, GuestState.MOVED, GuestState.CRASHED}
     ),
@@ -68,7 +63,7 @@ GUEST_EDGES: Mapping[GuestState, frozenset[GuestState]] = {
 
 _GIVE_UP = frozenset({MigrationState.FAILED, MigrationState.CANCELLED})
 
-MIGRATION_EDGES: Mapping[MigrationState, frozenset[MigrationState]] = {
+MIGRATION_EDGES: Edges[MigrationState] = {
     MigrationState.SETUP: _GIVE_UP | {MigrationState.PRE_COPY},
     MigrationState.PRE_COPY: _GIVE_UP | {MigrationState.STOP_AND_COPY},
     MigrationState.STOP_AND_COPY: _GIVE_UP | {MigrationState.VERIFYING},
@@ -82,36 +77,6 @@ MIGRATION_EDGES: Mapping[MigrationState, frozenset[MigrationState]] = {
     MigrationState.CANCELLED: frozenset(),
 }
 """Where a migration may go from each state."""
-
-
-class Lifecycle(Generic[_State]):
-    """One thing's state, changed only along the edges that it was given. Thread-safe."""
-
-    def __init__(self, what: str, state: _State, edges: Mapping[_State, frozenset[_State]]) -> None:
-        self._what = what
-        self._state = state
-        self._edges = edges
-        self._lock = Lock()
-
-    @property
-    def state(self) -> _State:
-        """Where it stands now."""
-        return self._state
-
-    def to(self, state: _State) -> None:
-        """Go to `state`.
-
-        Raises:
-            IllegalTransition: no edge leads there from where it stands.
-        """
-        with self._lock:
-            if state not in self._edges[self._state]:
-                ways = ", ".join(sorted(self._edges[self._state])) or "nowhere"
-                raise IllegalTransition(
-                    f"{self._what} is {self._state} and cannot become {state}; "
-                    f"from there it goes to {ways}"
-                )
-            self._state = state
 
 
 def guest_lifecycle(guest_id: str) -> Lifecycle[GuestState]:

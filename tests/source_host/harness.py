@@ -15,10 +15,11 @@ from source_host.migration import Migration
 from source_host.plan import Plan
 from source_host.report import Report
 from source_host.results import RoundStats
-from source_host.states import GuestState, Lifecycle, guest_lifecycle
+from source_host.states import GuestState, guest_lifecycle
 from source_host.transport import Offer
 from tests.source_host.paper_destination import PaperDestination
 from tests.source_host.paper_guest import PaperGuest
+from wire.lifecycle import Lifecycle
 
 GIGABIT = 10**9
 PLAN = Plan(link=Link(GIGABIT), zstd_level=0)

@@ -2,7 +2,7 @@
 
 It writes one word at a time to frames of a script, one access per `ACCESS_NS`, and tracks
 what it wrote exactly. A D-bit filter can be imitated by naming frames that a clean drops
-though a peek showed them.
+though a peek showed them. A silent guest stores what stands there already.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from paging_core.guest import Cleaned, DirtyWords, GuestCounters
 from paging_core.log_dirty import count, words_of
 from paging_core.memory import GuestMemory
 
-ACCESS_NS = 1000
+ACCESS_NS = 5000
 CLEAN_NS = 7000
 
 
@@ -35,6 +35,7 @@ class PaperGuest:
         access_ns: int = ACCESS_NS,
         clean_ns: int = CLEAN_NS,
         filtered: frozenset[int] = frozenset(),
+        silent: bool = False,
     ) -> None:
         self.memory = GuestMemory(n_frames, "paper")
         self.position = 0
@@ -45,6 +46,7 @@ class PaperGuest:
         self._access_ns = access_ns
         self._clean_ns = clean_ns
         self._filtered = filtered
+        self._silent = silent
         self._time_ns = 0
         self._dirty: set[int] = set()
         self._faults = 0
@@ -74,8 +76,8 @@ class PaperGuest:
         self.on_access(self.position)
         if self._target is not None:
             gfn = self._target(self.position)
-            # A value that is never the same: every write changes its frame.
-            self.memory.words[gfn, self.position % 512] = self.position + 1
+            if not self._silent:  # a value that is never the same
+                self.memory.words[gfn, self.position % 512] = self.position + 1
             if self.tracking and gfn not in self._dirty:
                 self._dirty.add(gfn)
                 self._faults += 1

@@ -9,11 +9,11 @@ import pytest
 from paging_core.errors import IllegalTransition
 from source_host.states import (
     GuestState,
-    Lifecycle,
     MigrationState,
     guest_lifecycle,
     migration_lifecycle,
 )
+from wire.lifecycle import Lifecycle
 
 G, M = GuestState, MigrationState
 

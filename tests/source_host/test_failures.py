@@ -1,0 +1,416 @@
+"""Whatever goes wrong before the commit, the guest goes on here as if nothing had happened."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from threading import Thread
+
+import pytest
+
+from paging_core.errors import (
+    BatchCorrupt,
+    GuestOutOfMemory,
+    HostUnreachable,
+    IllegalTransition,
+    InvariantViolation,
+    LimitExceeded,
+    MigrationCancelled,
+    OutcomeUnknown,
+    PageferryError,
+    VerificationFailed,
+)
+from source_host.report import Report
+from source_host.states import GuestState, MigrationState
+from tests.source_host.harness import Trip, filled
+from tests.source_host.paper_guest import ACCESS_NS, PaperGuest, busy
+from wire.batch import Batch
+
+GONE = HostUnreachable("no host answers")
+
+
+def trip_of(warmup_ns: int = 0) -> Trip:
+    return Trip(filled(PaperGuest(2000, busy(0, 900))), warmup_ns=warmup_ns)
+
+
+def nothing() -> None:
+    """A call that goes well."""
+
+
+def assert_failed(trip: Trip, report: Report, error: type[PageferryError]) -> None:
+    assert report.state is MigrationState.FAILED
+    assert report.settled
+    assert isinstance(report.error, error)
+    assert not report.verified
+    assert report.downtime is None
+    assert trip.destination.closed
+    trip.assert_guest_goes_on_here()
+
+
+def test_a_destination_that_is_not_there() -> None:
+    trip = trip_of()
+    trip.destination.faults["prepare"] = [GONE]
+    trip.destination.faults["abort"] = [GONE]
+    report = trip.run()
+    assert_failed(trip, report, HostUnreachable)
+    assert report.rounds == ()
+
+
+def test_a_destination_that_refuses_is_not_told_to_forget() -> None:
+    trip = trip_of()
+    trip.destination.faults["prepare"] = [LimitExceeded("too large")]
+    assert_failed(trip, trip.run(), LimitExceeded)
+    assert trip.destination.calls == ["prepare"]
+
+
+@pytest.mark.parametrize("batches", [0, 3, 8, 20])
+def test_a_destination_that_dies_mid_round(batches: int) -> None:
+    trip = trip_of()
+
+    def die(batch: Batch) -> None:
+        if batch.sequence == batches:
+            raise GONE
+
+    trip.destination.on_send = die
+    trip.destination.faults["abort"] = [GONE]
+    assert_failed(trip, trip.run(), HostUnreachable)
+
+
+def test_a_destination_that_dies_while_the_guest_is_paused() -> None:
+    trip = trip_of()
+    trip.destination.faults["drain"] = [nothing] * 5 + [GONE]
+    report = trip.run()
+    assert_failed(trip, report, HostUnreachable)
+    assert trip.destination.aborted
+    assert trip.notes.states[-2:] == ["stop_and_copy", "failed"]
+
+
+def test_a_guest_that_goes_on_notices_how_long_it_stood_still() -> None:
+    trip = trip_of()
+    trip.destination.faults["drain"] = [nothing] * 5 + [GONE]
+    trip.run()
+    # The last round's 900 frames of 4096 bytes, 4 messages of 100 more, at 8 ns a byte.
+    assert trip.guest.stalled_ns == pytest.approx((900 * 4096 + 400) * 8, abs=ACCESS_NS)
+
+
+def test_an_error_of_the_destination_arrives_as_the_same_error() -> None:
+    trip = trip_of()
+    trip.destination.faults["drain"] = [BatchCorrupt("batch 3 does not match")]
+    report = trip.run()
+    assert_failed(trip, report, BatchCorrupt)
+    assert trip.destination.aborted
+
+
+def test_memory_that_differs_is_named_and_not_committed() -> None:
+    trip = trip_of()
+
+    def spoil() -> None:
+        trip.destination.frames[[7, 1500, 1501], 9] ^= 1
+
+    trip.destination.faults["drain"] = [*[nothing] * 5, spoil]
+    report = trip.run()
+    assert_failed(trip, report, VerificationFailed)
+    assert isinstance(report.error, VerificationFailed)
+    assert report.error.gfns == (7, 1500, 1501)
+    assert "0x7, 0x5dc, 0x5dd" in str(report.error)
+    assert "commit" not in trip.destination.calls
+    assert trip.destination.aborted
+    assert trip.notes.verdicts == [False]
+
+
+def test_a_write_that_the_tracker_lost_is_found_by_the_proof() -> None:
+    trip = trip_of()
+
+    def write_unseen(batch: Batch) -> None:
+        if batch.sequence == 9:  # round 2: frame 1999 was sent in round 1
+            trip.guest.memory.frames[1999, 0] ^= 1
+
+    trip.destination.on_send = write_unseen
+    report = trip.run()
+    assert isinstance(report.error, VerificationFailed)
+    assert report.error.gfns == (1999,)
+
+
+def test_many_differing_frames_are_named_by_the_first_16() -> None:
+    trip = trip_of()
+    trip.destination.faults["drain"] = [
+        *[nothing] * 5,
+        lambda: trip.destination.frames.fill(1),
+    ]
+    report = trip.run()
+    assert isinstance(report.error, VerificationFailed)
+    assert report.error.gfns == tuple(range(16))
+
+
+def test_a_guest_whose_kernel_gives_up_crashes_and_the_migration_fails() -> None:
+    trip = trip_of()
+
+    def give_up(position: int) -> None:
+        if position == 30_000:
+            raise GuestOutOfMemory("the guest's kernel found no free frame")
+
+    trip.guest.on_access = give_up
+    report = trip.run()
+    assert report.state is MigrationState.FAILED
+    assert isinstance(report.error, GuestOutOfMemory)
+    assert trip.life.state is GuestState.CRASHED
+    assert trip.destination.aborted
+
+
+def test_a_bug_is_reported_as_one_and_the_guest_goes_on() -> None:
+    trip = trip_of()
+
+    def stumble() -> None:
+        raise ZeroDivisionError("oops")
+
+    trip.destination.faults["drain"] = [stumble]
+    report = trip.run()
+    assert_failed(trip, report, InvariantViolation)
+    assert "ZeroDivisionError" in str(report.error)
+
+
+# -- cancelling ------------------------------------------------------------------------
+
+
+def cancel_when(trip: Trip, name: str, after: int) -> None:
+    """Cancel during the call number `after` of a method."""
+    trip.destination.faults[name] = [*[nothing] * after, trip.migration.cancel]
+
+
+@pytest.mark.parametrize(
+    ("method", "after", "state"),
+    [
+        ("prepare", 0, "setup"),
+        ("send", 2, "pre_copy"),
+        ("send", 14, "pre_copy"),
+        ("drain", 0, "pre_copy"),
+        ("drain", 5, "stop_and_copy"),
+        ("differing", 0, "verifying"),
+    ],
+)
+def test_cancel_in_each_state_before_the_commit(method: str, after: int, state: str) -> None:
+    trip = trip_of()
+    cancel_when(trip, method, after)
+    report = trip.run()
+    assert report.state is MigrationState.CANCELLED
+    assert isinstance(report.error, MigrationCancelled)
+    assert trip.destination.aborted
+    assert trip.notes.states[-2:] == ([state, "cancelled"] if state != "setup" else ["cancelled"])
+    trip.assert_guest_goes_on_here()
+
+
+def test_cancel_before_it_began() -> None:
+    trip = trip_of()
+    trip.migration.cancel()
+    assert trip.run().state is MigrationState.CANCELLED
+    trip.assert_guest_goes_on_here()
+
+
+def test_cancel_during_a_warm_up() -> None:
+    trip = trip_of(warmup_ns=10**12)
+
+    def cancel(position: int) -> None:
+        if position == 1000:
+            trip.migration.cancel()
+
+    trip.guest.on_access = cancel
+    report = trip.run()
+    assert report.state is MigrationState.CANCELLED
+    assert trip.guest.position < 200_000
+    trip.assert_guest_goes_on_here()
+
+
+def test_cancel_twice_is_cancelled_once() -> None:
+    trip = trip_of()
+    cancel_when(trip, "send", 2)
+    trip.run()
+    trip.migration.cancel()
+    assert trip.migration.report().state is MigrationState.CANCELLED
+
+
+def test_a_paused_guest_stays_paused_after_a_failure() -> None:
+    trip = Trip(filled(PaperGuest(600)), running=False)
+    trip.destination.faults["drain"] = [GONE]
+    report = trip.run()
+    assert report.state is MigrationState.FAILED
+    trip.assert_guest_goes_on_here(GuestState.PAUSED)
+
+
+@pytest.mark.parametrize("moment", ["commit", "commit answer"])
+def test_cancel_comes_too_late_once_the_commit_was_sent(moment: str) -> None:
+    trip = trip_of()
+    refusals: list[str] = []
+
+    def cancel() -> None:
+        with pytest.raises(IllegalTransition, match="only before its commit") as refusal:
+            trip.migration.cancel()
+        refusals.append(str(refusal.value))
+
+    trip.destination.faults[moment] = [cancel]
+    assert trip.run().state is MigrationState.COMPLETED
+    assert len(refusals) == 1
+    with pytest.raises(IllegalTransition, match="is completed"):
+        trip.migration.cancel()
+
+
+# -- the commit ------------------------------------------------------------------------
+
+LOST = OutcomeUnknown("no answer")
+
+
+def test_a_commit_that_is_refused_leaves_the_guest_here() -> None:
+    trip = trip_of()
+    trip.destination.faults["commit"] = [VerificationFailed("another digest")]
+    report = trip.run()
+    assert report.state is MigrationState.FAILED
+    assert trip.destination.aborted
+    trip.assert_guest_goes_on_here()
+
+
+def test_a_lost_answer_of_a_commit_that_arrived() -> None:
+    trip = trip_of()
+    trip.destination.faults["commit answer"] = [LOST]
+    report = trip.run()
+    assert report.state is MigrationState.COMPLETED
+    assert report.error is None
+    assert trip.life.state is GuestState.MOVED
+    assert trip.notes.states[-2:] == ["in_doubt", "completed"]
+    assert not trip.destination.aborted
+    assert report.downtime is not None
+
+
+def test_a_lost_commit_that_never_arrived_is_aborted_before_the_guest_goes_on() -> None:
+    trip = trip_of()
+    trip.destination.faults["commit"] = [LOST]
+    resumed_before_abort: list[bool] = []
+    trip.destination.faults["abort"] = [
+        lambda: resumed_before_abort.append(trip.life.state is not GuestState.IN_DOUBT)
+    ]
+    report = trip.run()
+    assert report.state is MigrationState.FAILED
+    assert isinstance(report.error, OutcomeUnknown)
+    assert resumed_before_abort == [False]
+    assert trip.destination.aborted
+    assert trip.destination.calls.count("abort") == 1
+    trip.assert_guest_goes_on_here()
+
+
+def test_a_commit_that_arrives_between_the_question_and_the_abort() -> None:
+    trip = trip_of()
+    destination = trip.destination
+    destination.faults["commit"] = [LOST]
+
+    def arrive_late() -> None:
+        raise IllegalTransition("this migration was committed")
+
+    def answer() -> None:
+        destination.faults["abort"] = [arrive_late]
+        destination.faults["is_committed"] = [take_over]
+
+    def take_over() -> None:
+        from source_host.transport import Handover  # noqa: PLC0415
+
+        destination.handover = Handover(0, b"", start=False)
+
+    destination.faults["is_committed"] = [answer]
+    report = trip.run()
+    assert report.state is MigrationState.COMPLETED
+    assert trip.life.state is GuestState.MOVED
+
+
+def test_a_bug_after_the_commit_was_sent_is_a_doubt_and_not_a_failure() -> None:
+    trip = trip_of()
+
+    def stumble() -> None:
+        raise ZeroDivisionError("oops")
+
+    trip.destination.faults["commit answer"] = [stumble]
+    report = trip.run()
+    assert report.state is MigrationState.COMPLETED
+    assert trip.life.state is GuestState.MOVED
+
+
+def in_doubt() -> Trip:
+    """The destination took the guest, and cannot be asked."""
+    trip = trip_of()
+    trip.destination.faults["commit answer"] = [LOST]
+    trip.destination.faults["is_committed"] = [GONE] * 3
+    report = trip.run()
+    assert report.state is MigrationState.IN_DOUBT
+    assert report.settled
+    assert isinstance(report.error, OutcomeUnknown)
+    return trip
+
+
+def test_a_destination_that_cannot_be_asked_leaves_the_guest_in_doubt() -> None:
+    trip = in_doubt()
+    assert trip.life.state is GuestState.IN_DOUBT
+    assert not trip.destination.closed
+    with pytest.raises(IllegalTransition):
+        trip.migration.cancel()
+
+
+def test_resolving_asks_again_and_lets_go_when_the_destination_has_it() -> None:
+    trip = in_doubt()
+    trip.migration.resolve()
+    assert trip.migration.report().state is MigrationState.COMPLETED
+    assert trip.life.state is GuestState.MOVED
+    assert trip.destination.closed
+    with pytest.raises(IllegalTransition, match="not in doubt"):
+        trip.migration.resolve()
+
+
+def test_resolving_in_vain_leaves_everything_as_it_is() -> None:
+    trip = in_doubt()
+    trip.destination.faults["is_committed"] = [GONE]
+    with pytest.raises(HostUnreachable):
+        trip.migration.resolve()
+    assert trip.migration.report().state is MigrationState.IN_DOUBT
+    assert trip.life.state is GuestState.IN_DOUBT
+
+
+def test_resolving_brings_the_guest_back_when_the_destination_never_took_it() -> None:
+    trip = trip_of()
+    trip.destination.faults["commit"] = [LOST]
+    trip.destination.faults["is_committed"] = [GONE] * 3
+    trip.run()
+    assert trip.life.state is GuestState.IN_DOUBT
+    trip.migration.resolve()
+    assert trip.migration.report().state is MigrationState.FAILED
+    trip.assert_guest_goes_on_here()
+
+
+def test_an_abort_that_is_not_confirmed_keeps_the_guest_still() -> None:
+    trip = trip_of()
+    trip.destination.faults["commit"] = [LOST]
+    trip.destination.faults["abort"] = [GONE] * 3
+    trip.run()
+    assert trip.migration.report().state is MigrationState.IN_DOUBT
+    assert trip.life.state is GuestState.IN_DOUBT
+
+
+def test_resolve_is_refused_when_nothing_is_in_doubt() -> None:
+    with pytest.raises(IllegalTransition, match="nothing to resolve"):
+        trip_of().migration.resolve()
+
+
+def test_a_shutdown_stops_the_asking() -> None:
+    trip = trip_of()
+    trip.destination.faults["commit answer"] = [LOST]
+    trip.destination.faults["is_committed"] = [GONE] * 100
+    trip.migration._ask_again_after_s = [0.0] * 5 + [3600.0]
+    thread = Thread(target=trip.run)
+    thread.start()
+    trip.migration.stop_asking()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert trip.life.state is GuestState.IN_DOUBT
+
+
+def test_watchers_can_read_while_it_goes_on() -> None:
+    trip = trip_of()
+    seen: list[Report] = []
+    trip.destination.on_send = lambda _batch: seen.append(trip.migration.report())
+    trip.run()
+    assert [r.current.sent_frames for r in seen[:3] if r.current] == [0, 256, 512]
+    assert seen[0].state is MigrationState.PRE_COPY
+    assert all(a.totals.sent_frames <= b.totals.sent_frames for a, b in pairwise(seen))
