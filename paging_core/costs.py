@@ -22,6 +22,7 @@ from paging_core.errors import BadCosts
 from paging_core.events import N_EVENTS, Event, EventCost
 from paging_core.units import PS_PER_NS
 
+MIN_ACCESS_NS = 0.001
 _ESTIMATE = "estimate; no published figure, order of magnitude only"
 
 DEFAULTS: Mapping[Event, EventCost] = {
@@ -90,6 +91,10 @@ class CostTable:
                 )
             if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= 1e12:
                 raise BadCosts(f"cost {name} = {ns!r} is not a number of nanoseconds >= 0")
+        if self.overrides_ns.get("access", 1) < MIN_ACCESS_NS:
+            raise BadCosts(
+                f"cost access must be at least {MIN_ACCESS_NS} ns, or guest time stands still"
+            )
 
     @classmethod
     def from_toml(cls, path: Path) -> CostTable:

@@ -24,6 +24,7 @@ from paging_core.config import (
 from paging_core.costs import CostTable
 from paging_core.errors import InvalidInput
 from paging_core.kernels.state import VCPU_DTYPE, Records
+from paging_core.workloads.ops import MAX_PROCESSES
 
 STATE_VERSION = 1
 
@@ -63,9 +64,23 @@ def decode_state(state: bytes) -> tuple[GuestConfig, Records, int]:
         )
     try:
         config = _config_of(document["config"])
-        return config, _vcpu_of(document["vcpu"]), int(document["time_ps"])
-    except (KeyError, TypeError, ValueError) as error:
+        vcpu = _vcpu_of(document["vcpu"])
+        time_ps = int(document["time_ps"])
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
         raise InvalidInput(f"guest state with a missing or wrong field: {error}") from error
+    _check_registers(vcpu, config.n_frames, time_ps)
+    return config, vcpu, time_ps
+
+
+def _check_registers(vcpu: Records, n_frames: int, time_ps: int) -> None:
+    """Kernels index by these without looking: no value may point outside the guest."""
+    frames = [vcpu[name][0] for name in ("cr3", "kernel_table", "first_frame")]
+    frames += vcpu["roots"][0].tolist()
+    inside = all(0 <= gfn < n_frames for gfn in frames)
+    inside &= 0 <= vcpu["alloc_hint"][0] <= n_frames and 0 <= vcpu["free_frames"][0] <= n_frames
+    inside &= 0 <= vcpu["process"][0] < MAX_PROCESSES and vcpu["position"][0] >= 0
+    if not inside or not 0 <= time_ps < 2**62:
+        raise InvalidInput("guest state with registers that point outside the guest's memory")
 
 
 def _dump(document: dict[str, Any]) -> bytes:

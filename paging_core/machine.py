@@ -51,7 +51,7 @@ class Machine(NamedTuple):
         memory: guest memory, int64 (n_frames, 512).
         tlb: TLB_DTYPE, direct-mapped.
         frames: FRAME_DTYPE, by gfn.
-        regions: row of `baseline` per 2 MiB of guest memory, int64.
+        regions: row of `baseline` per 2 MiB of guest memory, user and kernel mapping, int64.
         dirty: the log-dirty bitmap, int64 words.
         pages: PAGE_DTYPE, the shadow pool; entries: its content, int64 (pool, 512).
         links: reverse map, next and previous per shadow entry, int32 (pool × 512, 2).
@@ -96,7 +96,7 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
         memory=memory.words,
         tlb=np.zeros(config.tracker.tlb_entries, TLB_DTYPE),
         frames=np.zeros(n, FRAME_DTYPE),
-        regions=np.full(regions, -1, np.int64),
+        regions=np.full(2 * regions, -1, np.int64),
         dirty=np.zeros(n_words(n), np.int64),
         pages=np.zeros(pool, PAGE_DTYPE),
         entries=np.zeros((pool, 512), np.int64),

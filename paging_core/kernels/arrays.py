@@ -83,7 +83,7 @@ entries: Callable[[Core], IntArray] = _pointer("entries_at", types.int64)
 links: Callable[[Core], npt.NDArray[np.int32]] = _pointer("links_at", types.int32)
 """Reverse map: next at `2 * entry_id`, previous right after it."""
 regions: Callable[[Core], IntArray] = _pointer("regions_at", types.int64)
-"""Row of `baseline` of the FL1 shadow of each 2 MiB, or -1."""
+"""Row of `baseline` of the FL1 shadows of each 2 MiB (user, kernel), or -1."""
 buckets: Callable[[Core], IntArray] = _pointer("buckets_at", types.int64)
 """Heads of the shadow hash chains."""
 stack: Callable[[Core], IntArray] = _pointer("stack_at", types.int64)

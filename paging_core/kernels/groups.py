@@ -40,21 +40,16 @@ OPENABLE = PRESENT | WRITABLE | ACCESSED | DIRTY
 
 
 @kernel
-def guest_leaf(m: Core, page: int, slot: int, super_flags: int) -> int:
-    """The guest entry behind a shadow L1 slot.
-
-    For FL1 pages there is no guest L1: the entry is made up from the superpage's flags.
-    """
-    if page_at(m, page).kind == FL1:
-        gfn = page_at(m, page).gfn + slot
-        if gfn >= m.n_frames:
-            return 0
-        return (gfn << 12) | super_flags
-    return memory(m)[(page_at(m, page).gfn) * 512 + slot]
+def guest_leaf(m: Core, page: int, slot: int) -> int:
+    """The guest entry behind a shadow L1 slot; under a superpage, made up from its L2 entry."""
+    p = page_at(m, page)
+    if p.kind == FL1:
+        return memory(m)[p.key] + (slot << 12)
+    return memory(m)[p.gfn * 512 + slot]
 
 
 @kernel
-def _open_slot(m: Core, page: int, slot: int, super_flags: int) -> None:
+def _open_slot(m: Core, page: int, slot: int) -> None:
     entry = entries(m)[page * 512 + slot]
     if entry & WRITABLE:
         return
@@ -63,7 +58,7 @@ def _open_slot(m: Core, page: int, slot: int, super_flags: int) -> None:
             return
         gfn = frame_of(entry)
     else:
-        leaf = guest_leaf(m, page, slot, super_flags)
+        leaf = guest_leaf(m, page, slot)
         if leaf & OPENABLE != OPENABLE:
             return
         gfn = frame_of(leaf)
@@ -76,37 +71,31 @@ def _open_slot(m: Core, page: int, slot: int, super_flags: int) -> None:
 
 
 @kernel
-def _open_table(m: Core, page: int, first: int, count: int, skip: int, flags: int) -> None:
+def _open_table(m: Core, page: int, first: int, count: int, skip: int) -> None:
     for slot in range(first, first + count):
         if slot != skip:
-            _open_slot(m, page, slot, flags)
+            _open_slot(m, page, slot)
 
 
 @kernel
-def open_virtual_group(m: Core, page: int, slot: int, super_flags: int, parent_id: int) -> None:
+def open_virtual_group(m: Core, page: int, slot: int, parent_id: int) -> None:
     """Open the aligned run of shadow L1 entries around a fixup.
 
     Args:
         page, slot: the entry that faulted.
-        super_flags: flags of the guest superpage if `page` is an FL1.
         parent_id: id of the shadow L2 entry through which the fault came.
     """
     n = m.group_frames
     if n <= 512:
-        _open_table(m, page, slot & ~(n - 1), n, slot, super_flags)
+        _open_table(m, page, slot & ~(n - 1), n, slot)
         return
     tables = n >> 9
     first = parent_id & ~(tables - 1)
     for entry_id in range(first, first + tables):
         entry = entries(m)[entry_id]
-        if entry & PRESENT == 0:
-            continue
-        neighbour = entry >> 12
-        flags = super_flags
-        if page_at(m, neighbour).kind == FL1:
-            table = page_at(m, entry_id >> 9).gfn
-            flags = memory(m)[table * 512 + (entry_id & 511)] & 0xFFF
-        _open_table(m, neighbour, 0, 512, slot if neighbour == page else -1, flags)
+        if entry & PRESENT:
+            neighbour = entry >> 12
+            _open_table(m, neighbour, 0, 512, slot if neighbour == page else -1)
 
 
 @kernel

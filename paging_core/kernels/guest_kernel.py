@@ -108,11 +108,12 @@ def map_page(m: Core, root: int, va: int) -> None:
 @kernel
 def _map_huge(m: Core, root: int, va: int) -> None:
     l2 = _l2_table(m, root, va)
-    if memory(m)[l2 * 512 + slot_of(va, 2)] & PRESENT:
+    entry = memory(m)[l2 * 512 + slot_of(va, 2)]
+    if entry & SUPERPAGE:
         return
-    head = take_huge_frame(m)
+    head = -1 if entry & PRESENT else take_huge_frame(m)
     if head < 0:
-        # No contiguous memory left: fall back to small pages, as Linux does.
+        # A table stands there, or no contiguous memory is left: small pages, as Linux does.
         for i in range(512):
             map_page(m, root, va + (i << 12))
         return

@@ -31,10 +31,10 @@ def is_out_of_sync(m: Core, gfn: int) -> bool:
 
 
 @kernel
-def forget_slot(m: Core, page: int, gfn: int, slot: int) -> None:
+def forget_slot(m: Core, page: int, slot: int) -> None:
     """The guest changed one L1 entry: the shadow entry goes, to be built again when needed."""
     clear_l1_entry(m, page, slot)
-    row = baseline_row(m, gfn, L1, False)
+    row = baseline_row(m, page)
     if row >= 0:
         keep = ~(1 << (slot & 63))
         baseline(m)[row * BASELINE_WORDS + (slot >> 6)] &= keep
@@ -51,7 +51,7 @@ def _resync(m: Core, i: int) -> None:
         return
     for slot in range(512):
         if memory(m)[gfn * 512 + slot] != snapshots(m)[i * 512 + slot]:
-            forget_slot(m, page, gfn, slot)
+            forget_slot(m, page, slot)
     revoke_writes(m, gfn)
     flush_tlb(m, BASE)
 

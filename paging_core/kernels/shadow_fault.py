@@ -10,7 +10,7 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.account import BASE, count_fault, pay
-from paging_core.kernels.arrays import baseline, entries, frame_at, memory, page_at
+from paging_core.kernels.arrays import baseline, entries, frame_at, memory
 from paging_core.kernels.bitmap import is_dirty, mark_dirty
 from paging_core.kernels.groups import guest_leaf, open_physical_group, open_virtual_group
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_bits, slot_of
@@ -19,15 +19,16 @@ from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.shadow_pages import (
     baseline_row,
     get_page,
+    get_superpage,
     hook_page,
     make_room,
+    new_baseline_row,
     unshadow,
 )
 from paging_core.kernels.state import (
     ACCESSED,
     BASELINE_WORDS,
     DIRTY,
-    FL1,
     GUEST_WRITES,
     KERNEL_BASE,
     L1,
@@ -85,11 +86,11 @@ def _set_accessed_dirty(m: Core, va: int, walk: Walk, write: int) -> None:
 
 
 @kernel
-def _child(m: Core, parent: int, slot: int, gfn: int, kind: int) -> int:
+def _child(m: Core, parent: int, slot: int, table: int, kind: int) -> int:
     entry = entries(m)[parent * 512 + slot]
     if entry & PRESENT:
         return entry >> 12
-    page = get_page(m, gfn, kind)
+    page = get_page(m, table, kind)
     hook_page(m, parent, slot, page)
     return page
 
@@ -102,9 +103,15 @@ def _get_l2(m: Core, va: int, walk: Walk) -> int:
 
 @kernel
 def _get_l1(m: Core, va: int, walk: Walk, l2: int) -> int:
+    slot = slot_of(va, 2)
     if walk[4] >= 0:
-        return _child(m, l2, slot_of(va, 2), walk[4], L1)
-    return _child(m, l2, slot_of(va, 2), walk[0] & ~511, FL1)
+        return _child(m, l2, slot, walk[4], L1)
+    entry = entries(m)[l2 * 512 + slot]
+    if entry & PRESENT:
+        return entry >> 12
+    page = get_superpage(m, walk[0] & ~511, walk[3] * 512 + slot)
+    hook_page(m, l2, slot, page)
+    return page
 
 
 @kernel
@@ -126,11 +133,11 @@ def _flags_for(m: Core, gfn: int, leaf: int) -> int:
 
 
 @kernel
-def _prefetch(m: Core, page: int, slot: int, super_flags: int, cause: int) -> None:
+def _prefetch(m: Core, page: int, slot: int, cause: int) -> None:
     for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
         if entries(m)[page * 512 + i] != 0:
             return
-        leaf = guest_leaf(m, page, i, super_flags)
+        leaf = guest_leaf(m, page, i)
         if leaf & PRESENT == 0:
             continue
         if leaf & ACCESSED == 0 or leaf & (WRITABLE | DIRTY) == WRITABLE:
@@ -157,16 +164,16 @@ def _baseline_set(m: Core, row: int, slot: int, leaf: int) -> None:
 
 
 @kernel
-def _baseline_fault(m: Core, page: int, slot: int, leaf: int, super_flags: int) -> None:
+def _baseline_fault(m: Core, page: int, slot: int, leaf: int) -> None:
     """Do to the untracked twin of this shadow L1 what its own fault would have done."""
-    row = baseline_row(m, page_at(m, page).gfn, page_at(m, page).kind, True)
+    row = new_baseline_row(m, page)
     if row < 0:
         return
     _baseline_set(m, row, slot, leaf)
     if m.prefetch == 0:
         return
     for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
-        neighbour = guest_leaf(m, page, i, super_flags)
+        neighbour = guest_leaf(m, page, i)
         if neighbour & PRESENT == 0:
             continue
         if _baseline_has(m, row, i, 0) or neighbour & ACCESSED == 0:
@@ -181,7 +188,7 @@ def _classify(m: Core, page: int, slot: int, write: int) -> int:
     """BASE, or the tracking cause to which this fault is charged."""
     if m.log_dirty == 0:
         return BASE
-    row = baseline_row(m, page_at(m, page).gfn, page_at(m, page).kind, False)
+    row = baseline_row(m, page)
     if not _baseline_has(m, row, slot, write):
         return BASE
     return _FIXUP if entries(m)[page * 512 + slot] & PRESENT else _REBUILD
@@ -209,9 +216,7 @@ def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id:
     if m.group_frames == 1:
         return
     if m.group_virtual:
-        table = page_at(m, parent_id >> 9).gfn
-        super_flags = memory(m)[table * 512 + (parent_id & 511)] & 0xFFF
-        open_virtual_group(m, page, slot, super_flags, parent_id)
+        open_virtual_group(m, page, slot, parent_id)
     else:
         open_physical_group(m, gfn)
 
@@ -266,12 +271,11 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
     leaf = walk[5] | ACCESSED | (DIRTY if write else 0)
     if walk[1] == 0:
         leaf &= ~WRITABLE
-    super_flags = (leaf & 0xFFF) if walk[4] < 0 else 0
     if write != 0 and frame_at(m, gfn).types != 0 and not go_out_of_sync(m, gfn):
         return _emulate(m, page, slot, gfn, leaf)
     cause = _classify(m, page, slot, write)
     if cause == BASE:
-        _baseline_fault(m, page, slot, leaf, super_flags)
+        _baseline_fault(m, page, slot, leaf)
     _pay_fault(m, page, slot, write, cause)
     flags = _flags_for(m, gfn, leaf)
     if write != 0:
@@ -279,7 +283,7 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
     else:
         set_l1_entry(m, page, slot, gfn, flags)
     if m.prefetch:
-        _prefetch(m, page, slot, super_flags, _REBUILD if cause != BASE else BASE)
+        _prefetch(m, page, slot, _REBUILD if cause != BASE else BASE)
     writable = 1 if entries(m)[page * 512 + slot] & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
     base_writable = 1 if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
     fill_tlb(m, va >> 12, gfn, writable, base_writable)

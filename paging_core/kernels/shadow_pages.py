@@ -1,5 +1,9 @@
 """The pool of shadow pages: found by hash, counted by references, evicted when it is full.
 
+An FL1 is keyed by the guest L2 entry (table × 512 + slot) whose superpage it splinters. Xen
+keys it by the superpage's first gfn, so that two mappings with different flags share one;
+here the kernel's direct map and a user mapping of the same frames stay apart.
+
 A shadow page lives while it is referenced by a parent entry or pinned (roots are); when the
 count reaches 0 it dies at once, and its children with it, from the top down.
 """
@@ -31,22 +35,22 @@ _PAGES_PER_WALK = 4
 
 
 @kernel
-def _bucket(m: Core, gfn: int, kind: int) -> int:
-    return ((gfn * 8 + kind) * 2654435761 >> 8) % m.n_buckets
+def _bucket(m: Core, key: int, kind: int) -> int:
+    return ((key * 8 + kind) * 2654435761 >> 8) % m.n_buckets
 
 
 @kernel
-def find_page(m: Core, gfn: int, kind: int) -> int:
-    """The shadow page of (guest frame, kind), or -1."""
-    page = buckets(m)[_bucket(m, gfn, kind)]
-    while page >= 0 and (page_at(m, page).gfn != gfn or page_at(m, page).kind != kind):
+def find_page(m: Core, key: int, kind: int) -> int:
+    """The shadow page of (guest table, or L2 entry of a superpage; kind), or -1."""
+    page = buckets(m)[_bucket(m, key, kind)]
+    while page >= 0 and (page_at(m, page).key != key or page_at(m, page).kind != kind):
         page = page_at(m, page).hash_next
     return page
 
 
 @kernel
 def _unhash(m: Core, page: int) -> None:
-    bucket = _bucket(m, page_at(m, page).gfn, page_at(m, page).kind)
+    bucket = _bucket(m, page_at(m, page).key, page_at(m, page).kind)
     after = page_at(m, page).hash_next
     at = buckets(m)[bucket]
     if at == page:
@@ -58,37 +62,58 @@ def _unhash(m: Core, page: int) -> None:
 
 
 @kernel
-def baseline_row(m: Core, gfn: int, kind: int, create: bool) -> int:
-    """Row of `baseline` for an L1 or FL1 shadow, or -1 (unknown, or no row left)."""
-    known = frame_at(m, gfn).baseline if kind == L1 else regions(m)[gfn >> 9]
-    if known >= 0 or not create or m.free_baseline < 0:
-        return known
+def _region_of(m: Core, page: int) -> int:
+    """Index into `regions`: user and kernel mappings of the same 2 MiB are kept apart."""
+    p = page_at(m, page)
+    kernel_mapping = 1 if p.key >> 9 < m.vcpu.first_frame else 0
+    return (p.gfn >> 9) * 2 + kernel_mapping
+
+
+@kernel
+def baseline_row(m: Core, page: int) -> int:
+    """Row of `baseline` for an L1 or FL1 shadow page, or -1 if nothing is known of it."""
+    p = page_at(m, page)
+    if p.kind == L1:
+        return int(frame_at(m, p.gfn).baseline)
+    return regions(m)[_region_of(m, page)]
+
+
+@kernel
+def _set_baseline_row(m: Core, page: int, row: int) -> None:
+    p = page_at(m, page)
+    if p.kind == L1:
+        frame_at(m, p.gfn).baseline = row
+    else:
+        regions(m)[_region_of(m, page)] = row
+
+
+@kernel
+def new_baseline_row(m: Core, page: int) -> int:
+    """The row of a page, made if there is none; -1 if no row is left."""
+    row = baseline_row(m, page)
+    if row >= 0 or m.free_baseline < 0:
+        return row
     row = m.free_baseline
-    m.free_baseline = baseline(m)[row * BASELINE_WORDS + 0]
+    m.free_baseline = baseline(m)[row * BASELINE_WORDS]
     for i in range(BASELINE_WORDS):
         baseline(m)[row * BASELINE_WORDS + i] = 0
-    if kind == L1:
-        frame_at(m, gfn).baseline = row
-    else:
-        regions(m)[gfn >> 9] = row
+    _set_baseline_row(m, page, row)
     return row
 
 
 @kernel
-def _forget_baseline(m: Core, gfn: int, kind: int) -> None:
+def _forget_baseline(m: Core, page: int) -> None:
     # Without tracking this shadow would be gone too, so building it again is nobody's fault.
-    frame_at(m, gfn).seen &= ~(1 << kind)
-    if kind > FL1:
+    p = page_at(m, page)
+    frame_at(m, p.gfn).seen &= ~(1 << p.kind)
+    if p.kind > FL1:
         return
-    row = baseline_row(m, gfn, kind, False)
+    row = baseline_row(m, page)
     if row < 0:
         return
-    baseline(m)[row * BASELINE_WORDS + 0] = m.free_baseline
+    baseline(m)[row * BASELINE_WORDS] = m.free_baseline
     m.free_baseline = row
-    if kind == L1:
-        frame_at(m, gfn).baseline = -1
-    else:
-        regions(m)[gfn >> 9] = -1
+    _set_baseline_row(m, page, -1)
 
 
 @kernel
@@ -167,7 +192,7 @@ def _destroy_stacked(m: Core, pushed: int, cause: int) -> None:
         page = stack(m)[pushed]
         pushed = _drop_content(m, page, pushed, cause)
         if cause == BASE:
-            _forget_baseline(m, page_at(m, page).gfn, page_at(m, page).kind)
+            _forget_baseline(m, page)
         pay(m, _DROP_PAGE, cause, 1)
         _free(m, page)
 
@@ -228,14 +253,14 @@ def make_room(m: Core) -> None:
 
 
 @kernel
-def _take_page(m: Core, gfn: int, kind: int) -> int:
+def _take_page(m: Core, gfn: int, key: int, kind: int) -> int:
     page = m.free_page
     p = page_at(m, page)
     m.free_page = p.hash_next
     m.free_pages -= 1
     m.shadow_pages_built += 1
-    bucket = _bucket(m, gfn, kind)
-    p.gfn, p.kind, p.refs, p.pinned, p.up = gfn, kind, 0, 0, -1
+    bucket = _bucket(m, key, kind)
+    p.gfn, p.key, p.kind, p.refs, p.pinned, p.up = gfn, key, kind, 0, 0, -1
     p.hash_next = buckets(m)[bucket]
     buckets(m)[bucket] = page
     for slot in range(512):
@@ -251,20 +276,40 @@ def _protect_table(m: Core, gfn: int, cause: int) -> None:
 
 
 @kernel
-def get_page(m: Core, gfn: int, kind: int) -> int:
-    """The shadow of (guest frame, kind), built if there is none (`make_room` came before)."""
-    page = find_page(m, gfn, kind)
-    if page >= 0:
-        return page
+def _pay_build(m: Core, gfn: int, kind: int) -> int:
+    """Charge for a new shadow page; returns the cause of what else it brings."""
     frame = frame_at(m, gfn)
     bit = 1 << kind
     rebuilt = m.log_dirty == 1 and frame.seen & bit != 0
-    pay(m, _BUILD, _REBUILD if rebuilt else BASE, 1)
     frame.seen |= bit
-    if kind != FL1:
-        _protect_table(m, gfn, _TLB if rebuilt else BASE)
-        frame.types |= bit
-    return _take_page(m, gfn, kind)
+    pay(m, _BUILD, _REBUILD if rebuilt else BASE, 1)
+    return _TLB if rebuilt else BASE
+
+
+@kernel
+def get_page(m: Core, gfn: int, kind: int) -> int:
+    """The shadow of a guest table, built if there is none (`make_room` came before)."""
+    page = find_page(m, gfn, kind)
+    if page >= 0:
+        return page
+    _protect_table(m, gfn, _pay_build(m, gfn, kind))
+    frame_at(m, gfn).types |= 1 << kind
+    return _take_page(m, gfn, gfn, kind)
+
+
+@kernel
+def get_superpage(m: Core, gfn: int, entry_key: int) -> int:
+    """The FL1 shadow of a guest superpage.
+
+    Args:
+        gfn: its first frame.
+        entry_key: its guest L2 entry, table × 512 + slot.
+    """
+    page = find_page(m, entry_key, FL1)
+    if page >= 0:
+        return page
+    _pay_build(m, gfn, FL1)
+    return _take_page(m, gfn, entry_key, FL1)
 
 
 @kernel

@@ -39,7 +39,7 @@ FRAME_SHIFT = 12
 FREE = 0
 L1 = 1
 FL1 = 2
-"""Shadow L1 of a guest 2 MiB superpage, which has no guest L1 table; keyed by its first gfn."""
+"""Shadow L1 of a guest 2 MiB superpage, which has no guest L1 table."""
 L2 = 3
 L3 = 4
 L4 = 5
@@ -155,7 +155,8 @@ FRAME_DTYPE = np.dtype(
 
 PAGE_DTYPE = np.dtype(
     [
-        ("gfn", np.int64),
+        ("gfn", np.int64),  # the guest table; of an FL1, the superpage's first frame
+        ("key", np.int64),  # what the hash finds it by: gfn; of an FL1, its guest L2 entry
         ("kind", np.int64),
         ("refs", np.int64),  # parent entries, plus one if pinned
         ("pinned", np.int64),

@@ -21,6 +21,6 @@ def after_table_write(m: Core, gfn: int, slot: int) -> None:
             continue
         page = find_page(m, gfn, kind)
         if kind == L1:
-            forget_slot(m, page, gfn, slot)
+            forget_slot(m, page, slot)
         else:
             clear_upper_entry(m, page, slot, BASE)
