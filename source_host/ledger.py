@@ -28,8 +28,11 @@ class Ledger:
         self._owed |= bits.view(np.bool_)
 
     def settle(self, gfns: GfnArray) -> None:
-        """These frames are sent now, whatever follows."""
+        """These frames are about to be read and sent."""
         self._owed[gfns] = False
+
+    def sent(self, gfns: GfnArray) -> None:
+        """These frames were sent."""
         self._ever_sent[gfns] = True
 
     def ever_sent(self, gfns: GfnArray) -> npt.NDArray[np.bool_]:

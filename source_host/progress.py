@@ -12,7 +12,7 @@ from source_host.clocks import Clock, Lap
 from source_host.observer import Observer
 from source_host.report import Report
 from source_host.results import Downtime, Totals
-from source_host.rounds import RoundSender
+from source_host.rounds import Rounds, RoundSender
 from source_host.states import MigrationState, migration_lifecycle
 
 
@@ -91,7 +91,7 @@ class Progress:
     def round_sent(self) -> None:
         """The sender finished a round."""
         assert self._sender is not None  # noqa: S101 - rounds come after begin
-        stats, bandwidth = self._sender.done[-1], self._sender.meter.bytes_per_s
+        stats, bandwidth = self._sender.rounds.done[-1], self._sender.meter.bytes_per_s
         self._tell(lambda observer: observer.round_sent(stats, bandwidth))
         self._changed()
 
@@ -108,20 +108,22 @@ class Progress:
 
     def report(self) -> Report:
         """A picture of it now."""
+        # The state first: what an outcome rests on was written before it. Then what `_finish`
+        # drops last.
+        state, sender, clock = self.state, self._sender, self._clock
         if self._final is not None:
             return self._final
-        state, sender = self.state, self._sender
-        current = sender.current if sender else None
-        rounds = tuple(sender.done) if sender else ()
-        in_all = (*rounds, current) if current else rounds
+        # In this order: frames are counted as sent before they are marked as sent once.
         unique_frames = sender.ledger.unique_frames if sender else 0
+        rounds = sender.rounds if sender else Rounds((), None)
         owed_bytes = sender.ledger.owed_frames * FRAME_BYTES if sender else 0
+        total_ns = clock.now_ns - self._started_ns if clock else 0
         return Report(
             state=state,
             settled=self._settled,
-            rounds=rounds,
-            current=current,
-            totals=Totals.of(in_all, unique_frames, self._elapsed()),
+            rounds=rounds.done,
+            current=rounds.current,
+            totals=Totals.of(rounds.all, unique_frames, total_ns),
             downtime=self.downtime if state is MigrationState.COMPLETED else None,
             cost=self._cost,
             verified=self.verified,
@@ -129,9 +131,6 @@ class Progress:
             memory_digest=self.memory_digest,
             estimated_downtime_ns=sender.meter.ns_for(owed_bytes) if sender else 0,
         )
-
-    def _elapsed(self) -> int:
-        return self._clock.now_ns - self._started_ns if self._clock else 0
 
     def _changed(self) -> None:
         report = self.report()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from threading import Event
 
 from paging_core.errors import MigrationCancelled
@@ -22,12 +22,34 @@ MESSAGE_FRAMES = 256
 """Frames of one message: 1 MiB of payload, the size that gRPC carries fastest."""
 
 
+_NO_ROUND = RoundStats(0, stop_and_copy=False, to_send_frames=0)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The rounds of a migration at one moment.
+
+    Attributes:
+        done: those that were sent.
+        current: the one under way.
+    """
+
+    done: tuple[RoundStats, ...]
+    current: RoundStats | None
+
+    @property
+    def all(self) -> tuple[RoundStats, ...]:
+        """Every round that began."""
+        return (*self.done, self.current) if self.current else self.done
+
+
 class RoundSender:
     """Sends what the ledger says is owed, round by round.
 
     Attributes:
         ledger: what is owed.
-        done: rounds that were sent.
+        rounds: those that were sent, and the one under way; replaced as a whole, so that
+            other threads never see one of them twice or not at all.
         meter: the bandwidth of the link as this sender measures it.
     """
 
@@ -46,9 +68,7 @@ class RoundSender:
     ) -> None:
         """Send from one guest over one transport."""
         self.ledger = Ledger(n_frames)
-        self.done: list[RoundStats] = []
-        self._stats = RoundStats(0, stop_and_copy=False, to_send_frames=0)
-        self._in_round = False
+        self.rounds = Rounds((), None)
         self.meter = BandwidthMeter(clock.now_ns)
         self._n_frames = n_frames
         self._encoder = encoder
@@ -71,8 +91,8 @@ class RoundSender:
             PageferryError: what the destination or the guest had to say.
         """
         todo = self.ledger.owed_gfns()
-        self._stats = RoundStats(len(self.done) + 1, not live, len(todo))
-        self._in_round = True
+        done = self.rounds.done
+        self._now_at(RoundStats(len(done) + 1, not live, len(todo)))
         start_ns = self._clock.now_ns
         self.meter.restart(start_ns)
         self._send_all(todo, live=live)
@@ -80,20 +100,15 @@ class RoundSender:
         self._clock.await_answer()
         self.meter.end_round(self._clock.now_ns)
         stats = replace(self._stats, duration_ns=self._clock.now_ns - start_ns)
-        self._in_round = False
-        self.done.append(stats)
+        self.rounds = Rounds((*done, stats), None)
         return stats
 
     def owe(self, cleaned: Cleaned) -> None:
         """A clean ended the last round: what it found dirty has to be sent."""
         self.ledger.owe(cleaned.dirty)
-        if self.done:
-            self.done[-1] = self.done[-1].ended_by(cleaned)
-
-    @property
-    def current(self) -> RoundStats | None:
-        """The round under way; None between rounds."""
-        return self._stats if self._in_round else None
+        done = self.rounds.done
+        if done:
+            self.rounds = Rounds((*done[:-1], done[-1].ended_by(cleaned)), None)
 
     def facts(self) -> Facts:
         """What a policy may know now, between rounds."""
@@ -135,19 +150,29 @@ class RoundSender:
         self.ledger.settle(gfns)
         batch = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last)
         wire_bytes = self._transport.send(batch)
-        self._stats = self._stats.plus(batch.runs, wire_bytes)
+        self._now_at(self._stats.plus(batch.runs, wire_bytes))
+        self.ledger.sent(gfns)
         self._clock.carry(wire_bytes)
         self.meter.add(wire_bytes, self._clock.now_ns)
 
     def _skipped(self, frames: int) -> None:
-        skipped_frames = self._stats.skipped_frames + frames
-        self._stats = replace(self._stats, skipped_frames=skipped_frames)
+        if frames:
+            skipped_frames = self._stats.skipped_frames + frames
+            self._now_at(replace(self._stats, skipped_frames=skipped_frames))
+
+    @property
+    def _stats(self) -> RoundStats:
+        """The round under way, or the last one."""
+        return self.rounds.current or (self.rounds.done or (_NO_ROUND,))[-1]
+
+    def _now_at(self, stats: RoundStats) -> None:
+        self.rounds = Rounds(self.rounds.done, stats)
 
     def _facts(self, to_send_frames: int) -> Facts:
         return Facts(
             memory_frames=self._n_frames,
-            rounds_sent=len(self.done),
-            total_sent_frames=sum(r.sent_frames for r in self.done),
+            rounds_sent=len(self.rounds.done),
+            total_sent_frames=sum(r.sent_frames for r in self.rounds.done),
             round_sent_frames=self._stats.sent_frames,
             round_skipped_frames=self._stats.skipped_frames,
             to_send_frames=to_send_frames,
