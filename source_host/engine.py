@@ -118,8 +118,8 @@ class Engine:
         progress.compared(agreed=True)
 
     def _send_round(self, *, live: bool) -> None:
-        self._sender.send_round(live=live)
-        self._progress.round_sent()
+        stats = self._sender.send_round(live=live)
+        self._progress.round_sent(stats, self._sender.meter.bytes_per_s)
 
     def _clean(self) -> None:
         """Turn what the log found dirty into debt."""

@@ -11,7 +11,7 @@ from paging_core.units import FRAME_BYTES
 from source_host.clocks import Clock, Lap
 from source_host.observer import Observer
 from source_host.report import Report
-from source_host.results import Downtime, Totals
+from source_host.results import Downtime, RoundStats, Totals
 from source_host.rounds import Rounds, RoundSender
 from source_host.states import MigrationState, migration_lifecycle
 
@@ -88,11 +88,9 @@ class Progress:
         self._final = self.report()
         self._sender = self._clock = self._commit_lap = None
 
-    def round_sent(self) -> None:
-        """The sender finished a round."""
-        assert self._sender is not None  # noqa: S101 - rounds come after begin
-        stats, bandwidth = self._sender.rounds.done[-1], self._sender.meter.bytes_per_s
-        self._tell(lambda observer: observer.round_sent(stats, bandwidth))
+    def round_sent(self, stats: RoundStats, bandwidth_bytes_per_s: int) -> None:
+        """The destination has all of a round."""
+        self._tell(lambda observer: observer.round_sent(stats, bandwidth_bytes_per_s))
         self._changed()
 
     def cleaned(self, cleaned: Cleaned, counters: GuestCounters) -> None:

@@ -30,8 +30,8 @@ class Rounds:
     """The rounds of a migration at one moment.
 
     Attributes:
-        done: those that were sent.
-        current: the one under way.
+        done: those that are over: sent, and the log cleaned after them.
+        current: the one under way, from its first frame to the clean that ends it.
     """
 
     done: tuple[RoundStats, ...]
@@ -48,7 +48,7 @@ class RoundSender:
 
     Attributes:
         ledger: what is owed.
-        rounds: those that were sent, and the one under way; replaced as a whole, so that
+        rounds: those that are over, and the one under way; replaced as a whole, so that
             other threads never see one of them twice or not at all.
         meter: the bandwidth of the link as this sender measures it.
     """
@@ -69,6 +69,7 @@ class RoundSender:
         """Send from one guest over one transport."""
         self.ledger = Ledger(n_frames)
         self.rounds = Rounds((), None)
+        self._rounds_sent = 0
         self.meter = BandwidthMeter(clock.now_ns)
         self._n_frames = n_frames
         self._encoder = encoder
@@ -91,8 +92,7 @@ class RoundSender:
             PageferryError: what the destination or the guest had to say.
         """
         todo = self.ledger.owed_gfns()
-        done = self.rounds.done
-        self._now_at(RoundStats(len(done) + 1, not live, len(todo)))
+        self._now_at(RoundStats(self._rounds_sent + 1, not live, len(todo)))
         start_ns = self._clock.now_ns
         self.meter.restart(start_ns)
         self._send_all(todo, live=live)
@@ -100,15 +100,19 @@ class RoundSender:
         self._clock.await_answer()
         self.meter.end_round(self._clock.now_ns)
         stats = replace(self._stats, duration_ns=self._clock.now_ns - start_ns)
-        self.rounds = Rounds((*done, stats), None)
+        self._rounds_sent += 1
+        if live:
+            self._now_at(stats)
+        else:  # nothing is cleaned after the last one
+            self.rounds = Rounds((*self.rounds.done, stats), None)
         return stats
 
     def owe(self, cleaned: Cleaned) -> None:
-        """A clean ended the last round: what it found dirty has to be sent."""
+        """A clean ended the round: what it found dirty has to be sent."""
         self.ledger.owe(cleaned.dirty)
-        done = self.rounds.done
-        if done:
-            self.rounds = Rounds((*done[:-1], done[-1].ended_by(cleaned)), None)
+        *before, last = self.rounds.all or (None,)
+        if last is not None:
+            self.rounds = Rounds((*before, last.ended_by(cleaned)), None)
 
     def facts(self) -> Facts:
         """What a policy may know now, between rounds."""
@@ -163,7 +167,7 @@ class RoundSender:
     @property
     def _stats(self) -> RoundStats:
         """The round under way, or the last one."""
-        return self.rounds.current or (self.rounds.done or (_NO_ROUND,))[-1]
+        return (self.rounds.all or (_NO_ROUND,))[-1]
 
     def _now_at(self, stats: RoundStats) -> None:
         self.rounds = Rounds(self.rounds.done, stats)
@@ -171,8 +175,8 @@ class RoundSender:
     def _facts(self, to_send_frames: int) -> Facts:
         return Facts(
             memory_frames=self._n_frames,
-            rounds_sent=len(self.rounds.done),
-            total_sent_frames=sum(r.sent_frames for r in self.rounds.done),
+            rounds_sent=self._rounds_sent,
+            total_sent_frames=sum(r.sent_frames for r in self.rounds.all),
             round_sent_frames=self._stats.sent_frames,
             round_skipped_frames=self._stats.skipped_frames,
             to_send_frames=to_send_frames,
