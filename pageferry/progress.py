@@ -158,7 +158,7 @@ def _rates(stats: pb.RoundStats, dirty_frames: int) -> str:
     seconds = stats.duration_ns / NS_PER_S
     sent = format_bytes(stats.sent_frames * FRAME_BYTES / seconds)
     dirtied = format_bytes(dirty_frames * FRAME_BYTES / seconds)
-    return f" (sends {sent}/s, dirties {dirtied}/s)"
+    return f" (moves {sent}/s of memory, dirties {dirtied}/s)"
 
 
 def _under_way(status: pb.MigrationStatus) -> list[Table | Text]:

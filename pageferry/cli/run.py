@@ -152,7 +152,7 @@ def _title(document: Document) -> str:
     config = document["config"]
     load = config["trace"]["file"] if config["trace"] else str(config["workload"]).split(":")[0]
     logged = "PML" if config["pml"] else f"groups of {config['group_pages']}"
-    return f"{load}\n{config['paging']}, {config['clean']}, {logged}"
+    return f"{load}\n{config['paging']}, {config['clean']}, {logged}\n{config['clock']} clock"
 
 
 _WHEREABOUTS = {

@@ -33,7 +33,7 @@ def test_plain_lines_tell_each_round_and_each_phase_once() -> None:
 
 def test_a_round_tells_how_fast_it_sends_and_how_fast_pages_become_dirty() -> None:
     (line, _) = plain_lines(statuses.under_way())
-    assert "sends 333.3 MiB/s, dirties 27.7 MiB/s" in line
+    assert "moves 333.3 MiB/s of memory, dirties 27.7 MiB/s" in line
 
 
 def test_plain_lines_hold_no_control_codes() -> None:
