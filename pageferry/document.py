@@ -54,7 +54,7 @@ class Round(TypedDict):
     suppressed: int
     skipped: int
     falsely_dirty: int
-    raw_bytes: int
+    data_bytes: int
     wire_bytes: int
     duration_s: float
     dirty: int
@@ -130,7 +130,7 @@ def document_of(status: pb.MigrationStatus, guest: GuestConfig) -> Document:
         "error": _error(status),
         "verified": status.verified,
         "memory_digest": f"{status.memory_digest:016x}",
-        "rounds": [_round(stats) for stats in status.rounds],
+        "rounds": [round_of(stats) for stats in status.rounds],
         "faults": _faults(status),
         "guest": _guest(status),
         "pages": _pages(status.totals),
@@ -149,7 +149,8 @@ def _error(status: pb.MigrationStatus) -> Error | None:
     return {"status": status.error_status, "message": message}
 
 
-def _round(stats: pb.RoundStats) -> Round:
+def round_of(stats: pb.RoundStats) -> Round:
+    """One round as the document shows it."""
     return {
         "round": stats.round,
         "stop_and_copy": stats.stop_and_copy,
@@ -160,7 +161,7 @@ def _round(stats: pb.RoundStats) -> Round:
         "suppressed": stats.suppressed_frames,
         "skipped": stats.skipped_frames,
         "falsely_dirty": stats.falsely_dirty_frames,
-        "raw_bytes": stats.raw_bytes,
+        "data_bytes": stats.raw_bytes,
         "wire_bytes": stats.wire_bytes,
         "duration_s": stats.duration_ns / NS_PER_S,
         "dirty": stats.dirty_frames,

@@ -13,6 +13,7 @@ from pageferry.source_client import SourceClient
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError
+from paging_core.units import format_bytes
 from wire.convert import guest_spec
 
 
@@ -65,6 +66,7 @@ def travel(
     request = options.migrate_request(guest_id, destination)
     latest = pb.MigrationStatus(guest_id=guest_id, destination=destination, request=request)
     try:
+        watcher.progress.doing(f"booting a guest of {format_bytes(guest.memory_bytes)}")
         client.create_guest(guest_spec(guest_id, guest))
         client.start_guest(guest_id)
         with watcher.interrupts.held_back():

@@ -18,7 +18,8 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from pageferry.tables import count
+from pageferry.document import round_of
+from pageferry.tables import count, rounds
 from pageferry.v1 import source_pb2 as pb
 from paging_core.units import FRAME_BYTES, NS_PER_S, format_bytes, format_ns
 
@@ -51,6 +52,9 @@ class Progress(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
+    def doing(self, what: str) -> None:
+        """Show what goes on before there is a migration."""
+
     def update(self, status: pb.MigrationStatus) -> None:
         """Show a newer status."""
 
@@ -69,6 +73,9 @@ class SilentProgress:
     ) -> None:
         return
 
+    def doing(self, what: str) -> None:
+        """Show nothing."""
+
     def update(self, status: pb.MigrationStatus) -> None:
         """Show nothing."""
 
@@ -80,6 +87,10 @@ class PlainProgress(SilentProgress):
         self._console = console
         self._rounds = 0
         self._state = pb.MIGRATION_STATE_UNSPECIFIED
+
+    def doing(self, what: str) -> None:
+        """Print it."""
+        self._say(what)
 
     def update(self, status: pb.MigrationStatus) -> None:
         """Print what is new since the last status."""
@@ -99,6 +110,7 @@ class LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._status = pb.MigrationStatus()
+        self._doing = ""
         self._spinner = Spinner("dots")
         self._live = Live(
             get_renderable=self._render,
@@ -119,15 +131,20 @@ class LiveProgress:
     ) -> None:
         self._live.stop()
 
+    def doing(self, what: str) -> None:
+        """Keep it for the next refresh."""
+        self._doing = what
+
     def update(self, status: pb.MigrationStatus) -> None:
         """Keep the newest status for the next refresh."""
         self._status = status
 
     def _render(self) -> Group:
         status = self._status
-        self._spinner.update(text=PHASES.get(status.state, "starting"))
-        finished = [_one_line(round_line(stats)) for stats in status.rounds[-_ROUNDS_SHOWN:]]
-        return Group(*finished, self._spinner, *_under_way(status))
+        self._spinner.update(text=PHASES.get(status.state, self._doing))
+        done = [round_of(stats) for stats in status.rounds[-_ROUNDS_SHOWN:]]
+        table: list[Table | Text] = [rounds(done), Text()] if done else []
+        return Group(*table, self._spinner, *_under_way(status))
 
 
 def progress_for(console: Console, *, silent: bool) -> Progress:
@@ -172,20 +189,18 @@ def _under_way(status: pb.MigrationStatus) -> list[Table | Text]:
         Text(name, style="bold"),
         ProgressBar(total=current.to_send_frames, completed=done, width=30),
         f"{count(done)} of {count(current.to_send_frames)} pages",
-        _remaining(current, done),
+        _remaining(status, done),
     )
-    return [line, _one_line(_outlook(status))]
+    return [line, Text(_outlook(status), style="dim", no_wrap=True, overflow="ellipsis")]
 
 
-def _one_line(text: str) -> Text:
-    return Text(text, style="dim", no_wrap=True, overflow="ellipsis")
-
-
-def _remaining(current: pb.RoundStats, done: int) -> str:
-    if not done or not current.duration_ns:
+def _remaining(status: pb.MigrationStatus, done: int) -> str:
+    before_ns = sum(stats.duration_ns + stats.clean_ns for stats in status.rounds)
+    elapsed_ns = status.totals.total_ns - before_ns
+    if not done or elapsed_ns <= 0:
         return ""
-    left = current.to_send_frames - done
-    return f"round ends in {format_ns(current.duration_ns * left / done)}"
+    left = status.current.to_send_frames - done
+    return f"round ends in {format_ns(elapsed_ns * left / done)}"
 
 
 def _outlook(status: pb.MigrationStatus) -> str:

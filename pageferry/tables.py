@@ -130,6 +130,7 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
         Row("pages sent", lambda d: d["pages"]["sent"], _count),
         Row("  unique", lambda d: d["pages"]["unique"], _count),
         Row("  resent", lambda d: d["pages"]["resent"], _count),
+        Row("  with their content", lambda d: d["pages"]["data"], _count),
         Row("  zero", lambda d: d["pages"]["zero"], _count, False),
         Row("  suppressed (unchanged)", lambda d: d["pages"]["suppressed"], _count),
         Row("falsely dirty", lambda d: d["pages"]["falsely_dirty"], _count),
@@ -215,18 +216,18 @@ ROUND_COLUMNS = (
 """Columns of the table of rounds."""
 
 
-def rounds(document: Document) -> Table:
+def rounds(done: Sequence[Round]) -> Table:
     """One line per round: what it set out to send, what crossed, what was dirty after it."""
     shown = [
         column
         for column in ROUND_COLUMNS
-        if column.always or any(column.value(stats) for stats in document["rounds"])
+        if column.always or any(column.value(stats) for stats in done)
     ]
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("round")
     for column in shown:
         table.add_column(column.title, justify="right", no_wrap=True)
-    for stats in document["rounds"]:
+    for stats in done:
         name = "stop-and-copy" if stats["stop_and_copy"] else str(stats["round"])
         table.add_row(name, *(_cell(column, stats) for column in shown))
     return table

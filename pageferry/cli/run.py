@@ -37,6 +37,11 @@ class Output:
     progress: bool = True
 
 
+_STARTING = (
+    "starting two hosts on loopback; a machine's first run compiles the model, about a minute"
+)
+
+
 @dataclass(frozen=True)
 class Finished:
     """A migration that came to its end.
@@ -102,18 +107,20 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
         Interrupted: Ctrl-C before the migration began, or for the second time.
     """
     guest = options.guest_config()
-    with hosts(options.source, options.dest) as where, SourceClient(where.source) as client:
-        console = stderr_console()
-        with progress_for(console, silent=output.quiet or not output.progress) as progress:
+    console = stderr_console()
+    with progress_for(console, silent=output.quiet or not output.progress) as progress:
+        if options.source is None:
+            progress.doing(_STARTING)
+        with hosts(options.source, options.dest) as where, SourceClient(where.source) as client:
             watcher = Watcher(progress, _notifier(console), interrupts)
             ended = travel(client, where.destination, guest, options, watcher)
-        reason = where.post_mortem()
-        if reason is not None and ended.status.error:
-            ended.status.error = reason
-        document = document_of(ended.status, guest)
-        if output.json_target is not None:
-            results.write(document, output.json_target)
-        return _finished(document, ended, where, client)
+            reason = where.post_mortem()
+            if reason is not None and ended.status.error:
+                ended.status.error = reason
+            document = document_of(ended.status, guest)
+            if output.json_target is not None:
+                results.write(document, output.json_target)
+            return _finished(document, ended, where, client)
 
 
 def _finished(document: Document, ended: Ended, where: Hosts, client: SourceClient) -> Finished:
@@ -140,7 +147,7 @@ def _results_console(output: Output) -> Console:
 def _show(finished: Finished, console: Console) -> None:
     document = finished.document
     if document["rounds"]:
-        console.print(rounds(document))
+        console.print(rounds(document["rounds"]))
         console.print()
         console.print(summary([document], [_title(document)]))
     if finished.note:

@@ -91,9 +91,8 @@ def under_way() -> pb.MigrationStatus:
     return pb.MigrationStatus(
         state=pb.MIGRATION_STATE_PRE_COPY,
         rounds=[first_round()],
-        current=pb.RoundStats(
-            round=2, to_send_frames=340, sent_frames=85, duration_ns=1_400_000, wire_bytes=175_000
-        ),
+        current=pb.RoundStats(round=2, to_send_frames=340, sent_frames=85, wire_bytes=175_000),
+        totals=pb.MigrationTotals(total_ns=48_000_000 + 90_000 + 1_400_000),
         estimated_downtime_ns=5_500_000,
     )
 

@@ -57,6 +57,17 @@ def test_the_live_view_shows_the_round_under_way_and_what_a_pause_would_last() -
     assert "a pause now would last about 5.5 ms" in text
 
 
+def test_what_goes_on_before_the_migration_is_shown() -> None:
+    out = io.StringIO()
+    for progress in (
+        PlainProgress(Console(file=out)),
+        LiveProgress(Console(file=out, force_terminal=True)),
+    ):
+        with progress:
+            progress.doing("booting")
+    assert out.getvalue().count("booting") == 2
+
+
 def test_progress_never_exceeds_its_round() -> None:
     status = statuses.under_way()
     status.current.sent_frames = 400

@@ -77,7 +77,7 @@ def test_two_results_have_a_ratio_beside_them() -> None:
 
 
 def test_one_line_per_round_and_nothing_dirty_after_the_last() -> None:
-    lines = text(rounds(single())).splitlines()
+    lines = text(rounds(single()["rounds"])).splitlines()
     assert len(lines) == 4
     assert lines[2].split()[:3] == ["1", "4,096", "2,730"]
     assert lines[3].split()[0] == "stop-and-copy"
