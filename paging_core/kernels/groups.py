@@ -49,32 +49,35 @@ def guest_leaf(m: Core, page: int, slot: int) -> int:
 
 
 @kernel
-def _open_slot(m: Core, page: int, slot: int) -> None:
+def _open_slot(m: Core, page: int, slot: int) -> int:
+    """Open one entry if the rules allow it; returns how many were opened."""
     entry = entries(m)[page * 512 + slot]
     if entry & WRITABLE:
-        return
+        return 0
     if entry & PRESENT:
         if entry & GUEST_WRITES == 0:
-            return
+            return 0
         gfn = frame_of(entry)
     else:
         leaf = guest_leaf(m, page, slot)
         if leaf & OPENABLE != OPENABLE:
-            return
+            return 0
         gfn = frame_of(leaf)
     if frame_at(m, gfn).types != 0:
-        return
+        return 0
     flags = PRESENT | WRITABLE | ACCESSED | GUEST_WRITES | USER
     set_l1_entry(m, page, slot, gfn, flags)
     set_dirty(m, gfn, 1)
-    pay(m, _OPEN, _GROUP, 1)
+    return 1
 
 
 @kernel
 def _open_table(m: Core, page: int, first: int, count: int, skip: int) -> None:
+    opened = 0
     for slot in range(first, first + count):
         if slot != skip:
-            _open_slot(m, page, slot)
+            opened += _open_slot(m, page, slot)
+    pay(m, _OPEN, _GROUP, opened)
 
 
 @kernel
@@ -112,9 +115,11 @@ def open_physical_group(m: Core, gfn: int) -> None:
     """Mark the aligned run of gfns around a fixup and open the shadow entries that map it."""
     n = m.group_frames
     first = gfn & ~(n - 1)
+    opened = 0
     for neighbour in range(first, min(first + n, m.n_frames)):
         if neighbour == gfn or frame_at(m, neighbour).types != 0:
             continue
         if set_dirty(m, neighbour, 1):
             _open_mappings(m, neighbour)
-            pay(m, _OPEN, _GROUP, 1)
+            opened += 1
+    pay(m, _OPEN, _GROUP, opened)

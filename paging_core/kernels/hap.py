@@ -58,6 +58,14 @@ def entry_at(m: Core, gfn: int, level: int) -> int:
 
 
 @kernel
+def leaf_at(m: Core, gfn: int) -> int:
+    """Index into `p2m` of the entry, of whatever size, that maps a gfn."""
+    if p2m(m)[entry_at(m, gfn, 2)] & P2M_TABLE and p2m(m)[entry_at(m, gfn, 3)] & P2M_TABLE:
+        return gfn
+    return entry_at(m, gfn, leaf_level(m, gfn))
+
+
+@kernel
 def leaf_level(m: Core, gfn: int) -> int:
     """1, 2 or 3: the size of the mapping of a gfn."""
     if p2m(m)[entry_at(m, gfn, 3)] & P2M_TABLE == 0:
@@ -124,7 +132,11 @@ def resolve_misconfig(m: Core, gfn: int) -> bool:
 
 @kernel
 def _touch(m: Core, gfn: int) -> None:
-    path = p2m(m)[entry_at(m, gfn, 4)] | p2m(m)[entry_at(m, gfn, 3)] | p2m(m)[entry_at(m, gfn, 2)]
+    """Any access: take the misconfiguration exit if a clean left a mark on the path."""
+    flags = p2m(m)
+    starts = m.p2m_start
+    path = flags[starts[4] + (gfn >> 27)] | flags[starts[3] + (gfn >> 18)]
+    path |= flags[starts[2] + (gfn >> 9)]
     if path & P2M_RECALC and resolve_misconfig(m, gfn):
         pay(m, _EXIT, _P2M, 1)
         pay(m, _MISCONFIG, _P2M, 1)
@@ -146,19 +158,21 @@ def _split(m: Core, gfn: int, level: int) -> None:
 
 @kernel
 def _open_leaf(m: Core, gfn: int) -> None:
-    at = entry_at(m, gfn, leaf_level(m, gfn))
-    p2m(m)[at] |= P2M_WRITE
+    p2m(m)[leaf_at(m, gfn)] |= P2M_WRITE
 
 
 @kernel
 def _open_group(m: Core, gfn: int) -> None:
     n = m.group_frames
     first = gfn & ~(n - 1)
+    opened = 0
     for neighbour in range(first, min(first + n, m.n_frames)):
-        if neighbour != gfn and set_dirty(m, neighbour, 1):
+        if neighbour == first or neighbour & 511 == 0:
             resolve_misconfig(m, neighbour)
+        if neighbour != gfn and set_dirty(m, neighbour, 1):
             _open_leaf(m, neighbour)
-            pay(m, _OPEN, _GROUP, 1)
+            opened += 1
+    pay(m, _OPEN, _GROUP, opened)
 
 
 @kernel
@@ -206,11 +220,11 @@ def _log_modification(m: Core, gfn: int) -> None:
 def p2m_access(m: Core, gfn: int, write: int) -> bool:
     """One access through the P2M; returns whether it is writable with its D bit set."""
     _touch(m, gfn)
-    at = entry_at(m, gfn, leaf_level(m, gfn))
+    at = leaf_at(m, gfn)
     if write != 0:
         if p2m(m)[at] & P2M_WRITE == 0:
             _violation(m, gfn)
-            at = entry_at(m, gfn, leaf_level(m, gfn))
+            at = leaf_at(m, gfn)
         if p2m(m)[at] & P2M_DIRTY == 0:
             p2m(m)[at] |= P2M_DIRTY
             if m.pml == 1 and m.log_dirty == 1:
@@ -223,8 +237,10 @@ def _touch_table(m: Core, table: int, slot: int, leaf: bool, write: int) -> None
     """The walker reads one guest entry and sets its A and D bits: a write through the P2M."""
     entry = memory(m)[table * 512 + slot]
     missing = missing_bits(entry, leaf, write)
-    p2m_access(m, table, 1 if missing else 0)
-    if missing:
+    if missing == 0:
+        _touch(m, table)
+    else:
+        p2m_access(m, table, 1)
         memory(m)[table * 512 + slot] = entry | missing
         frame_at(m, table).written = 1
 

@@ -10,8 +10,7 @@ from paging_core.kernels.bitmap import clear_and_count_false, is_dirty
 from paging_core.kernels.hap import (
     P2M_DIRTY,
     drain_pml,
-    entry_at,
-    leaf_level,
+    leaf_at,
     mark_root,
     rearm_all,
 )
@@ -50,7 +49,7 @@ def _shadow_says_clean(m: Core, gfn: int, knows_all: bool) -> bool:
 @kernel
 def _p2m_says_clean(m: Core, gfn: int) -> bool:
     pay(m, _SCAN, _GROUP, 1)
-    return p2m(m)[entry_at(m, gfn, leaf_level(m, gfn))] & P2M_DIRTY == 0
+    return p2m(m)[leaf_at(m, gfn)] & P2M_DIRTY == 0
 
 
 @kernel
