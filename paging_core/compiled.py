@@ -43,7 +43,7 @@ def _cache_folder() -> Path:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.config.CACHE_DIR = str(_cache_folder())
+    vars(numba.config)["CACHE_DIR"] = str(_cache_folder())
 
 
 def kernel(function: _Function) -> _Function:

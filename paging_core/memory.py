@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ class GuestMemory:
         # The arrays keep the mapping alive; dropping ours lets the last user end it.
         del self.frames, self.words, self._map
 
-    def __enter__(self) -> GuestMemory:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

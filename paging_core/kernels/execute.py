@@ -45,7 +45,7 @@ def _user_access(m: Core, va: int, write: int) -> int:
 
 @kernel
 def _system_operation(m: Core, kind: int, address: int, value: int) -> None:
-    if kind == MMAP or kind == MMAP_HUGE:
+    if kind in (MMAP, MMAP_HUGE):
         map_range(m, address, value, kind == MMAP_HUGE)
     elif kind == MUNMAP:
         unmap_range(m, address, value)

@@ -28,7 +28,7 @@ _SIGNATURE = types.int64(types.intp, types.int64, types.int64, types.int64)
 
 
 @intrinsic
-def _core_from(_context: Any, address: Any) -> Any:
+def _record_at(_context: Any, address: Any) -> Any:
     """The core record that lies at an address."""
 
     def build(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
@@ -59,6 +59,8 @@ def _call_through(field: str) -> Callable[[Core, int, int, int], int]:
 
     return cast("Callable[[Core, int, int, int], int]", call)
 
+
+_core_from = cast("Callable[[int], Core]", _record_at)
 
 translate_miss = _call_through("translate_miss_at")
 """(core, va, write, 0) → as `shadow_fault` returns: the hardware's walk and all exits."""
@@ -94,6 +96,6 @@ def _emulate_store_entry(core_at: int, gfn: int, slot: int, value: int) -> int:
 def entry_addresses() -> dict[str, int]:
     """What the core record's `*_at` fields for the two calls must hold."""
     return {
-        "translate_miss_at": _translate_miss_entry.address,
-        "emulate_store_at": _emulate_store_entry.address,
+        "translate_miss_at": cast("int", _translate_miss_entry.address),
+        "emulate_store_at": cast("int", _emulate_store_entry.address),
     }

@@ -124,7 +124,7 @@ def _map_huge(m: Core, root: int, va: int) -> None:
 
 @kernel
 def map_range(m: Core, va: int, pages: int, huge: bool) -> None:
-    """mmap, populated: fresh zero pages in the current process."""
+    """Map a range, populated: fresh zero pages in the current process."""
     root = m.vcpu.cr3
     step = 512 if huge else 1
     for i in range(0, pages, step):
@@ -159,7 +159,7 @@ def _unmap_page(m: Core, root: int, va: int) -> None:
 
 @kernel
 def unmap_range(m: Core, va: int, pages: int) -> None:
-    """munmap in the current process; what is not mapped is passed over."""
+    """Unmap a range of the current process; what is not mapped is passed over."""
     root = m.vcpu.cr3
     at = va
     end = va + (pages << 12)

@@ -24,7 +24,7 @@ _RESYNC = int(Event.RESYNC)
 @kernel
 def is_out_of_sync(m: Core, gfn: int) -> bool:
     """Whether this guest table may differ from its shadow right now."""
-    for i in range(N_OOS):
+    for i in range(N_OOS):  # noqa: SIM110 - a kernel has no any()
         if m.oos_gfn[i] == gfn:
             return True
     return False
