@@ -1,8 +1,8 @@
 """The one way in which this project compiles: numba, without the interpreter lock, cached.
 
 Numba's own cache notices a change in a kernel's file but not in the files of the kernels
-that it calls. Here the cache folder is named after the content of every source file of
-this package, so a stale kernel cannot be loaded; old folders are harmless.
+that it calls. Here the cache folder is named after the content of every source file that
+kernels are made of, so a stale kernel cannot be loaded; old folders are harmless.
 """
 
 from __future__ import annotations
@@ -19,10 +19,16 @@ import numba
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+_KERNEL_SOURCES = ("compiled.py", "digest.py", "events.py", "kernels", "workloads", "traces")
+
+
 def _sources_digest() -> str:
+    package = Path(__file__).parent
     digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
+    for name in _KERNEL_SOURCES:
+        source = package / name
+        for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+            digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
