@@ -83,7 +83,7 @@ def serve(
 
     A guest that is taken over lives in this process's memory and is gone when it ends.
     """
-    from dest_host.factory import ModelGuestFactory  # noqa: PLC0415 - --help must not import numba
+    from dest_host.factory import ModelGuestFactory, warm_up  # noqa: PLC0415 - --help must not import numba
     from dest_host.host import DestinationHost  # noqa: PLC0415
     from dest_host.limits import Limits  # noqa: PLC0415
     from dest_host.receiver import Receiver  # noqa: PLC0415
@@ -95,6 +95,7 @@ def serve(
         max_payload_bytes=max_payload,
         idle_expiry_s=idle_expiry / 1e9,
     )
+    warm_up()
     receiver = Receiver(limits, ModelGuestFactory(trace_dir))
     DestinationHost(receiver, listen, metrics_port).run()
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from paging_core.config import GuestConfig
+from dest_host.verifier import digest_memory
+from paging_core.config import GuestConfig, Paging, TrackerConfig
 from paging_core.errors import BadTrace
 from paging_core.guest import Guest
 from paging_core.memory import GuestMemory
 from paging_core.workloads.ops import Workload
 from wire.checksum import xxh3_file
+
+_TINY_BYTES = 4 * 2**20
 
 
 class RunnableGuest(Guest, Protocol):
@@ -58,9 +62,9 @@ class ModelGuestFactory:
             UnknownWorkload: there is no such workload here.
             BadTrace: no such trace here, or not the same one.
         """
-        # Compiles or loads the kernels, too: not within the downtime.
         from paging_core.model_guest import ModelGuest  # noqa: PLC0415 - numba is slow to import
 
+        warm_up()
         workload = self._workload(config, trace_digest)
 
         def resume(memory: GuestMemory, state: bytes) -> ModelGuest:
@@ -97,3 +101,20 @@ class ModelGuestFactory:
                 f"the trace {path} on the destination is another one than the source replays; "
                 "copy the source's there"
             )
+
+
+@cache
+def warm_up() -> None:
+    """Compile or load, once, everything that taking a guest over runs.
+
+    The first guest's downtime would pay for it otherwise, and where nothing is compiled yet
+    that is a minute.
+    """
+    from paging_core.model_guest import ModelGuest  # noqa: PLC0415 - see above
+
+    for paging in Paging:
+        config = GuestConfig(_TINY_BYTES, TrackerConfig(paging), workload="idle")
+        guest = ModelGuest.boot(config)
+        guest = ModelGuest.resume(guest.memory, guest.state())
+        guest.run_accesses(1)
+        digest_memory(guest.memory.frames)

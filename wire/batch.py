@@ -187,7 +187,7 @@ def _runs_of(message: destination_pb2.PageBatch) -> FrameRuns:
     # A first beyond 2**63 turns negative here and is refused as outside the guest.
     first = np.array(message.run_first, np.uint64).view(np.int64)
     kinds = np.array(message.run_kind, np.int64)
-    if ((kinds < 0) | (kinds > 255)).any():
+    if (kinds.view(np.uint64) > 255).any():
         raise StreamError(f"batch {message.sequence} has kinds of frames that do not exist")
     return FrameRuns(first, np.array(message.run_frames, np.int64), kinds.astype(np.uint8))
 

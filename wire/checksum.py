@@ -38,22 +38,19 @@ def batch_checksum(
     payload: Payload,
 ) -> int:
     """XXH3-64 of everything that a batch says."""
-    digest = xxhash.xxh3_64(
-        _HEADER.pack(
-            sequence,
-            round_number,
-            compression,
-            payload_raw_bytes,
-            end_of_round,
-            len(runs.first),
-            unchanged_digests.nbytes,
-            len(payload),
-        )
+    header = _HEADER.pack(
+        sequence,
+        round_number,
+        compression,
+        payload_raw_bytes,
+        end_of_round,
+        len(runs.first),
+        unchanged_digests.nbytes,
+        len(payload),
     )
-    digest.update(runs.first.astype("<u8").tobytes())
-    digest.update(runs.frames.astype("<u4").tobytes())
-    digest.update(runs.kind.astype("<u4").tobytes())
-    digest.update(unchanged_digests.astype("<u8").tobytes())
+    first, frames = runs.first.astype("<u8"), runs.frames.astype("<u4")
+    kind, digests = runs.kind.astype("<u4"), unchanged_digests.astype("<u8")
+    digest = xxhash.xxh3_64(b"".join((header, first.data, frames.data, kind.data, digests.data)))
     digest.update(payload)
     return digest.intdigest()
 

@@ -17,7 +17,8 @@ from paging_core.errors import HostUnreachable
 from wire.channel import malloc_environment
 from wire.serving import Ready
 
-_READY_TIMEOUT_S = 60.0
+_READY_TIMEOUT_S = 300.0
+"""The first start on a machine compiles the kernels, which takes a minute on a slow one."""
 _STOP_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
 
