@@ -1,0 +1,64 @@
+"""Compile every kernel now, so that nobody waits for it later: ``python -m paging_core.warm``.
+
+Kernels are compiled on their first call, for the types of that call; so the way to compile
+them all is to use them all, on the smallest guest that there is.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from paging_core.config import CLEAN_POLICIES, GroupPolicy, GuestConfig, Paging, TrackerConfig
+from paging_core.digest import DigestTree
+from paging_core.memory import GuestMemory
+from paging_core.model_guest import ModelGuest
+from paging_core.workloads.catalog import describe_workloads
+
+_MEMORY_BYTES = 16 << 20
+_WORKING_SET = "1MiB"
+_OPS = 256
+
+
+def _live(guest: ModelGuest) -> None:
+    """Let a guest do everything that a migration makes a guest do."""
+    guest.start_tracking()
+    guest.run_accesses(_OPS)
+    guest.peek()
+    guest.clean()
+    guest.stop_tracking()
+    with_moved = ModelGuest.resume(_copy_of(guest.memory), guest.state())
+    with_moved.run_accesses(_OPS)
+    DigestTree.of(with_moved.memory.frames)
+
+
+def _copy_of(memory: GuestMemory) -> GuestMemory:
+    copy = GuestMemory(memory.n_frames)
+    np.copyto(copy.frames, memory.frames)
+    return copy
+
+
+def _warm_trackers() -> None:
+    for paging in Paging:
+        for clean in CLEAN_POLICIES[paging]:
+            group = GroupPolicy(64, d_bit_filter=True)
+            tracker = TrackerConfig(paging=paging, clean=clean, group=group)
+            workload = f"churn:wss={_WORKING_SET}"
+            _live(ModelGuest.boot(GuestConfig(_MEMORY_BYTES, tracker, workload=workload)))
+
+
+def _warm_workloads() -> None:
+    for workload in describe_workloads():
+        spec = f"{workload.name}:wss={_WORKING_SET}"
+        guest = ModelGuest.boot(GuestConfig(_MEMORY_BYTES, workload=spec))
+        guest.run_accesses(_OPS)
+
+
+def main() -> None:
+    """Compile, or load what an earlier run compiled."""
+    print("compiling the model (about a minute, once)", flush=True)
+    _warm_trackers()
+    _warm_workloads()
+
+
+if __name__ == "__main__":
+    main()
