@@ -66,6 +66,6 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_faults_and_causes_have_the_names_that_results_use() -> None:
-    assert FAULT_KINDS == tuple(fault.name.lower() for fault in sorted(Fault))
-    assert CAUSES == tuple(cause.name.lower() for cause in sorted(Cause))
+    assert tuple(fault.name.lower() for fault in sorted(Fault)) == FAULT_KINDS
+    assert tuple(cause.name.lower() for cause in sorted(Cause)) == CAUSES
     assert FAULT_KINDS[Fault.FIXUP] == "fixup"

@@ -1,0 +1,278 @@
+"""A few accesses, every event counted by hand, every nanosecond accounted for.
+
+Prices are powers of ten apart, so that a sum shows what it is made of.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+
+from paging_core.config import (
+    CleanPolicy,
+    GroupPolicy,
+    GroupScope,
+    GuestConfig,
+    Paging,
+    TrackerConfig,
+)
+from paging_core.costs import CostTable
+from paging_core.events import CAUSES, Event
+from paging_core.memory import GuestMemory
+from paging_core.model_guest import ModelGuest
+from paging_core.workloads import ops
+from tests.paging_core.reference.harness import Silent, boot, operations, run
+from tests.paging_core.reference.programs import (
+    Act,
+    Op,
+    Program,
+    mmap,
+    programs,
+    read,
+    trackers,
+    write,
+)
+
+PAGE = 0x400
+PRICES: dict[str, float] = {
+    "access": 1,
+    "guest_fault": 700,
+    "guest_page_clear": 100,
+    "guest_page_copy": 200,
+    "tlb_miss_1d": 30,
+    "tlb_miss_2d": 80,
+    "tlb_flush": 5000,
+    "exit": 1000,
+    "fixup": 500,
+    "shadow_l1e_build": 900,
+    "shadow_prefetch": 10,
+    "shadow_page_build": 2000,
+    "shadow_teardown_page": 1500,
+    "shadow_teardown_entry": 11,
+    "emulated_write": 2200,
+    "write_protect_frame": 33,
+    "out_of_sync": 300,
+    "resync": 550,
+    "mark_dirty": 12,
+    "group_open": 7,
+    "d_bit_scan": 9,
+    "bitmap_copy": 600,
+    "p2m_violation": 450,
+    "p2m_misconfig": 350,
+    "p2m_rearm_entry": 2,
+    "p2m_split": 3000,
+    "pml_full": 470,
+    "pml_entry": 5,
+}
+
+
+def guest_with(tracker: TrackerConfig, pages: int = 4) -> ModelGuest:
+    """A guest that came from elsewhere and has written its pages here once, untracked.
+
+    Its tables are accessed and dirty, its shadows hold these pages and nothing else.
+    """
+    program: Program = [mmap(PAGE, pages), *[write(PAGE + i) for i in range(pages)]]
+    elsewhere = ModelGuest.boot(
+        GuestConfig(512 * 4096, tracker, "silent", costs=CostTable(PRICES)), workload=Silent()
+    )
+    run(elsewhere, program)
+    memory = GuestMemory(512)
+    memory.words[:] = elsewhere.memory.words
+    guest = ModelGuest.resume(memory, elsewhere.state(), Silent())
+    run(guest, [write(PAGE + i) for i in range(pages)])
+    guest.start_tracking()
+    return guest
+
+
+def spent(guest: ModelGuest, program: Program) -> dict[str, int]:
+    """Tracking time by cause that a program costs, plus its base time; zeros left out."""
+    before = guest.counters()
+    run(guest, program)
+    after = guest.counters()
+    found = {c: after.tracking_ns[c] - before.tracking_ns[c] for c in CAUSES}
+    found["base"] = after.base_ns - before.base_ns
+    return {cause: ns for cause, ns in found.items() if ns}
+
+
+def shadow(
+    clean: CleanPolicy = CleanPolicy.BLOW,
+    group: GroupPolicy | None = None,
+    *,
+    prefetch: bool = False,
+) -> TrackerConfig:
+    return TrackerConfig(Paging.SHADOW, clean, group=group or GroupPolicy(), prefetch=prefetch)
+
+
+def test_prices_name_every_event() -> None:
+    assert set(PRICES) == {event.name.lower() for event in Event}
+
+
+def test_starting_with_a_blow_drops_the_path_to_what_was_used() -> None:
+    """Three pages (L3, L2, L1) and their entries: one in L4, L3 and L2 each, two in L1."""
+    guest = guest_with(shadow(), pages=2)
+    assert guest.counters().tracking_ns == {
+        **dict.fromkeys(CAUSES, 0),
+        "teardown": 3 * 1500 + 5 * 11,
+        "tlb": 5000,
+    }
+
+
+def test_a_read_after_a_blow_rebuilds_a_path_and_its_write_is_a_fixup() -> None:
+    guest = guest_with(shadow(), pages=1)
+    rebuild = 3 * 2000 + 1000 + 900  # three shadow pages; exit and entry
+    assert spent(guest, [read(PAGE)]) == {"base": 1, "tlb": 30, "rebuild": rebuild}
+    fixup = 1000 + 500 + 12  # exit, fixup, mark
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 30, "fixup": fixup}
+    assert spent(guest, [write(PAGE), read(PAGE)]) == {"base": 2}
+    assert (
+        guest.counters().faults | {"read_build": 1, "write_protect": 1} == guest.counters().faults
+    )
+
+
+def test_a_write_first_is_one_fault_that_builds_and_marks() -> None:
+    guest = guest_with(shadow(), pages=2)
+    rebuild = 3 * 2000 + 1000 + 900
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 30, "rebuild": rebuild, "fixup": 12}
+    entry = 1000 + 900
+    assert spent(guest, [write(PAGE + 1)]) == {"base": 1, "tlb": 30, "rebuild": entry, "fixup": 12}
+    faults = guest.counters().faults
+    assert (faults["write_build"], faults["fixup"], faults["total"]) == (2, 2, 2)
+
+
+def test_a_clean_that_blows_costs_what_stood_there() -> None:
+    guest = guest_with(shadow(), pages=2)
+    run(guest, [write(PAGE), read(PAGE + 1)])
+    cleaned = guest.clean()
+    assert cleaned.cost_ns == 600 + 3 * 1500 + 5 * 11 + 5000
+    assert (cleaned.dirty_count, cleaned.fault_count) == (1, 2)
+
+
+def test_a_clean_that_write_protects_costs_by_dirty_frame_and_keeps_the_shadows() -> None:
+    guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT))
+    assert guest.counters().tracking_ns["write_protect"] == 4 * 33
+    fixup = 1000 + 500 + 12
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 30, "fixup": fixup}
+    assert guest.clean().cost_ns == 600 + 33 + 5000
+    assert spent(guest, [read(PAGE)]) == {"base": 1, "tlb": 30}
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 30, "fixup": fixup}
+
+
+def test_prefetch_builds_neighbours_at_its_own_price() -> None:
+    guest = guest_with(shadow(prefetch=True))
+    rebuild = 3 * 2000 + 1000 + 900 + 3 * 10
+    assert spent(guest, [read(PAGE)]) == {"base": 1, "tlb": 30, "rebuild": rebuild}
+    assert spent(guest, [read(PAGE + i) for i in (1, 2, 3)]) == {"base": 3, "tlb": 3 * 30}
+
+
+@pytest.mark.parametrize("scope", GroupScope)
+def test_a_group_opens_its_other_frames_at_their_own_price(scope: GroupScope) -> None:
+    """The four pages stand in gfns 8 … 11 and slots 0 … 3: the same group either way."""
+    guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT, GroupPolicy(4, scope)))
+    fixup, opened = 1000 + 500 + 12, 3 * 7
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 30, "fixup": fixup, "group": opened}
+    assert spent(guest, [write(PAGE + i) for i in (1, 2, 3)]) == {"base": 3, "tlb": 3 * 30}
+    cleaned = guest.clean()
+    assert cleaned.cost_ns == 600 + 4 * 33 + 5000
+    assert (cleaned.dirty_count, cleaned.falsely_dirty_count) == (4, 0)
+
+
+def test_the_d_bit_filter_reads_each_opened_entry_once() -> None:
+    policy = GroupPolicy(4, GroupScope.VIRTUAL, d_bit_filter=True)
+    guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT, policy))
+    run(guest, [write(PAGE), write(PAGE + 2)])
+    cleaned = guest.clean()
+    assert cleaned.cost_ns == 3 * 9 + 600 + 2 * 33 + 5000  # three opened, two written
+    assert (cleaned.dirty_count, cleaned.falsely_dirty_count) == (4, 0)
+
+
+def test_slowdown_is_time_with_tracking_over_time_without() -> None:
+    guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT), pages=1)
+    start_ns = 33 + 5000
+    run(guest, [Op(ops.WRITE, PAGE << 12, 1, gap_ps=9_999_000), write(PAGE)])
+    counters = guest.counters()
+    base_ns, tracking_ns = 9_999 + 2, start_ns + 30 + 1512
+    assert (counters.base_ns, sum(counters.tracking_ns.values())) == (base_ns, tracking_ns)
+    assert counters.slowdown == (base_ns + tracking_ns) / base_ns
+
+
+def test_nothing_ran_is_no_slowdown() -> None:
+    guest = boot(TrackerConfig(), 256)
+    guest.start_tracking()
+    assert guest.counters().base_ns == 0
+    assert guest.counters().slowdown == 1.0
+
+
+def test_the_first_use_of_a_page_is_nobodys_overhead() -> None:
+    """A fault on a page that untracked shadows would not hold either is base time."""
+    guest = guest_with(shadow(), pages=1)
+    run(guest, [read(PAGE)])
+    found = spent(guest, [write(PAGE + 1)])
+    assert set(found) == {"base", "fixup"}  # marking it is all that logging adds
+
+
+def test_a_lazy_hap_write_pays_misconfiguration_split_and_violation() -> None:
+    guest = guest_with(TrackerConfig(Paging.HAP, CleanPolicy.LAZY), pages=2)
+    assert guest.counters().tracking_ns["p2m"] == 2  # the one root entry
+    p2m = 1000 + 350 + 3000  # exit and misconfiguration; the split
+    fixup = 1000 + 450 + 12  # exit, violation, mark
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 80, "p2m": p2m, "fixup": fixup}
+    assert spent(guest, [write(PAGE + 1)]) == {"base": 1, "tlb": 80, "fixup": fixup}
+    assert guest.clean().cost_ns == 600 + 2 + 5000
+    p2m = 1000 + 350 + 512 * 2
+    assert spent(guest, [read(PAGE)]) == {"base": 1, "tlb": 80, "p2m": p2m}
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 80, "fixup": fixup}
+
+
+def test_an_eager_hap_clean_pays_for_every_leaf() -> None:
+    guest = guest_with(TrackerConfig(Paging.HAP, CleanPolicy.EAGER), pages=1)
+    run(guest, [write(PAGE)])
+    assert guest.clean().cost_ns == 600 + 512 * 2 + 5000
+    fixup = 1000 + 450 + 12
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 80, "fixup": fixup}
+
+
+def test_pml_pays_by_entry_when_the_log_is_read() -> None:
+    guest = guest_with(TrackerConfig(Paging.HAP, CleanPolicy.EAGER, pml=True))
+    run(guest, [write(PAGE)])  # splits the superpage, once and for all
+    guest.clean()
+    assert spent(guest, [write(PAGE + i) for i in range(4)]) == {"base": 4, "tlb": 4 * 80}
+    assert guest.clean().cost_ns == 4 * 5 + 600 + 512 * 2 + 5000
+
+
+def test_a_stall_passes_time_and_is_nobodys_overhead() -> None:
+    guest = guest_with(shadow(), pages=1)
+    before, time_ns = guest.counters(), guest.time_ns
+    guest.stall(12_345)
+    assert guest.time_ns == time_ns + 12_345
+    assert guest.counters() == before
+
+
+def test_a_peek_costs_a_copy_of_the_bitmap_and_no_protection() -> None:
+    guest = guest_with(shadow(), pages=1)
+    run(guest, [write(PAGE)])
+    before = guest.counters().tracking_ns
+    guest.peek()
+    after = guest.counters().tracking_ns
+    assert {c: after[c] - before[c] for c in CAUSES if after[c] != before[c]} == {"bitmap": 600}
+
+
+@given(programs(), trackers())
+def test_time_is_the_sum_of_events_times_prices(program: Program, tracker: TrackerConfig) -> None:
+    """Whatever happens: base and tracking time add up to guest time, and so do the events."""
+    config = GuestConfig(512 * 4096, tracker, "silent", costs=CostTable(PRICES))
+    guest = ModelGuest.boot(config, workload=Silent())
+    start_ns = guest.time_ns
+    guest.start_tracking()
+    idle_ns = sum(op.value for op in operations(program) if op.kind == ops.IDLE)
+    run(guest, [step for step in program if step not in {Act.START, Act.STOP}])
+    counters = guest.counters()
+    by_events = sum(n * PRICES[name] for name, n in counters.events.items())
+    assert by_events + idle_ns == guest.time_ns - start_ns
+    assert counters.base_ns + sum(counters.tracking_ns.values()) == guest.time_ns - start_ns
+
+
+def test_overridden_prices_travel_with_the_guest() -> None:
+    guest = guest_with(shadow(), pages=1)
+    assert json.loads(guest.state())["config"]["costs"]["fixup"] == 500

@@ -1,0 +1,161 @@
+"""No lost update: a pre-copy that trusts the tracker ends with the guest's memory, exactly.
+
+Copy everything once, then again and again only what the tracker reports, while the guest
+goes on; after the last clean the copy and the guest must be the same, and the copy must run
+on like the original. Every paging mode × clean policy × group × scope × filter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from paging_core import log_dirty
+from paging_core.config import (
+    CLEAN_POLICIES,
+    GroupPolicy,
+    GroupScope,
+    GuestConfig,
+    Paging,
+    TrackerConfig,
+)
+from paging_core.memory import GuestMemory
+from paging_core.model_guest import ModelGuest
+from paging_core.workloads import ops
+from tests.paging_core.reference.harness import Silent, boot, run
+from tests.paging_core.reference.programs import (
+    HUGE_PAGE,
+    NEAR_PAGES,
+    Op,
+    Program,
+    long_program,
+)
+
+GROUP_FRAMES = (1, 4, 64, 512, 2048)
+HUGE_PAGES = [HUGE_PAGE + i for i in (0, 1, 31, 32, 200, 511)] + NEAR_PAGES[4:16]
+
+
+def trackers() -> Iterator[TrackerConfig]:
+    for paging in Paging:
+        scopes = GroupScope if paging is Paging.SHADOW else [GroupScope.PHYSICAL]
+        for clean in CLEAN_POLICIES[paging]:
+            for frames in GROUP_FRAMES:
+                for scope in scopes:
+                    for d_bit_filter in (False, True):
+                        group = GroupPolicy(frames, scope, d_bit_filter)
+                        yield TrackerConfig(paging, clean, group=group)
+    for clean in CLEAN_POLICIES[Paging.HAP]:
+        yield TrackerConfig(Paging.HAP, clean, pml=True)
+    for clean in CLEAN_POLICIES[Paging.SHADOW]:
+        for frames in (1, 64):
+            group = GroupPolicy(frames, GroupScope.VIRTUAL)
+            yield TrackerConfig(Paging.SHADOW, clean, group=group, out_of_sync=True)
+            yield TrackerConfig(Paging.SHADOW, clean, group=group, shadow_pool_frames=32)
+
+
+def tracker_id(tracker: TrackerConfig) -> str:
+    group = tracker.group
+    parts = [tracker.paging, tracker.clean_policy, str(group.frames), group.scope]
+    options = {
+        "filter": group.d_bit_filter,
+        "pml": tracker.pml,
+        "oos": tracker.out_of_sync,
+        "small-pool": tracker.shadow_pool_frames is not None,
+    }
+    return "-".join(parts + [name for name, on in options.items() if on])
+
+
+every_tracker = pytest.mark.parametrize("tracker", list(trackers()), ids=tracker_id)
+
+
+def copy_dirty(guest: ModelGuest, copy: GuestMemory) -> int:
+    """One round: what the tracker reports goes over; the number of frames."""
+    gfns = log_dirty.frames_of(guest.clean().dirty)
+    copy.words[gfns] = guest.memory.words[gfns]
+    return len(gfns)
+
+
+def differing(guest: ModelGuest, copy: GuestMemory) -> list[int]:
+    return np.flatnonzero((guest.memory.words != copy.words).any(axis=1)).tolist()
+
+
+def check_precopy(guest: ModelGuest, rounds: list[Program], later: Program) -> None:
+    copy = GuestMemory(guest.n_frames)
+    guest.start_tracking()
+    copy.words[:] = guest.memory.words
+    for program in rounds:
+        run(guest, program)
+        copy_dirty(guest, copy)
+        assert differing(guest, copy) == []  # the guest stood still since the clean
+    moved = ModelGuest.resume(copy, guest.state(), Silent())
+    run(guest, later)
+    run(moved, later)
+    assert differing(guest, copy) == []
+    assert guest.architectural_state() == moved.architectural_state()
+
+
+def cut(program: Program, lengths: tuple[int, ...]) -> list[Program]:
+    """The program in parts of these lengths, over and over."""
+    parts: list[Program] = []
+    at = 0
+    while at < len(program):
+        length = lengths[len(parts) % len(lengths)]
+        parts.append(program[at : at + length])
+        at += length
+    return parts
+
+
+@every_tracker
+def test_precopy_loses_no_update(tracker: TrackerConfig) -> None:
+    """Processes fork, switch and exit; pages come and go; rounds of very different lengths."""
+    program = long_program(seed=11, n_steps=400)
+    check_precopy(boot(tracker), cut(program[:300], (25, 3, 60)), program[300:])
+
+
+@every_tracker
+def test_precopy_of_superpages_loses_no_update(tracker: TrackerConfig) -> None:
+    huge = Op(ops.MMAP_HUGE, HUGE_PAGE << 12, 512)
+    body = long_program(seed=5, n_steps=240, pages=HUGE_PAGES)
+    guest = boot(tracker, 1536)
+    run(guest, [huge])
+    check_precopy(guest, cut(body[:200], (20, 2, 60)), body[200:])
+
+
+class Busy:
+    """A real workload's shape in a few lines: hot pages, cold pages, a fork now and then."""
+
+    spec = "busy"
+
+    def setup(self) -> ops.Ops:
+        return np.array([(0x400000, 96, 0, 0, ops.MMAP, 0)], ops.OP_DTYPE)
+
+    def fill(self, position: int, operations: ops.Ops) -> None:
+        at = np.arange(position, position + len(operations), dtype=np.int64)
+        mixed = (at * 2654435761 >> 7) % 1009
+        page = np.where(mixed % 4 == 0, mixed % 96, mixed % 8)
+        operations["kind"] = np.where(mixed % 3 == 0, ops.READ, ops.WRITE)
+        operations["address"] = 0x400000 + page * 4096 + mixed % 512 * 8
+        operations["value"] = at
+        operations["words"] = 1
+        operations["gap_ps"] = 700
+
+
+@every_tracker
+def test_precopy_of_a_running_workload_loses_no_update(tracker: TrackerConfig) -> None:
+    """Rounds end where guest time says, not between two operations that a test chose."""
+    guest = ModelGuest.boot(GuestConfig(512 * 4096, tracker, "busy"), workload=Busy())
+    copy = GuestMemory(guest.n_frames)
+    guest.start_tracking()
+    copy.words[:] = guest.memory.words
+    for round_ns in (500_000, 90_000, 20_000, 5_000):
+        guest.run(guest.time_ns + round_ns)
+        copy_dirty(guest, copy)
+        assert differing(guest, copy) == []
+    moved = ModelGuest.resume(copy, guest.state(), Busy())
+    assert moved.position == guest.position > 0
+    for twin in (guest, moved):
+        twin.run_accesses(3000)
+    assert differing(guest, copy) == []
+    assert guest.architectural_state() == moved.architectural_state()
