@@ -1,0 +1,109 @@
+"""A guest crosses the wire and comes out as the same guest."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pageferry.v1 import common_pb2
+from paging_core.config import (
+    CLEAN_POLICIES,
+    CleanPolicy,
+    GroupPolicy,
+    GroupScope,
+    GuestConfig,
+    MemoryFill,
+    Paging,
+    TrackerConfig,
+)
+from paging_core.costs import CostTable
+from paging_core.errors import BadCosts, BadOption, InvalidInput
+from paging_core.units import FRAME_BYTES
+from wire.convert import guest_config, guest_spec
+
+
+@st.composite
+def trackers(draw: st.DrawFn) -> TrackerConfig:
+    paging = draw(st.sampled_from(Paging))
+    pml = paging is Paging.HAP and draw(st.booleans())
+    frames = 1 if pml else 2 ** draw(st.integers(0, 12))
+    return TrackerConfig(
+        paging=paging,
+        clean=draw(st.sampled_from([None, *CLEAN_POLICIES[paging]])),
+        pml=pml,
+        group=GroupPolicy(frames, draw(st.sampled_from(GroupScope)), draw(st.booleans())),
+        prefetch=draw(st.booleans()),
+        out_of_sync=draw(st.booleans()),
+        shadow_pool_frames=draw(st.none() | st.integers(32, 10**6)),
+        tlb_entries=2 ** draw(st.integers(4, 16)),
+    )
+
+
+@st.composite
+def configs(draw: st.DrawFn) -> GuestConfig:
+    trace = draw(st.sampled_from(["", "/traces/redis.parquet"]))
+    return GuestConfig(
+        memory_bytes=draw(st.integers(256, 2**24)) * FRAME_BYTES,
+        tracker=draw(trackers()),
+        workload="" if trace else draw(st.sampled_from(["idle", "uniform:wss=4MiB"])),
+        trace=trace,
+        seed=draw(st.integers(0, 2**63 - 1)),
+        fill=draw(st.sampled_from(MemoryFill)),
+        costs=CostTable(draw(st.sampled_from([{}, {"exit": 1.5, "fixup": 0.0}]))),
+    )
+
+
+@given(configs())
+def test_there_and_back(config: GuestConfig) -> None:
+    sent = guest_spec("web", config).SerializeToString()
+    spec = common_pb2.GuestSpec.FromString(sent)
+    assert spec.guest_id == "web"
+    assert guest_config(spec) == config
+
+
+def test_what_is_left_out_is_the_default() -> None:
+    assert guest_config(common_pb2.GuestSpec(memory_bytes=2**30)) == GuestConfig(2**30)
+
+
+def test_every_name_of_the_contract_means_one_thing() -> None:
+    cases = [
+        (common_pb2.Paging, Paging, "PAGING"),
+        (common_pb2.CleanPolicy, CleanPolicy, "CLEAN_POLICY"),
+        (common_pb2.GroupScope, GroupScope, "GROUP_SCOPE"),
+        (common_pb2.MemoryFill, MemoryFill, "MEMORY_FILL"),
+    ]
+    for wire_enum, ours, prefix in cases:
+        names = {f"{prefix}_{one.name}" for one in ours} | {f"{prefix}_UNSPECIFIED"}
+        assert set(wire_enum.keys()) == names
+
+
+def spec(**fields: object) -> common_pb2.GuestSpec:
+    return common_pb2.GuestSpec(**({"memory_bytes": 2**24} | fields))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("bad", "error"),
+    [
+        (spec(memory_bytes=2**24 + 1), BadOption),
+        (spec(memory_bytes=0), BadOption),
+        (spec(seed=2**64 - 1), BadOption),
+        (spec(workload="idle", trace="/x"), BadOption),
+        (spec(fill=17), BadOption),
+        (spec(tracker=common_pb2.TrackerConfig(paging=9)), BadOption),  # type: ignore[arg-type]
+        (spec(tracker=common_pb2.TrackerConfig(clean=9)), BadOption),  # type: ignore[arg-type]
+        (
+            spec(tracker=common_pb2.TrackerConfig(group=common_pb2.GroupPolicy(frames=3))),
+            BadOption,
+        ),
+        (
+            spec(tracker=common_pb2.TrackerConfig(clean=common_pb2.CLEAN_POLICY_EAGER)),
+            BadOption,
+        ),
+        (spec(cost_overrides_ns={"lunch": 1.0}), BadCosts),
+        (spec(cost_overrides_ns={"exit": float("nan")}), BadCosts),
+    ],
+)
+def test_guests_that_cannot_be(bad: common_pb2.GuestSpec, error: type[InvalidInput]) -> None:
+    with pytest.raises(error):
+        guest_config(bad)
