@@ -9,12 +9,14 @@ from threading import Condition, Thread
 
 from paging_core.guest import Guest
 
-SLICE_NS = 200_000
-"""Guest time of one slice: how long a clean waits at most for the guest to stand still."""
+SLICE_WALL_NS = 500_000
+"""How long a slice should take: a clean waits for about as long until the guest stands still."""
+MIN_SLICE_NS, MAX_SLICE_NS = 10_000, 5_000_000
+"""Bounds of a slice in guest time; in between it is fitted to how fast the guest runs here."""
 MAX_LAG_NS = 20_000_000
 """A guest further behind the clock than this is let off the rest instead of sprinting."""
-NAP_S = 0.001
-"""How long it sleeps at most when it is ahead of the clock."""
+NAP_S = 0.002
+"""How long it sleeps when it has caught up with the clock: waking costs more than running."""
 
 
 class GuestThread:
@@ -32,6 +34,7 @@ class GuestThread:
         self._wanted = 0
         self._stopped = False
         self._failure: BaseException | None = None
+        self._slice_ns = MIN_SLICE_NS
         self._wall_origin_ns = 0
         self._guest_origin_ns = 0
         self._thread = Thread(target=self._loop, name="guest", daemon=True)
@@ -94,13 +97,20 @@ class GuestThread:
 
     def _slice(self) -> int:
         """Run one slice; returns how far the guest is ahead of the clock."""
-        guest = self._guest
-        due_ns = self._guest_origin_ns + time.monotonic_ns() - self._wall_origin_ns
+        guest, began_ns = self._guest, time.monotonic_ns()
+        due_ns = self._guest_origin_ns + began_ns - self._wall_origin_ns
         lag_ns = due_ns - guest.time_ns
         if lag_ns > MAX_LAG_NS:
             self._wall_origin_ns += lag_ns - MAX_LAG_NS
-        guest.run(min(due_ns, guest.time_ns + SLICE_NS))
+        guest.run(min(due_ns, guest.time_ns + self._slice_ns))
+        self._fit_slice(time.monotonic_ns() - began_ns)
         return guest.time_ns - due_ns
+
+    def _fit_slice(self, wall_ns: int) -> None:
+        if wall_ns > SLICE_WALL_NS:
+            self._slice_ns = max(MIN_SLICE_NS, self._slice_ns // 2)
+        elif wall_ns < SLICE_WALL_NS // 4:
+            self._slice_ns = min(MAX_SLICE_NS, self._slice_ns * 2)
 
     def _end_turn(self, ahead_ns: int) -> None:
         with self._turn:
@@ -109,4 +119,4 @@ class GuestThread:
                 self._running = False
             self._turn.notify_all()
             if ahead_ns >= 0 and self._running:
-                self._turn.wait(min(NAP_S, max(ahead_ns, SLICE_NS) / 1e9))
+                self._turn.wait(NAP_S)

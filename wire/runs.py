@@ -53,7 +53,11 @@ class FrameRuns:
         np.not_equal(gfns[1:], gfns[:-1] + 1, out=starts[1:])
         starts[1:] |= kinds[1:] != kinds[:-1]
         at = np.flatnonzero(starts)
-        return cls(gfns[at], np.diff(at, append=len(gfns)), kinds[at])
+        frames = np.empty_like(at)
+        frames[:-1] = at[1:]
+        frames[-1:] = len(gfns)
+        frames -= at
+        return cls(gfns[at], frames, kinds[at])
 
     @cached_property
     def n_frames(self) -> int:
