@@ -186,7 +186,7 @@ class Receiver:
         with self._lock:
             incoming = self._incoming.get(migration_id)
             if incoming is None:
-                self._refused[migration_id] = reason
+                self._refused.setdefault(migration_id, reason)
                 return
         if incoming.abort(reason):
             self.metrics.outcome("aborted")

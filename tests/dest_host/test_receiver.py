@@ -1,0 +1,458 @@
+"""A migration at its destination, without a network between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from threading import Thread
+
+import numpy as np
+import pytest
+import xxhash
+
+from dest_host.guests import GuestView
+from dest_host.incoming import Handover
+from dest_host.limits import Limits
+from dest_host.receiver import Receiver
+from dest_host.states import GuestState, IncomingState
+from paging_core.errors import (
+    AlreadyExists,
+    BadOption,
+    BatchCorrupt,
+    BatchOutOfOrder,
+    FramesOutsideGuest,
+    IllegalTransition,
+    InvalidInput,
+    LimitExceeded,
+    NotFound,
+    PageferryError,
+    UnknownWorkload,
+    VerificationFailed,
+)
+from paging_core.units import FRAME_BYTES
+from tests.dest_host.paper import PaperFactory
+from tests.dest_host.source import Source, batch_of, plain_tree
+
+MIB = 2**20
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def factory() -> PaperFactory:
+    return PaperFactory()
+
+
+@pytest.fixture
+def receiver(factory: PaperFactory, clock: Clock) -> Iterator[Receiver]:
+    limits = Limits(max_guest_bytes=4 * MIB, max_total_bytes=6 * MIB, max_incoming=3)
+    receiver = Receiver(limits, factory, now=clock)
+    yield receiver
+    receiver.close()
+
+
+def send(receiver: Receiver, source: Source) -> None:
+    for batch in source.batches():
+        receiver.accept(source.offer.migration_id, batch)
+
+
+def arrived(receiver: Receiver, source: Source) -> None:
+    receiver.prepare(source.offer)
+    send(receiver, source)
+
+
+def commit(receiver: Receiver, source: Source, *, start: bool = False) -> GuestView:
+    return receiver.commit(source.offer.migration_id, source.handover(), start=start)
+
+
+def state_of(receiver: Receiver, source: Source) -> IncomingState:
+    return receiver.view(source.offer.migration_id).state
+
+
+def incoming_bytes(receiver: Receiver, use: str = "incoming") -> float | None:
+    return receiver.metrics.registry.get_sample_value(
+        "pageferry_destination_memory_reserved_bytes", {"use": use}
+    )
+
+
+def test_a_guest_arrives_and_runs_on_like_its_twin(receiver: Receiver) -> None:
+    source = Source()
+    assert receiver.prepare(source.offer) == 0
+    send(receiver, source)
+    tree = plain_tree(source.frames)
+    assert receiver.compare("m-1", 1, 0, np.array(tree[1], np.uint64)) == []
+    assert state_of(receiver, source) is IncomingState.VERIFIED
+    view = commit(receiver, source)
+    assert (view.state, view.accesses) == (GuestState.PAUSED, 1234)
+    source.guest.run_accesses(1000)
+    moved = receiver.guests.get("web")
+    moved.step_accesses(1000)
+    after = moved.view(with_digest=True)
+    assert after.accesses == source.guest.position
+    assert after.memory_digest == source.root
+
+
+def test_later_rounds_overwrite_earlier_ones(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    source.guest.run_accesses(40)
+    source.frames[7] = 0
+    again = [*range(7, 80)]
+    receiver.accept("m-1", batch_of(source.frames, again, 5, 2, unchanged=[9], end_of_round=True))
+    view = receiver.view("m-1")
+    assert (view.next_sequence, view.received_frames) == (6, 300 + 73)
+    commit(receiver, source)
+    assert receiver.guests.get("web").view(with_digest=True).memory_digest == source.root
+
+
+def test_a_difference_is_found_by_walking_down(receiver: Receiver) -> None:
+    source = Source(n_frames=1024)
+    arrived(receiver, source)
+    source.frames[513, 9] ^= 1
+    source.frames[600, 4095] ^= 128
+    tree = plain_tree(source.frames)
+    levels = [np.array(level, np.uint64) for level in tree]
+    assert receiver.compare("m-1", 2, 0, levels[2]) == [0]
+    assert receiver.compare("m-1", 1, 0, levels[1]) == [1]
+    assert receiver.compare("m-1", 0, 512, levels[0][512:1024]) == [513, 600]
+    assert state_of(receiver, source) is IncomingState.RECEIVING
+    with pytest.raises(VerificationFailed, match="compare digests"):
+        commit(receiver, source)
+    value = receiver.metrics.registry.get_sample_value
+    assert value("pageferry_destination_verifications_total", {"result": "different"}) == 3
+    assert value("pageferry_destination_verifications_total", {"result": "equal"}) == 0
+
+
+@pytest.mark.parametrize(
+    ("level", "first", "count"), [(2, 0, 1), (1, 1, 1), (0, 299, 2), (0, 0, 0)]
+)
+def test_nodes_that_are_not_there(receiver: Receiver, level: int, first: int, count: int) -> None:
+    arrived(receiver, Source())
+    with pytest.raises(BadOption, match="digest tree"):
+        receiver.compare("m-1", level, first, np.zeros(count, np.uint64))
+
+
+def test_pages_after_a_comparison_are_compared_again(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    root = np.array([source.root], np.uint64)
+    assert receiver.compare("m-1", 1, 0, root) == []
+    source.guest.run_accesses(1)
+    changed = source.guest.position % 300 - 1
+    receiver.accept("m-1", batch_of(source.frames, [changed], 5, 2))
+    assert state_of(receiver, source) is IncomingState.RECEIVING
+    assert receiver.compare("m-1", 1, 0, root) == [0]
+    commit(receiver, source)
+
+
+def test_a_batch_out_of_order(receiver: Receiver) -> None:
+    source = Source()
+    receiver.prepare(source.offer)
+    first, second, *_ = source.batches()
+    with pytest.raises(BatchOutOfOrder, match="batch 1 came where 0 is due"):
+        receiver.accept("m-1", second)
+    receiver.accept("m-1", first)
+    with pytest.raises(BatchOutOfOrder, match="go on with 1"):
+        receiver.accept("m-1", first)
+    with pytest.raises(BatchOutOfOrder, match="round"):
+        receiver.accept("m-1", replace(second, round=0))
+    receiver.accept("m-1", second)
+
+
+def test_frames_outside_the_guest(receiver: Receiver) -> None:
+    receiver.prepare(Source().offer)
+    larger = Source(n_frames=301)
+    with pytest.raises(FramesOutsideGuest, match="guest has 300 frames"):
+        receiver.accept("m-1", batch_of(larger.frames, [300], 0))
+
+
+def test_unchanged_frames_that_changed_are_named(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    source.frames[17, 0] ^= 1
+    source.frames[33, 0] ^= 1
+    with pytest.raises(BatchCorrupt, match=r"2 frames unchanged.*0x11, 0x21"):
+        receiver.accept("m-1", batch_of(source.frames, [17, 18, 33], 5, 2, unchanged=[17, 18, 33]))
+    assert receiver.view("m-1").next_sequence == 5
+    receiver.accept("m-1", batch_of(source.frames, [17, 18, 33], 5, 2, unchanged=[18]))
+    commit(receiver, source)
+
+
+def test_committing_twice_answers_like_the_first_time(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    first = commit(receiver, source)
+    receiver.guests.get("web").step_accesses(5)
+    assert commit(receiver, source) == first
+    assert receiver.guests.get("web").view().accesses == first.accesses + 5
+
+
+def test_a_commit_that_starts_the_guest(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    assert commit(receiver, source, start=True).state is GuestState.RUNNING
+
+
+def test_two_commits_at_the_same_time_make_one_guest(
+    receiver: Receiver, factory: PaperFactory
+) -> None:
+    source = Source()
+    arrived(receiver, source)
+    factory.may_resume.clear()
+    answers: list[GuestView] = []
+    threads = [Thread(target=lambda: answers.append(commit(receiver, source))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert factory.resuming.wait(30)
+    assert receiver.guests.all() == []
+    factory.may_resume.set()
+    for thread in threads:
+        thread.join(30)
+    assert len(answers) == 2
+    assert answers[0] == answers[1]
+
+
+def test_after_commit_nothing_undoes_it(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    commit(receiver, source)
+    with pytest.raises(IllegalTransition, match="committed"):
+        receiver.abort("m-1", "too late")
+    with pytest.raises(IllegalTransition, match="committed and cannot take pages"):
+        receiver.accept("m-1", batch_of(source.frames, [0], 5, 2))
+    with pytest.raises(IllegalTransition, match="committed"):
+        receiver.attach("m-1", 5)
+    with pytest.raises(IllegalTransition, match="committed"):
+        receiver.prepare(source.offer)
+    assert receiver.guests.get("web").view().state is GuestState.PAUSED
+
+
+def test_an_aborted_migration_is_never_committed(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    receiver.abort("m-1", "the guest stays")
+    receiver.abort("m-1", "again")
+    assert receiver.view("m-1").message == "the guest stays"
+    assert incoming_bytes(receiver) == 0
+    for step in (lambda: commit(receiver, source), lambda: receiver.prepare(source.offer)):
+        with pytest.raises(IllegalTransition, match="aborted"):
+            step()
+    assert receiver.guests.all() == []
+
+
+def test_an_abort_that_overtakes_its_prepare(receiver: Receiver) -> None:
+    source = Source()
+    receiver.abort("m-1", "the source gave up")
+    assert state_of(receiver, source) is IncomingState.ABORTED
+    receiver.abort("m-1", "again")
+    with pytest.raises(IllegalTransition, match="the source gave up"):
+        receiver.prepare(source.offer)
+    with pytest.raises(IllegalTransition):
+        commit(receiver, source)
+
+
+def test_nothing_is_committed_before_it_arrived(receiver: Receiver) -> None:
+    source = Source()
+    receiver.prepare(source.offer)
+    with pytest.raises(IllegalTransition, match="send its memory first"):
+        commit(receiver, source)
+    with pytest.raises(NotFound, match="'m-2'"):
+        commit(receiver, Source("m-2"))
+    with pytest.raises(NotFound):
+        receiver.view("m-2")
+
+
+BAD_HANDOVERS: dict[str, tuple[dict[str, object], type[PageferryError]]] = {
+    "memory": ({"memory_digest": 1}, VerificationFailed),
+    "state": ({"state": b"{}"}, BatchCorrupt),
+    "no state": ({"state": b"x", "state_digest": xxhash.xxh3_64_intdigest(b"x")}, InvalidInput),
+}
+
+
+@pytest.mark.parametrize("name", BAD_HANDOVERS)
+def test_a_refused_commit_leaves_the_migration_as_it_was(receiver: Receiver, name: str) -> None:
+    changes, error = BAD_HANDOVERS[name]
+    source = Source()
+    arrived(receiver, source)
+    bad: Handover = replace(source.handover(), **changes)  # type: ignore[arg-type]
+    with pytest.raises(error):
+        receiver.commit("m-1", bad, start=True)
+    assert receiver.guests.all() == []
+    assert receiver.view("m-1").next_sequence == 5
+    commit(receiver, source)
+
+
+def test_a_commit_that_hits_a_bug_is_not_committed(
+    receiver: Receiver, factory: PaperFactory
+) -> None:
+    source = Source()
+    arrived(receiver, source)
+    factory.broken = True
+    with pytest.raises(ZeroDivisionError):
+        commit(receiver, source)
+    assert state_of(receiver, source) is IncomingState.VERIFIED
+    assert receiver.guests.all() == []
+    receiver.abort("m-1", "a bug over there")
+
+
+def test_a_transfer_goes_on_where_it_was_cut_off(receiver: Receiver) -> None:
+    source = Source()
+    receiver.prepare(source.offer)
+    incoming, old = receiver.attach("m-1", 0)
+    first, second, *_ = source.batches()
+    incoming.accept(first, old)
+    assert receiver.prepare(source.offer) == 1
+    with pytest.raises(BatchOutOfOrder, match="go on with 1"):
+        receiver.attach("m-1", 0)
+    _, new = receiver.attach("m-1", 1)
+    with pytest.raises(IllegalTransition, match="another stream"):
+        incoming.accept(second, old)
+    for batch in source.batches(first_sequence=1):
+        incoming.accept(batch, new)
+    commit(receiver, source)
+
+
+def test_preparing_again_with_another_guest(receiver: Receiver) -> None:
+    receiver.prepare(Source().offer)
+    with pytest.raises(AlreadyExists, match="m-1"):
+        receiver.prepare(Source(n_frames=301).offer)
+
+
+def test_a_guest_of_that_name_is_coming_or_here(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    with pytest.raises(AlreadyExists, match="under way"):
+        receiver.prepare(Source("m-2").offer)
+    commit(receiver, source)
+    with pytest.raises(AlreadyExists, match="here already"):
+        receiver.prepare(Source("m-2").offer)
+    receiver.guests.delete("web")
+    receiver.prepare(Source("m-2").offer)
+
+
+def test_a_guest_larger_than_the_host_allows(receiver: Receiver) -> None:
+    with pytest.raises(LimitExceeded, match=r"4.0 MiB.*--max-guest-memory"):
+        receiver.prepare(Source(n_frames=1025).offer)
+
+
+def test_memory_is_promised_once_and_given_back(receiver: Receiver) -> None:
+    receiver.prepare(Source("m-1", "a", 900).offer)
+    with pytest.raises(LimitExceeded, match=r"2.5 MiB.*--max-total-memory"):
+        receiver.prepare(Source("m-2", "b", 900).offer)
+    receiver.abort("m-1", "")
+    source = Source("m-2", "b", 900)
+    arrived(receiver, source)
+    assert incoming_bytes(receiver) == 900 * FRAME_BYTES
+    commit(receiver, source)
+    assert incoming_bytes(receiver) == 0
+    assert incoming_bytes(receiver, "guest") == 900 * FRAME_BYTES
+    with pytest.raises(LimitExceeded):
+        receiver.prepare(Source("m-3", "c", 900).offer)
+    receiver.guests.delete("b")
+    receiver.prepare(Source("m-3", "c", 900).offer)
+
+
+def test_only_so_many_at_a_time(receiver: Receiver) -> None:
+    for i in range(3):
+        receiver.prepare(Source(f"m-{i}", f"g-{i}").offer)
+    with pytest.raises(LimitExceeded, match=r"3 migrations at a time.*--max-incoming"):
+        receiver.prepare(Source("m-3", "g-3").offer)
+    receiver.abort("m-1", "")
+    receiver.prepare(Source("m-3", "g-3").offer)
+
+
+def test_a_guest_that_this_host_cannot_run_reserves_nothing(receiver: Receiver) -> None:
+    offer = Source().offer
+    with pytest.raises(UnknownWorkload):
+        receiver.prepare(replace(offer, config=replace(offer.config, workload="none")))
+    assert incoming_bytes(receiver) == 0
+    receiver.prepare(offer)
+
+
+def test_a_silent_source_is_given_up(receiver: Receiver, clock: Clock) -> None:
+    source = Source()
+    receiver.prepare(source.offer)
+    first, second, *_ = source.batches()
+    clock.now_s = 290
+    receiver.accept("m-1", first)
+    clock.now_s = 580
+    receiver.expire()
+    assert state_of(receiver, source) is IncomingState.RECEIVING
+    clock.now_s = 591
+    receiver.expire()
+    assert state_of(receiver, source) is IncomingState.ABORTED
+    assert incoming_bytes(receiver) == 0
+    with pytest.raises(IllegalTransition, match="nothing was heard of the source for 300 s"):
+        receiver.accept("m-1", second)
+    with pytest.raises(IllegalTransition):
+        commit(receiver, source)
+
+
+def test_a_committed_guest_never_expires(receiver: Receiver, clock: Clock) -> None:
+    source = Source()
+    arrived(receiver, source)
+    commit(receiver, source)
+    clock.now_s = 10**6
+    receiver.expire()
+    assert receiver.guests.get("web").view().state is GuestState.PAUSED
+
+
+def test_a_commit_under_way_does_not_expire(
+    receiver: Receiver, factory: PaperFactory, clock: Clock
+) -> None:
+    source = Source()
+    arrived(receiver, source)
+    factory.may_resume.clear()
+    committing = Thread(target=lambda: commit(receiver, source))
+    committing.start()
+    assert factory.resuming.wait(30)
+    clock.now_s = 10**6
+    receiver.expire()
+    factory.may_resume.set()
+    committing.join(30)
+    assert state_of(receiver, source) is IncomingState.COMMITTED
+
+
+def test_what_is_counted(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    receiver.accept("m-1", batch_of(source.frames, [4, 5], 5, 2, unchanged=[4, 5]))
+    with pytest.raises(BatchOutOfOrder):
+        receiver.accept("m-1", batch_of(source.frames, [4, 5], 5, 2))
+    commit(receiver, source)
+    value = receiver.metrics.registry.get_sample_value
+    prefix = "pageferry_destination_"
+    by_kind = [
+        value(f"{prefix}frames_total", {"kind": kind}) for kind in ("data", "zero", "unchanged")
+    ]
+    assert by_kind == [200, 100, 2]
+    assert value(f"{prefix}received_bytes_total", {"form": "raw"}) == 302 * FRAME_BYTES
+    assert value(f"{prefix}batch_seconds_count") == 6
+    assert value(f"{prefix}batches_refused_total", {"reason": "out_of_order"}) == 1
+    assert value(f"{prefix}migrations_total", {"outcome": "committed"}) == 1
+    assert value(f"{prefix}guests", {"state": "paused"}) == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"max_payload_bytes": 100},
+        {"max_payload_bytes": 2**30},
+        {"max_guest_bytes": 0},
+        {"max_incoming": 0},
+        {"idle_expiry_s": 0.0},
+    ],
+)
+def test_limits_that_cannot_be(bad: dict[str, int]) -> None:
+    with pytest.raises(BadOption):
+        Limits(**bad)
