@@ -77,10 +77,10 @@ class ModelGuestFactory:
             from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
 
             return make_workload(config.workload, config.seed)
-        from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow, too
-
         path = self._trace_path(config.trace)
         self._check_same(path, trace_digest)
+        from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow, too
+
         return make_replay(str(path), config.seed)
 
     def _trace_path(self, source_path: str) -> Path:

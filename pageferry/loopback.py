@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 from typing import Self
 
 from wire.launch import HostProcess
+
+
+_DYING_S = 3.0
+"""How long a process that lost its sockets may take to free its memory and end."""
 
 
 class Loopback:
@@ -49,10 +54,16 @@ class Loopback:
         return self._processes["dest_host"].ready.address
 
     def post_mortem(self) -> str | None:
-        """One line about a host that ended by itself; None while both live."""
-        for module, process in self._processes.items():
-            if process.ended:
-                return f"{module} ended in the middle of it: {process.last_words()}"
+        """One line about a host that ended by itself; None when both live on.
+
+        For when one of them stopped answering: its sockets close before the process ends.
+        """
+        until = time.monotonic() + _DYING_S
+        while time.monotonic() < until:
+            for module, process in self._processes.items():
+                if process.ended:
+                    return f"{module} ended in the middle of it: {process.last_words()}"
+            time.sleep(0.02)
         return None
 
     def _stop(self) -> None:

@@ -7,7 +7,13 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pageferry.cli.kinds import DURATION_NS, MEMORY_BYTES, RATE_BITS_PER_S
+from pageferry.cli.kinds import (
+    DOWNTIME_LIMIT_NS,
+    LATENCY_NS,
+    MEMORY_BYTES,
+    RATE_BITS_PER_S,
+    WARMUP_NS,
+)
 from pageferry.cli.sections import SectionedCommand, section
 
 
@@ -124,21 +130,22 @@ Examples:
 @click.option(
     "--downtime-limit",
     "downtime_limit_ns",
-    type=DURATION_NS,
+    type=DOWNTIME_LIMIT_NS,
     default="300ms",
     show_default=True,
     help="The goal of the qemu policy.",
 )
 @click.option(
     "--max-rounds",
-    type=click.IntRange(0),
+    type=click.IntRange(0, 1_000_000),
+    metavar="N",
     default=0,
     help="Most pre-copy rounds.  [default: the policy's own]",
 )
 @click.option(
     "--warmup",
     "warmup_ns",
-    type=DURATION_NS,
+    type=WARMUP_NS,
     default="0ms",
     show_default=True,
     help="Guest time before tracking is switched on.",
@@ -172,7 +179,7 @@ Examples:
 @click.option(
     "--latency",
     "latency_ns",
-    type=DURATION_NS,
+    type=LATENCY_NS,
     default="100us",
     show_default=True,
     help="Its latency, one way.",

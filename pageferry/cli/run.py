@@ -19,7 +19,7 @@ from pageferry.request import MigrationOptions
 from pageferry.source_client import SourceClient
 from pageferry.tables import rounds, summary
 from pageferry.v1 import common_pb2
-from paging_core.errors import PageferryError
+from paging_core.errors import HostUnreachable, PageferryError
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,8 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
         with hosts(options.source, options.dest) as where, SourceClient(where.source) as client:
             watcher = Watcher(progress, _notifier(console), interrupts)
             ended = travel(client, where.destination, guest, options, watcher)
-            reason = where.post_mortem()
-            if reason is not None and ended.status.error:
-                ended.status.error = reason
+            if ended.status.error_status == HostUnreachable.grpc_status:
+                ended.status.error = where.post_mortem() or ended.status.error
             document = document_of(ended.status, guest)
             if output.json_target is not None:
                 results.write(document, output.json_target)

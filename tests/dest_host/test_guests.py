@@ -1,0 +1,118 @@
+"""Guests that were taken over: run, paused, stepped, crashed, deleted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from dest_host.guests import Guests, HostedGuest
+from dest_host.states import GuestState
+from paging_core.errors import (
+    AlreadyExists,
+    GuestOutOfMemory,
+    IllegalTransition,
+    MigrationCancelled,
+    NotFound,
+)
+from paging_core.memory import GuestMemory
+from tests.dest_host.paper import ACCESS_NS, PaperGuest
+
+
+@pytest.fixture
+def guests() -> Iterator[Guests]:
+    guests = Guests()
+    yield guests
+    guests.close()
+
+
+@pytest.fixture
+def web(guests: Guests) -> HostedGuest:
+    return guests.add("web", PaperGuest(GuestMemory(300)))
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def test_a_guest_runs_beside_everything_else_and_stands_still_when_paused(web: HostedGuest) -> None:
+    assert web.view().state is GuestState.PAUSED
+    web.start()
+    until(lambda: web.view().accesses > 100)
+    web.pause()
+    paused = web.view(with_digest=True)
+    assert paused.state is GuestState.PAUSED
+    assert web.view(with_digest=True) == paused
+    web.start()
+    until(lambda: web.view().accesses > paused.accesses)
+
+
+def test_steps_are_exact(web: HostedGuest) -> None:
+    web.step_accesses(17)
+    assert web.view().accesses == 17
+    web.step_ns(5 * ACCESS_NS)
+    assert web.view().time_ns == 22 * ACCESS_NS
+    web.step_accesses(0)
+    assert web.view().accesses == 22
+
+
+def test_a_long_step_ends_when_nobody_waits_for_it(web: HostedGuest) -> None:
+    answers = iter([True, True, False])
+    with pytest.raises(MigrationCancelled):
+        web.step_accesses(10**12, lambda: next(answers))
+    assert web.view().state is GuestState.PAUSED
+    assert 0 < web.view().accesses < 10**12
+
+
+def test_what_is_not_possible_now(web: HostedGuest) -> None:
+    with pytest.raises(IllegalTransition, match="'web' is paused"):
+        web.pause()
+    web.start()
+    with pytest.raises(IllegalTransition, match="'web' is running"):
+        web.start()
+    with pytest.raises(IllegalTransition, match="only a paused guest"):
+        web.step_accesses(1)
+
+
+def test_a_guest_that_crashes_while_it_is_stepped(guests: Guests) -> None:
+    hosted = guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    with pytest.raises(GuestOutOfMemory):
+        hosted.step_accesses(20)
+    view = hosted.view()
+    assert (view.state, view.accesses) == (GuestState.CRASHED, 10)
+    assert "no free frame" in view.message
+    with pytest.raises(IllegalTransition, match="crashed"):
+        hosted.start()
+
+
+def test_a_guest_that_crashes_while_it_runs(guests: Guests) -> None:
+    hosted = guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    hosted.start()
+    until(lambda: hosted.state is GuestState.CRASHED)
+    assert "no free frame" in hosted.view().message
+    with pytest.raises(IllegalTransition, match="crashed"):
+        hosted.pause()
+
+
+def test_names(guests: Guests, web: HostedGuest) -> None:
+    assert guests.get("web") is web
+    with pytest.raises(AlreadyExists, match="'web'"):
+        guests.add("web", PaperGuest(GuestMemory(300)))
+    with pytest.raises(NotFound, match="'db'.*there are: web"):
+        guests.get("db")
+
+
+def test_a_deleted_guest_is_gone_with_its_memory_and_its_thread(
+    guests: Guests, web: HostedGuest
+) -> None:
+    web.start()
+    assert guests.memory_bytes == 300 * 4096
+    assert guests.delete("web").state is GuestState.RUNNING
+    assert guests.memory_bytes == 0
+    with pytest.raises(NotFound):
+        guests.delete("web")
+    guests.add("web", PaperGuest(GuestMemory(300)))
