@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +57,11 @@ def _guest(paging: Paging, pages: int, group: int) -> ModelGuest:
     return guest
 
 
-def _best(run: Callable[[], None], before: Callable[[], object] = lambda: None) -> float:
+def _nothing() -> None:
+    """Before a run of which nothing has to be put back."""
+
+
+def _best(run: Callable[[], object], before: Callable[[], object] = _nothing) -> float:
     """Million writes per second of the quickest of REPEATS runs of OPS writes."""
     best_s = float("inf")
     for _ in range(REPEATS):
@@ -67,25 +72,24 @@ def _best(run: Callable[[], None], before: Callable[[], object] = lambda: None) 
     return OPS / best_s / 1e6
 
 
+def _runner(guest: ModelGuest, ops: Ops) -> Callable[[], object]:
+    return partial(execute, guest.machine.record, ops, 0, 2**62)
+
+
 def _cases() -> Iterator[tuple[str, float]]:
     bitmap = np.zeros(1 << 12, np.int64)
     for label, pages in (("TLB hits, 2 MiB", HIT_PAGES), ("all-miss, 256 MiB", MISS_PAGES)):
         ops = _writes(pages, seed=1)
-        yield f"bare bitmap loop, {label}", _best(lambda ops=ops: _bare_bitmap(ops, bitmap))
+        yield f"bare bitmap loop, {label}", _best(partial(_bare_bitmap, ops, bitmap))
         for paging in Paging:
             guest = _guest(paging, pages, 1)
-            record = guest.machine.record
-
-            def run(record: np.void = record, ops: Ops = ops) -> None:
-                execute(record, ops, 0, 2**62)
-
+            run = _runner(guest, ops)
             run()
             yield f"{paging}, {label}", _best(run)
             if pages == MISS_PAGES:
                 yield f"{paging}, {label}, cleaned before each run", _best(run, guest.clean)
                 grouped = _guest(paging, pages, 64)
-                record = grouped.machine.record
-                rate = _best(lambda r=record, o=ops: execute(r, o, 0, 2**62), grouped.clean)
+                rate = _best(_runner(grouped, ops), grouped.clean)
                 yield f"{paging}, {label}, cleaned, groups of 64", rate
 
 

@@ -8,7 +8,6 @@ from typing import Self
 
 from wire.launch import HostProcess
 
-
 _DYING_S = 3.0
 """How long a process that lost its sockets may take to free its memory and end."""
 

@@ -19,7 +19,6 @@ from source_host.compression import OFF
 from wire.batch import Batch, Compression
 from wire.runs import FrameKind, FrameRuns, KindArray
 
-
 # Plain integers: numpy compares an array with an IntEnum four times slower.
 _DATA, _ZERO, _UNCHANGED = int(FrameKind.DATA), int(FrameKind.ZERO), int(FrameKind.UNCHANGED)
 _ZERO_DIGEST = np.uint64(ZERO_FRAME)

@@ -40,7 +40,7 @@ WAYS_IN = {
 GUEST_WAYS_IN = {PAUSED: [], RUNNING: [RUNNING], CRASHED: [CRASHED]}
 
 
-@pytest.mark.parametrize(("before", "after"), product(IncomingState, repeat=2))
+@pytest.mark.parametrize(("before", "after"), list(product(IncomingState, repeat=2)))
 def test_incoming(before: IncomingState, after: IncomingState) -> None:
     life = incoming_lifecycle("m-1")
     for state in WAYS_IN[before]:
@@ -54,7 +54,7 @@ def test_incoming(before: IncomingState, after: IncomingState) -> None:
     assert life.state is before
 
 
-@pytest.mark.parametrize(("before", "after"), product(GuestState, repeat=2))
+@pytest.mark.parametrize(("before", "after"), list(product(GuestState, repeat=2)))
 def test_guest(before: GuestState, after: GuestState) -> None:
     life = guest_lifecycle("web")
     for state in GUEST_WAYS_IN[before]:
