@@ -102,7 +102,7 @@ def test_names(guests: Guests, web: HostedGuest) -> None:
     assert guests.get("web") is web
     with pytest.raises(AlreadyExists, match="'web'"):
         guests.add("web", PaperGuest(GuestMemory(300)))
-    with pytest.raises(NotFound, match="'db'.*there are: web"):
+    with pytest.raises(NotFound, match=r"'db'.*there are: web"):
         guests.get("db")
 
 
