@@ -134,7 +134,7 @@ def migrated(config: GuestConfig, link: Link, **plan: Any) -> Iterator[Arrived]:
         with booted(config) as guest:
             migration.run(guest)
         report = migration.report()
-        assert report.error is None
+        assert report.error is None, report.error
         assert life.state is GuestState.MOVED
         yield Arrived(factory.guest, report)
     finally:
