@@ -41,6 +41,7 @@ class DestinationHost:
             registry=receiver.metrics.registry,
             metrics_port=metrics_port,
             interceptors=[PageStreamCodec()],
+            before_stop=self._refuse,
         )
         add_DestinationHostServicer_to_server(DestinationService(receiver), self.server.grpc)
         self._ended = Event()
@@ -53,6 +54,13 @@ class DestinationHost:
             self.server.run(out)
         finally:
             self._end()
+
+    def _refuse(self) -> None:
+        """Whoever is under way learns it while answers still go out; its guest goes on there.
+
+        A guest that was committed now would be lost with this process.
+        """
+        self.receiver.abort_all("the destination host stops")
 
     def _expire(self) -> None:
         period_s = min(1.0, self.receiver.limits.idle_expiry_s / 4)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 
 import structlog
@@ -223,10 +224,15 @@ class Receiver:
             return IncomingView(migration_id, IncomingState.ABORTED, message=reason)
         return self.incoming(migration_id).view()
 
+    def abort_all(self, reason: str) -> None:
+        """Drop what is under way."""
+        for incoming in self._open():
+            with suppress(IllegalTransition):  # its commit was faster
+                self.abort(incoming.offer.migration_id, reason)
+
     def close(self) -> None:
         """Abort what is under way and delete every guest."""
-        for incoming in self._open():
-            self.abort(incoming.offer.migration_id, "the destination host stops")
+        self.abort_all("the destination host stops")
         self.guests.close()
 
     def _open(self) -> list[Incoming]:

@@ -14,6 +14,7 @@ from threading import Event, Lock
 import structlog
 
 from paging_core.errors import (
+    ContractMismatch,
     GuestOutOfMemory,
     HostUnreachable,
     IllegalTransition,
@@ -195,8 +196,8 @@ class Migration:
     def _prepare(self) -> int:
         try:
             max_payload_bytes = self._transport.prepare(self._offer)
-        except (HostUnreachable, MigrationCancelled):
-            self._prepared = True  # perhaps: the answer may be what was lost
+        except (HostUnreachable, MigrationCancelled, ContractMismatch):
+            self._prepared = True  # perhaps: the answer was lost, or is none that we can trust
             raise
         self._prepared = True
         return max_payload_bytes

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.journey.hosts import Pair
+from tests.journey.hosts import Destination, Pair, start
 from tests.journey.relay import Relay
 
 
@@ -33,3 +33,11 @@ def relay(pair: Pair) -> Iterator[Relay]:
     """The destination of `pair`, with somebody in between."""
     with Relay(pair.destination.address) as relay:
         yield relay
+
+
+@pytest.fixture
+def expendable() -> Iterator[Destination]:
+    """A destination that a test may kill."""
+    destination = Destination(start("dest_host"))
+    yield destination
+    destination.close()
