@@ -19,8 +19,17 @@ def configure_logs(level: str, host: str) -> None:
         host: name of the service, on every line.
     """
     terminal = sys.stderr.isatty()
+
+    # Not by context variables: the threads of a server begin without them.
+    def named(
+        _logger: object, _method: str, event: structlog.typing.EventDict
+    ) -> structlog.typing.EventDict:
+        event["host"] = host
+        return event
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        named,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
@@ -46,5 +55,3 @@ def configure_logs(level: str, host: str) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(host=host)

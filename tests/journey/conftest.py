@@ -38,6 +38,5 @@ def relay(pair: Pair) -> Iterator[Relay]:
 @pytest.fixture
 def expendable() -> Iterator[Destination]:
     """A destination that a test may kill."""
-    destination = Destination(start("dest_host"))
-    yield destination
-    destination.close()
+    with Destination(start("dest_host")) as destination:
+        yield destination

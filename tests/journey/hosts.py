@@ -98,8 +98,26 @@ class _Fails:
         return True
 
 
-class Destination:
-    """A destination host and its stub."""
+class _Closing:
+    """A context manager that closes itself."""
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Destination(_Closing):
+    """A destination host and its stub. Also a context manager."""
 
     def __init__(self, process: HostProcess) -> None:
         process.wait_ready()
@@ -135,8 +153,8 @@ class Destination:
         self.process.process.wait()
 
 
-class Source:
-    """A source host and its stub."""
+class Source(_Closing):
+    """A source host and its stub. Also a context manager."""
 
     def __init__(self, process: HostProcess) -> None:
         process.wait_ready()
@@ -211,7 +229,7 @@ def _step(guest_id: str, accesses: int) -> common_pb2.StepGuestRequest:
     return common_pb2.StepGuestRequest(guest_id=guest_id, accesses=accesses, with_digest=True)
 
 
-class Pair:
+class Pair(_Closing):
     """A source and a destination. Also a context manager.
 
     Attributes:
@@ -237,15 +255,7 @@ class Pair:
             self.destination = Destination(processes[1])
             stack.pop_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self.source.close()
         self.destination.close()
 
