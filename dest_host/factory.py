@@ -13,7 +13,6 @@ from paging_core.errors import BadTrace
 from paging_core.guest import Guest
 from paging_core.memory import GuestMemory
 from paging_core.workloads.ops import Workload
-from wire.checksum import xxh3_file
 
 _TINY_BYTES = 4 * 2**20
 
@@ -77,30 +76,20 @@ class ModelGuestFactory:
             from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
 
             return make_workload(config.workload, config.seed)
-        path = self._trace_path(config.trace)
-        self._check_same(path, trace_digest)
         from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow, too
 
-        return make_replay(str(path), config.seed)
+        path = self._trace_path(config.trace)
+        try:
+            return make_replay(str(path), config.seed, trace_digest)
+        except BadTrace as error:
+            raise BadTrace(
+                f"on the destination: {error}; the source's trace must lie there, in the folder "
+                "that dest-host is given with --trace-dir"
+            ) from error
 
     def _trace_path(self, source_path: str) -> Path:
         path = Path(source_path)
         return path if self._trace_dir is None else self._trace_dir / path.name
-
-    @staticmethod
-    def _check_same(path: Path, trace_digest: int) -> None:
-        try:
-            found = xxh3_file(path)
-        except OSError as error:
-            raise BadTrace(
-                f"the destination cannot read the guest's trace {path} ({error.strerror}); copy it "
-                "there, and give dest-host its folder with --trace-dir"
-            ) from error
-        if found != trace_digest:
-            raise BadTrace(
-                f"the trace {path} on the destination is another one than the source replays; "
-                "copy the source's there"
-            )
 
 
 @cache

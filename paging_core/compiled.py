@@ -19,7 +19,9 @@ import numba
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
-_KERNEL_SOURCES = ("compiled.py", "digest.py", "events.py", "kernels", "workloads", "traces")
+_KERNEL_SOURCES = (
+    "compiled.py", "digest.py", "events.py", "kernels", "workloads", "traces/kernels",
+)  # fmt: skip
 
 
 def _sources_digest() -> str:

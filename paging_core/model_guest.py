@@ -6,6 +6,8 @@ is modelled is who translates its addresses and how its writes are logged.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 
@@ -13,6 +15,7 @@ from paging_core.boot import lay_out
 from paging_core.config import CleanPolicy, GuestConfig
 from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition
 from paging_core.events import CAUSES, FAULT_KINDS, Event
+from paging_core.footprint import check_fits
 from paging_core.guest import Cleaned, DirtyWords, GuestCounters
 from paging_core.guest_state import architectural_state, decode_state, encode_state
 from paging_core.kernels.cr3 import load_cr3
@@ -42,6 +45,10 @@ def _make_workload(config: GuestConfig) -> Workload:
     from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
 
     return make_workload(config.workload, config.seed)
+
+
+def _named(workload: str) -> str:
+    return f"workload {workload.partition(':')[0]}"
 
 
 class ModelGuest:
@@ -82,7 +89,11 @@ class ModelGuest:
         guest = cls(config, memory or GuestMemory(config.n_frames), workload)
         lay_out(guest.machine, config)
         load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
-        guest.execute(guest.workload.setup())
+        setup = guest.workload.setup()
+        what = f"trace {Path(config.trace).name}" if config.trace else _named(config.workload)
+        free_frames = int(guest.machine.core["vcpu"]["free_frames"][0])
+        check_fits(what, setup, free_frames, config.memory_bytes)
+        guest.execute(setup)
         return guest
 
     @classmethod
@@ -111,6 +122,11 @@ class ModelGuest:
     def n_frames(self) -> int:
         """Frames of guest memory."""
         return self.memory.n_frames
+
+    @property
+    def trace_digest(self) -> int:
+        """XXH3-64 of the trace that it replays; 0 without one."""
+        return int(getattr(self.workload, "digest", 0)) if self.config.trace else 0
 
     @property
     def position(self) -> int:

@@ -28,6 +28,7 @@ _SIZE_UNITS = {
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
 _RATE_UNITS = {"bit/s": 1, "kbit/s": 10**3, "mbit/s": 10**6, "gbit/s": 10**9, "tbit/s": 10**12}
+_COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
 _TIME_UNITS_NS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "min": 60 * 10**9}
 
 _NUMBER = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([a-zA-Zµ/]*)\s*")
@@ -51,6 +52,15 @@ def _scaled(text: str, units: dict[str, int], what: str, example: str) -> int:
             f"{what} {text!r} is beyond what 63 bits can count; write it like {example}"
         )
     return round(value)
+
+
+def parse_count(text: str) -> int:
+    """A number of things such as ``100k`` or ``2.5M`` (decimal).
+
+    Raises:
+        BadOption: not a number, or an unknown unit.
+    """
+    return _scaled(text, _COUNT_UNITS, "count", "100k")
 
 
 def parse_size_bytes(text: str) -> int:

@@ -6,13 +6,20 @@ them all is to use them all, on the smallest guest that there is.
 
 from __future__ import annotations
 
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 
 from paging_core.config import CLEAN_POLICIES, GroupPolicy, GuestConfig, Paging, TrackerConfig
 from paging_core.digest import DigestTree
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
+from paging_core.traces.lackey import import_lackey
+from paging_core.traces.replay import make_replay
 from paging_core.workloads.catalog import describe_workloads
+from paging_core.workloads.ops import OP_DTYPE
 
 _MEMORY_BYTES = 16 << 20
 _WORKING_SET = "1MiB"
@@ -53,11 +60,19 @@ def _warm_workloads() -> None:
         guest.run_accesses(_OPS)
 
 
+def _warm_traces() -> None:
+    with TemporaryDirectory() as folder:
+        trace = Path(folder) / "tiny.parquet"
+        import_lackey(BytesIO(b"I  00001000,3\n S 00002000,8\n"), trace)
+        make_replay(str(trace), 0).fill(0, np.zeros(1, OP_DTYPE))
+
+
 def main() -> None:
     """Compile, or load what an earlier run compiled."""
     print("compiling the model (about a minute, once)", flush=True)
     _warm_trackers()
     _warm_workloads()
+    _warm_traces()
 
 
 if __name__ == "__main__":

@@ -43,6 +43,7 @@ class HostedGuest:
         guest_id: its name.
         config: what it is made of.
         life: its state.
+        trace_digest: XXH3-64 of the trace that it replays; 0 without one.
         message: why it crashed, where it moved.
         migration_id: the migration that it belongs to now; empty when none.
     """
@@ -51,6 +52,7 @@ class HostedGuest:
         """Take in a guest that was just booted."""
         self.guest_id = guest_id
         self.config = config
+        self.trace_digest = guest.trace_digest
         self.life = guest_lifecycle(guest_id)
         self.message = ""
         self.migration_id = ""

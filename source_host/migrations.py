@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import mmap
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from threading import Condition, Lock, Thread
 
 import structlog
@@ -13,7 +11,6 @@ import structlog
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import (
-    BadTrace,
     IllegalTransition,
     LimitExceeded,
     NotFound,
@@ -30,7 +27,6 @@ from source_host.report import Report
 from source_host.results import RoundStats
 from source_host.states import GuestState, MigrationState
 from source_host.transport import Offer, Transport
-from wire.checksum import xxh3
 from wire.convert import guest_spec
 
 REMEMBERED = 256
@@ -201,13 +197,12 @@ class Migrations:
         """
         hosted = self._guests.get(request.guest_id)
         plan = plan_of(request)
-        trace_digest = _trace_digest(hosted.config.trace)
         with self._lock:
             self._check_room()
             migration_id = self._next_id(hosted.guest_id)
             guest = hosted.claim(migration_id)
             try:
-                offer = Offer(migration_id, hosted.guest_id, hosted.config, trace_digest)
+                offer = Offer(migration_id, hosted.guest_id, hosted.config, hosted.trace_digest)
                 entry = HostedMigration(offer, hosted, filled_in(request, plan))
                 migration = self._make(plan, entry, request.destination)
             except PageferryError:
@@ -266,21 +261,3 @@ class Migrations:
         ended = [key for key, entry in self._migrations.items() if entry.state.is_outcome]
         for key in ended[: max(0, len(self._migrations) - REMEMBERED)]:
             del self._migrations[key]
-
-
-def _trace_digest(trace: str) -> int:
-    """XXH3 of a trace file; 0 without one.
-
-    Raises:
-        BadTrace: it is no longer there.
-    """
-    if not trace:
-        return 0
-    try:
-        with (
-            Path(trace).open("rb") as file,
-            mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as all_,
-        ):
-            return xxh3(memoryview(all_))
-    except (OSError, ValueError) as error:
-        raise BadTrace(f"trace {trace} cannot be read again: {error}") from error

@@ -14,7 +14,6 @@ decompressed. It guards against faults, not against an attacker.
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 
 import xxhash
 
@@ -58,16 +57,3 @@ def batch_checksum(
 def xxh3(content: Payload) -> int:
     """XXH3-64 (seed 0) of some bytes, such as a guest's state."""
     return xxhash.xxh3_64_intdigest(content)
-
-
-def xxh3_file(path: Path) -> int:
-    """XXH3-64 (seed 0) of a file of any size, such as a trace.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    digest = xxhash.xxh3_64()
-    with path.open("rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.intdigest()

@@ -7,7 +7,12 @@ from collections.abc import Callable
 import click
 
 from paging_core.errors import BadOption
-from paging_core.units import parse_duration_ns, parse_memory_bytes, parse_rate_bits_per_s
+from paging_core.units import (
+    parse_count,
+    parse_duration_ns,
+    parse_memory_bytes,
+    parse_rate_bits_per_s,
+)
 
 
 class Quantity(click.ParamType[int]):
@@ -40,6 +45,7 @@ def _limited(what: str, most: str, least_ns: int = 0) -> Callable[[str], int]:
     return parse
 
 
+COUNT = Quantity("count", parse_count)
 MEMORY_BYTES = Quantity("size", parse_memory_bytes)
 RATE_BITS_PER_S = Quantity("rate", parse_rate_bits_per_s)
 LATENCY_NS = Quantity("time", _limited("latency", "10min"))

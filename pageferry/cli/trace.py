@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
+from pageferry.cli.kinds import COUNT
 
-@click.group()
+
+@click.group(
+    epilog="""\b
+Record a program, look at what was recorded, migrate a guest that replays it:
+  valgrind --tool=lackey --trace-mem=yes --log-file=ls.txt ls -l
+  pageferry trace import lackey ls.txt --out ls.parquet
+  pageferry trace show ls.parquet
+  pageferry migrate --trace ls.parquet --memory 8MiB
+"""
+)
 def trace() -> None:
     """Import and show memory traces of real programs."""
 
@@ -19,28 +27,73 @@ def import_() -> None:
 
 @import_.command(
     epilog="""\b
-Example:
-  valgrind --tool=lackey --trace-mem=yes --log-file=/dev/stdout -- ls -l \\
+A file, or a pipe, so that the text (20 bytes per access) never lies on a disk:
+  pageferry trace import lackey ls.txt --out ls.parquet
+  valgrind --tool=lackey --trace-mem=yes --log-fd=9 ls -l 9>&1 >/dev/null \\
       | pageferry trace import lackey - --out ls.parquet
-  pageferry migrate --trace ls.parquet
 """
 )
 @click.argument("file", type=click.Path(), metavar="FILE|-")
 @click.option(
     "--out", required=True, metavar="TRACE.parquet", type=click.Path(), help="The trace to write."
 )
-def lackey(file: str, out: str) -> None:
+@click.option("--force", is_flag=True, help="Replace the trace if it is there.")
+@click.option(
+    "--command",
+    metavar="TEXT",
+    help="What was traced.  [default: what Valgrind says in its own lines]",
+)
+@click.option(
+    "--window",
+    type=COUNT,
+    metavar="COUNT",
+    default="100k",
+    show_default=True,
+    help="Collapse a page's accesses within so many instructions; smaller is finer and larger.",
+)
+@click.option(
+    "--instructions-per-second",
+    type=COUNT,
+    metavar="COUNT",
+    default="1G",
+    show_default=True,
+    help="How fast a guest replays it; a server that mostly waits executes few.",
+)
+def lackey(
+    file: str,
+    out: str,
+    force: bool,
+    command: str | None,
+    window: int,
+    instructions_per_second: int,
+) -> None:
     """Read the output of Valgrind's lackey tool (--trace-mem=yes); - is stdin.
 
-    It is read as a stream, of any size, into page-level accesses over instruction time.
+    It is read as a stream, of any size, into page-level accesses over instruction time:
+    per window of instructions, one row for all reads of a page and one for all writes.
     """
-    from paging_core.traces.lackey import import_lackey
+    from pageferry.cli.trace_import import import_file
+    from paging_core.traces.lackey import ImportOptions
 
-    summary = import_lackey(file, Path(out))
-    click.echo(summary)
+    options = ImportOptions(command, window, instructions_per_second)
+    import_file(file, out, options, force=force)
 
 
 @trace.command()
 @click.argument("file", type=click.Path(), metavar="FILE")
 def show(file: str) -> None:
-    """Show what a trace holds."""
+    """Show what a trace holds: how long, how much memory, which parts of it are written.
+
+    Reads all of it, so a trace that is shown can be replayed.
+    """
+    from pageferry.cli.output import stdout_console
+    from pageferry.cli.trace_show import facts, regions
+    from paging_core.traces.profile import profile
+    from paging_core.traces.reader import TraceFile
+
+    opened = TraceFile(file)
+    found = profile(opened)
+    console = stdout_console()
+    console.print(facts(opened, found))
+    console.print()
+    console.print(regions(found))

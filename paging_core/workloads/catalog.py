@@ -69,7 +69,7 @@ _HUGE = Parameter("huge", _FLAG, "0", "1: map the working set with 2 MiB superpa
 def _pattern(
     name: str, summary: str, *own: Parameter, common: tuple[Parameter, ...] | None = None
 ) -> WorkloadInfo:
-    return WorkloadInfo(name, summary, (*(common or _accesses("64MiB")), _HUGE, *own))
+    return WorkloadInfo(name, summary, (*(common or _accesses("32MiB")), _HUGE, *own))
 
 
 _WORKLOADS = (
@@ -102,7 +102,7 @@ _WORKLOADS = (
         "read-mostly",
         "Reads anywhere, few writes, and those in a small part.",
         Parameter("written", Number(0, 1), "0.1", "fraction of the working set that is written"),
-        common=_accesses("64MiB", "20k", "0.02"),
+        common=_accesses("32MiB", "20k", "0.02"),
     ),
     WorkloadInfo(
         "churn",

@@ -1,0 +1,79 @@
+"""Tables of what a trace holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from paging_core.footprint import frames_mapped, memory_for
+from paging_core.traces.profile import Profile
+from paging_core.traces.reader import TraceFile
+from paging_core.traces.replay import map_pages
+from paging_core.units import FRAME_BYTES, FRAME_SHIFT, NS_PER_S, format_bytes, format_ns
+
+_REGION_GAP_PAGES = 256
+"""Pages further apart than 1 MiB are in different regions."""
+_REGIONS_SHOWN = 24
+
+
+def facts(trace: TraceFile, found: Profile) -> Table:
+    """The trace as a whole."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _facts(trace, found):
+        table.add_row(name, value)
+    return table
+
+
+def _facts(trace: TraceFile, found: Profile) -> Iterator[tuple[str, str]]:
+    info = trace.info
+    lap = format_ns(info.instructions * NS_PER_S / info.instructions_per_second)
+    pages, written = len(found.pages), int(np.count_nonzero(found.writes))
+    frames = frames_mapped(map_pages(found.pages, found.pages[:0], 0))
+    mapped, taken = format_bytes(pages * FRAME_BYTES), format_bytes(frames * FRAME_BYTES)
+    window = f"{info.window_instructions:,} instructions"
+    yield "trace", f"{trace.path}, {format_bytes(trace.size_bytes)}, xxh3 {trace.digest:016x}"
+    yield "recorded", f"{info.tool}: {info.command or 'nobody knows what'}"
+    yield "instructions", f"{info.instructions:,}"
+    yield "replayed in", f"{lap}, at {info.instructions_per_second:,} instructions a second"
+    yield "accesses", f"{info.reads + info.writes:,}, of which {info.writes:,} write"
+    yield "rows", f"{trace.n_rows:,}, of which {found.written_rows:,} write; windows of {window}"
+    yield "pages", f"{pages:,}, of which {written:,} are written"
+    yield "footprint", f"{mapped}, with page tables {taken}"
+    yield "suggested", f"--memory {memory_for(frames) >> 20}MiB or more"
+
+
+def regions(found: Profile) -> Table:
+    """Parts of the address space that lie apart, the most written ones if there are many."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for title in ("from", "to"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("pages", "written", "size", "accesses", "writes"):
+        table.add_column(title, justify="right")
+    apart = np.flatnonzero(np.diff(found.pages) > _REGION_GAP_PAGES) + 1
+    parts = np.split(np.arange(len(found.pages)), apart)
+    shown = sorted(parts, key=lambda part: -int(found.writes[part].sum()))[:_REGIONS_SHOWN]
+    for part in sorted(shown, key=lambda part: int(part[0])):
+        _add_region(table, found, part)
+    if len(parts) > len(shown):
+        table.caption = f"and {len(parts) - len(shown)} regions that are written less"
+    return table
+
+
+def _add_region(
+    table: Table, found: Profile, part: np.ndarray[tuple[int], np.dtype[np.intp]]
+) -> None:
+    pages, writes = found.pages[part], found.writes[part]
+    table.add_row(
+        f"{int(pages[0]) << FRAME_SHIFT:#x}",
+        f"{(int(pages[-1]) + 1) << FRAME_SHIFT:#x}",
+        f"{len(pages):,}",
+        f"{np.count_nonzero(writes):,}",
+        format_bytes(len(pages) * FRAME_BYTES),
+        f"{int(found.accesses[part].sum()):,}",
+        f"{int(writes.sum()):,}",
+    )

@@ -1,0 +1,1 @@
+"""The compiled part of traces: reading lackey's text, and rows as guest operations."""

@@ -1,0 +1,217 @@
+"""Reading lackey's text, compiled: bytes in, page-level accesses out.
+
+Lines of ``valgrind --tool=lackey --trace-mem=yes``::
+
+    I  0401ab70,3        an instruction is fetched: address in hex, bytes in decimal
+     L 1fff000768,8      it loads
+     S 1fff000760,8      it stores
+     M 0421d8a0,4        it modifies: loads, then stores
+    ==7478== …           Valgrind itself speaks (also -- and **); passed over
+
+Accesses are collapsed within a window of instructions: the first read of a page (loads and
+fetches) and the first write to it make a row each, at the instruction where they happened;
+further ones in the same window are counted there. So a row's time is exact, and what is lost
+is only when, within a window, a page was touched again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from paging_core.compiled import kernel
+from paging_core.units import FRAME_SHIFT
+from paging_core.workloads.ops import USER_TOP
+
+Text = npt.NDArray[np.uint8]
+"""Whole lines: the last byte is a newline."""
+Records = Any
+"""An array of records, or one; indexed by field name, which no type checker follows."""
+
+ROW_DTYPE = np.dtype(
+    [
+        ("instructions", np.int64),
+        ("page", np.int64),
+        ("accesses", np.int64),
+        ("write", np.int64),
+    ]
+)
+"""A row under construction; `paging_core.traces.schema` says what the columns mean."""
+
+SEEN_DTYPE = np.dtype([("key", np.int64), ("window", np.int64), ("row", np.int64)])
+"""A slot of the hash table of what the current window has touched."""
+
+PARSER_DTYPE = np.dtype(
+    [
+        ("lines", np.int64),
+        ("instructions", np.int64),
+        ("reads", np.int64),
+        ("writes", np.int64),
+        ("rows", np.int64),  # used in the buffer
+        ("window", np.int64),  # serial number of the current window, from 1
+        ("window_end", np.int64),  # instruction count at which it ends
+        ("window_row", np.int64),  # its first row
+    ]
+)
+"""What the parser remembers from one chunk to the next."""
+
+SEEN_SLOTS = 1 << 12
+MAX_WINDOW_ROWS = SEEN_SLOTS // 2
+"""A window with more rows ends early, so that the hash table stays small."""
+MAX_ACCESS_BYTES = 4096
+"""So that an access lies in two pages at most; the largest that there are have 2 to 3 KiB."""
+_ROWS_PER_LINE = 2
+
+# How `parse_lines` ended.
+DONE = 0
+"""The whole text was read."""
+FULL = 1
+"""The buffer of rows is full: take the finished ones out and come again."""
+GARBAGE = 2
+"""The next line is none of lackey's."""
+
+# Kinds of line beside the four letters.
+_NOISE = 0
+_UNKNOWN = -1
+
+_NEWLINE, _SPACE, _COMMA = 10, 32, 44
+_I, _L, _M, _S = 73, 76, 77, 83
+_EQUALS, _MINUS, _STAR = 61, 45, 42
+_PREFIX_BYTES = 3
+_HASH = 0x9E3779B1
+
+
+@kernel
+def _line_kind(text: Text, at: int) -> int:
+    """The letter of a line of the trace, or _NOISE or _UNKNOWN. Never reads past a newline."""
+    first = text[at]
+    if first == _NEWLINE:
+        return _NOISE
+    second = text[at + 1]
+    if first == second and first in (_EQUALS, _MINUS, _STAR):
+        return _NOISE
+    if second == _NEWLINE or text[at + 2] != _SPACE:
+        return _UNKNOWN
+    if first == _I and second == _SPACE:
+        return _I
+    if first == _SPACE and second in (_L, _S, _M):
+        return int(second)
+    return _UNKNOWN
+
+
+@kernel
+def _digit(byte: int) -> int:
+    """The value of a hexadecimal digit; 99 for any other byte."""
+    if 48 <= byte <= 57:
+        return byte - 48
+    if 97 <= byte <= 102:
+        return byte - 87
+    return 99
+
+
+@kernel
+def _number(text: Text, at: int, base: int, limit: int) -> tuple[int, int]:
+    """The number that begins here, -1 if there is none up to `limit`; and where it ends."""
+    value = -1
+    digit = _digit(text[at])
+    while digit < base and value < limit:
+        value = max(value, 0) * base + digit
+        at += 1
+        digit = _digit(text[at])
+    return (value if value <= limit else -1), at
+
+
+@kernel
+def _next_line(text: Text, at: int) -> int:
+    while text[at] != _NEWLINE:
+        at += 1
+    return at + 1
+
+
+@kernel
+def _start_window(parser: Records, window_instructions: int) -> None:
+    parser.window += 1
+    parser.window_row = parser.rows
+    parser.window_end = (parser.instructions // window_instructions + 1) * window_instructions
+
+
+@kernel
+def _touch(parser: Records, seen: Records, rows: Records, page: int, write: int) -> None:
+    """Count an access in its row of this window, or begin one."""
+    key = page << 1 | write
+    at = (key * _HASH >> 12) & (SEEN_SLOTS - 1)
+    while seen[at].window == parser.window and seen[at].key != key:
+        at = (at + 1) & (SEEN_SLOTS - 1)
+    slot = seen[at]
+    if slot.window == parser.window:
+        rows[parser.window_row + slot.row].accesses += 1
+        return
+    slot.window = parser.window
+    slot.key = key
+    slot.row = parser.rows - parser.window_row
+    row = rows[parser.rows]
+    row.instructions = parser.instructions
+    row.page = page
+    row.accesses = 1
+    row.write = write
+    parser.rows += 1
+
+
+@kernel
+def _count_access(
+    parser: Records, seen: Records, rows: Records, address: int, size_bytes: int, kind: int
+) -> None:
+    """One access, on each page that it touches."""
+    write = 1 if kind in (_S, _M) else 0
+    parser.writes += write
+    parser.reads += 1 - write
+    first = address >> FRAME_SHIFT
+    last = (address + size_bytes - 1) >> FRAME_SHIFT
+    _touch(parser, seen, rows, first, write)
+    if last != first:
+        _touch(parser, seen, rows, last, write)
+
+
+@kernel
+def parse_lines(
+    parser: Records, seen: Records, rows: Records, text: Text, at: int, window_instructions: int
+) -> tuple[int, int]:
+    """Read lines until the text ends, the buffer is full or a line is not lackey's.
+
+    Args:
+        parser: one record of PARSER_DTYPE.
+        seen: SEEN_DTYPE, SEEN_SLOTS of them.
+        rows: ROW_DTYPE; those before `parser.window_row` are finished.
+        text: whole lines.
+        at: where to begin.
+        window_instructions: the length of a window.
+
+    Returns:
+        Where the first line that was not read begins, and DONE, FULL or GARBAGE.
+    """
+    while at < text.shape[0]:
+        if parser.rows + _ROWS_PER_LINE > rows.shape[0]:
+            return at, FULL
+        kind = _line_kind(text, at)
+        if kind == _UNKNOWN:
+            return at, GARBAGE
+        if kind == _NOISE:
+            at = _next_line(text, at)
+            parser.lines += 1
+            continue
+        address, comma = _number(text, at + _PREFIX_BYTES, 16, USER_TOP - 1)
+        if address < 0 or text[comma] != _COMMA:
+            return at, GARBAGE
+        size_bytes, end = _number(text, comma + 1, 10, MAX_ACCESS_BYTES)
+        if size_bytes < 1 or text[end] != _NEWLINE:
+            return at, GARBAGE
+        at = end + 1
+        parser.lines += 1
+        parser.instructions += 1 if kind == _I else 0
+        started = parser.instructions >= parser.window_end
+        if started or parser.rows - parser.window_row > MAX_WINDOW_ROWS - _ROWS_PER_LINE:
+            _start_window(parser, window_instructions)
+        _count_access(parser, seen, rows, address, size_bytes, kind)
+    return at, DONE

@@ -1,0 +1,116 @@
+"""What a trace is on disk: the one place that names its columns, their units, its version.
+
+A trace is a Parquet file. A row says: within one window of instructions, the program made
+`accesses` reads (instruction fetches among them) or writes to one page, the first of them
+at `instruction`.
+
+    column        type    unit
+    instruction   int64   instructions executed when it happened, its own included; ascending
+    page          int64   virtual address >> 12, 0 … 2**35 - 1
+    accesses      int32   reads, or writes, in this window, from 1
+    write         bool    they wrote
+
+What holds for the whole trace is JSON under the key ``pageferry.trace`` of the file's
+metadata: the fields of `TraceInfo`, and ``version``. Rows are in groups of any size; a
+reader needs one of them at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import pyarrow as pa
+
+from paging_core.errors import BadTrace
+from paging_core.units import FRAME_SHIFT
+from paging_core.workloads.ops import USER_TOP
+from paging_core.workloads.pacing import MAX_GAP_PS
+
+VERSION = 1
+"""Of the columns and of the metadata; a reader refuses any other."""
+METADATA_KEY = b"pageferry.trace"
+SCHEMA = pa.schema(
+    [
+        pa.field("instruction", pa.int64(), nullable=False),
+        pa.field("page", pa.int64(), nullable=False),
+        pa.field("accesses", pa.int32(), nullable=False),
+        pa.field("write", pa.bool_(), nullable=False),
+    ]
+)
+PAGES_TOP = USER_TOP >> FRAME_SHIFT
+_PS_PER_S = 10**12
+
+
+@dataclass(frozen=True)
+class TraceInfo:
+    """What holds for a whole trace.
+
+    Attributes:
+        tool: that recorded it.
+        command: that was traced; empty when nobody knows.
+        instructions: that the program executed.
+        reads: accesses that load or fetch; one that crosses into a second page counts once
+            here and in two rows.
+        writes: accesses that store or modify.
+        window_instructions: accesses are collapsed within windows of so many instructions.
+        instructions_per_second: of guest time when it is replayed.
+    """
+
+    tool: str
+    command: str
+    instructions: int
+    reads: int
+    writes: int
+    window_instructions: int
+    instructions_per_second: int
+
+    @property
+    def ps_per_instruction(self) -> int:
+        """Guest time that an instruction takes, picoseconds."""
+        return _PS_PER_S // self.instructions_per_second
+
+    @property
+    def max_gap_instructions(self) -> int:
+        """The most that may lie between two rows, so that one operation can wait as long."""
+        return MAX_GAP_PS // self.ps_per_instruction
+
+    def to_metadata(self) -> bytes:
+        """The JSON that the file carries."""
+        return json.dumps({"version": VERSION, **asdict(self)}).encode()
+
+    @classmethod
+    def from_metadata(cls, text: bytes) -> TraceInfo:
+        """What `to_metadata` wrote.
+
+        Raises:
+            BadTrace: another version, or not what this version writes.
+        """
+        document = _json(text)
+        version = document.pop("version", None)
+        if version != VERSION:
+            raise BadTrace(
+                f"it is a trace of version {version}, and this pageferry reads version {VERSION}; "
+                "import it again with this one"
+            )
+        if {name: type(value) for name, value in document.items()} != _TYPES:
+            raise BadTrace("its description is damaged; import it again")
+        info = cls(**document)
+        counts = (info.instructions, info.reads, info.writes, info.window_instructions)
+        if min(counts) < 0 or not 1 <= info.instructions_per_second <= _PS_PER_S:
+            raise BadTrace("its description holds impossible numbers; import it again")
+        return info
+
+
+_TYPES = {f.name: {"int": int, "str": str}[str(f.type)] for f in fields(TraceInfo)}
+
+
+def _json(text: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise BadTrace("its description is damaged; import it again")
+    return document
