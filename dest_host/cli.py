@@ -49,7 +49,7 @@ def cli() -> None:
     type=SIZE,
     default="4MiB",
     show_default=True,
-    help="Most that one batch may hold after decompression; batches of 1 MiB are fastest.",
+    help="Most that one batch may hold after decompression; sources send no more at once.",
 )
 @click.option(
     "--idle-expiry",

@@ -33,7 +33,7 @@ class Limits:
         if not FRAME_BYTES <= self.max_payload_bytes <= MAX_MESSAGE_BYTES // 2:
             raise BadOption(
                 f"--max-payload {format_bytes(self.max_payload_bytes)} is not between one frame "
-                f"and {format_bytes(MAX_MESSAGE_BYTES // 2)}; 4MiB suits batches of 1 MiB"
+                f"and {format_bytes(MAX_MESSAGE_BYTES // 2)}; 4MiB suits batches of 1024 frames"
             )
         if min(self.max_guest_bytes, self.max_total_bytes, self.max_incoming) < 1:
             raise BadOption("a limit of 0 takes no guest at all; give a larger one")

@@ -21,7 +21,7 @@ from wire.version import check_version, contract_message
 SERVICE = destination_pb2.DESCRIPTOR.services_by_name["DestinationHost"].full_name
 """Its name for health checks and reflection."""
 
-ACK_BATCHES = 4
+ACK_BATCHES = 2
 """Batches between two acknowledgements; the last of a round is acknowledged at once."""
 
 _GUEST_STATES = {

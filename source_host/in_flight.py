@@ -13,8 +13,8 @@ from threading import Condition
 
 from paging_core.errors import BatchOutOfOrder, HostUnreachable, PageferryError
 
-WINDOW = 16
-"""Most messages on the way: 16 MiB of frames."""
+WINDOW = 8
+"""Most messages on the way: 32 MiB of frames."""
 STALL_S = 60.0
 """A destination that acknowledges nothing for so long is given up."""
 

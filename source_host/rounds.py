@@ -18,10 +18,6 @@ from source_host.policies import BATCH_FRAMES, Facts, Policy
 from source_host.results import RoundStats
 from source_host.transport import Transport
 
-MESSAGE_FRAMES = 256
-"""Frames of one message: 1 MiB of payload, the size that gRPC carries fastest."""
-
-
 _NO_ROUND = RoundStats(0, stop_and_copy=False, to_send_frames=0)
 
 
@@ -78,7 +74,7 @@ class RoundSender:
         self._policy = policy
         self._compression = compression
         self._downtime_limit_ns = downtime_limit_ns
-        self._message_frames = max(1, min(MESSAGE_FRAMES, max_payload_bytes // FRAME_BYTES))
+        self._message_frames = max(1, max_payload_bytes // FRAME_BYTES)
         self._cancelled = cancelled
 
     def send_round(self, *, live: bool) -> RoundStats:
@@ -138,7 +134,11 @@ class RoundSender:
             return guest.peek()
 
     def _send_batch(self, gfns: GfnArray, *, last: bool) -> bool:
-        """Send a policy's batch as messages; returns whether it closed the round."""
+        """Send a policy's batch, in parts if the destination takes no message that long.
+
+        Returns:
+            Whether it closed the round.
+        """
         self._encoder.level = self._compression.after(self.meter.bytes_per_s)
         closed = False
         for first in range(0, len(gfns), self._message_frames):
