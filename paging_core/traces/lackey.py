@@ -58,14 +58,16 @@ class ImportOptions:
             raise BadOption(
                 f"{self.instructions_per_second} instructions per second is not from 1M to 1000G"
             )
-        most = self.info("", (0, 0, 0)).max_gap_instructions
+        most = self.info("", (0, 0, 0), {}).max_gap_instructions
         if not 1 <= self.window_instructions <= most:
             raise BadOption(
                 f"a window of {self.window_instructions} instructions is not from 1 to {most}, "
                 f"which is 4 ms at {self.instructions_per_second} a second; take a shorter one"
             )
 
-    def info(self, command: str, counts: tuple[int, int, int]) -> TraceInfo:
+    def info(
+        self, command: str, counts: tuple[int, int, int], columns_xxh3: dict[str, str]
+    ) -> TraceInfo:
         """The description of a trace with these counts of instructions, reads and writes."""
         return TraceInfo(
             "lackey",
@@ -73,6 +75,7 @@ class ImportOptions:
             *counts,
             self.window_instructions,
             self.instructions_per_second,
+            columns_xxh3,
         )
 
 
@@ -109,7 +112,8 @@ class _Importer:
             raise BadTrace(f"{self._name} holds no memory accesses; {_HOW}")
         self._write(int(state["rows"]))
         counts = (int(state["instructions"]), int(state["reads"]), int(state["writes"]))
-        info = self._options.info(self.command.decode(errors="replace"), counts)
+        command = self.command.decode(errors="replace")
+        info = self._options.info(command, counts, self._writer.columns_xxh3)
         self._writer.finish(info)
         return info
 
@@ -168,10 +172,10 @@ def import_lackey(
         while chunk := _read(stream, name):
             text = tail + chunk
             end = text.rfind(b"\n") + 1
-            if len(text) - end > _MAX_LINE_BYTES:
-                raise importer.error(f"is longer than any of lackey's; {_HOW}")
             importer.read(text[:end])
             tail = text[end:]
+            if len(tail) > _MAX_LINE_BYTES:
+                raise importer.error(f"is longer than any of lackey's; {_HOW}")
             progress(len(chunk))
         if tail:
             raise importer.error("is cut off; let valgrind run to its end, then import again")

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from paging_core.errors import BadTrace
 from paging_core.traces.kernels.replay_ops import Columns
 from paging_core.traces.reader import TraceFile
+from paging_core.traces.schema import ColumnDigests
 
 Pages = npt.NDArray[np.int64]
 """Page numbers, ascending, each once."""
@@ -49,7 +50,7 @@ def profile(trace: TraceFile) -> Profile:
     Raises:
         BadTrace: a row group is damaged or impossible.
     """
-    total, before = _NOTHING, 0
+    total, before, digests = _NOTHING, 0, ColumnDigests()
     most = trace.info.max_gap_instructions
     for number in range(trace.n_groups):
         columns = trace.group(number)
@@ -61,9 +62,15 @@ def profile(trace: TraceFile) -> Profile:
             )
         before = int(columns.instruction[-1])
         total = _merged(total, _of_group(columns))
+        digests.update(columns)
     start = int(trace.group(0).instruction[0])
     if start + trace.info.instructions - before > most:  # from the last row to the next lap's first
         raise BadTrace(f"trace {trace.path}: its end is missing; import it again")
+    if digests.by_name() != trace.info.columns_xxh3:
+        raise BadTrace(
+            f"trace {trace.path}: it is damaged (its rows are not those that were "
+            "written); copy it again, or import it again"
+        )
     return total
 
 

@@ -51,7 +51,7 @@ class TraceFile:
             self.size_bytes = int(file.size())
             self.digest = _digest(file)
             _check_magic(file, self.size_bytes)
-            self._parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            self._parquet = pq.ParquetFile(file)
             self.info = _info(self._parquet)
         metadata = self._parquet.metadata
         groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]

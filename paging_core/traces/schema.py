@@ -11,8 +11,8 @@ at `instruction`.
     write         bool    they wrote
 
 What holds for the whole trace is JSON under the key ``pageferry.trace`` of the file's
-metadata: the fields of `TraceInfo`, and ``version``. Rows are in groups of any size; a
-reader needs one of them at a time.
+metadata: ``version`` and the fields of `TraceInfo`. Rows are in groups of any size; a reader
+needs one of them at a time.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow as pa
+import xxhash
 
 from paging_core.errors import BadTrace
+from paging_core.traces.kernels.replay_ops import Columns
 from paging_core.units import FRAME_SHIFT
 from paging_core.workloads.ops import USER_TOP
 from paging_core.workloads.pacing import MAX_GAP_PS
@@ -56,6 +58,8 @@ class TraceInfo:
         writes: accesses that store or modify.
         window_instructions: accesses are collapsed within windows of so many instructions.
         instructions_per_second: of guest time when it is replayed.
+        columns_xxh3: XXH3-64 of each column's values one after the other, little-endian, a
+            byte for a bool; hexadecimal, by name.
     """
 
     tool: str
@@ -65,6 +69,7 @@ class TraceInfo:
     writes: int
     window_instructions: int
     instructions_per_second: int
+    columns_xxh3: dict[str, str]
 
     @property
     def ps_per_instruction(self) -> int:
@@ -103,7 +108,24 @@ class TraceInfo:
         return info
 
 
-_TYPES = {f.name: {"int": int, "str": str}[str(f.type)] for f in fields(TraceInfo)}
+_JSON_TYPES = {"int": int, "str": str, "dict[str, str]": dict}
+_TYPES = {f.name: _JSON_TYPES[str(f.type)] for f in fields(TraceInfo)}
+
+
+class ColumnDigests:
+    """Of all columns, a row group after the other."""
+
+    def __init__(self) -> None:
+        self._digests = [(name, xxhash.xxh3_64()) for name in SCHEMA.names]
+
+    def update(self, columns: Columns) -> None:
+        """Take in the next rows."""
+        for name, digest in self._digests:
+            digest.update(getattr(columns, name).data)
+
+    def by_name(self) -> dict[str, str]:
+        """As `TraceInfo.columns_xxh3` has them."""
+        return {name: digest.hexdigest() for name, digest in self._digests}
 
 
 def _json(text: bytes) -> dict[str, Any]:

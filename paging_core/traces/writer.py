@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from paging_core.errors import BadTrace
 from paging_core.traces.kernels.replay_ops import Columns
-from paging_core.traces.schema import METADATA_KEY, SCHEMA, TraceInfo
+from paging_core.traces.schema import METADATA_KEY, SCHEMA, ColumnDigests, TraceInfo
 
 _ENCODINGS = {
     "instruction": "DELTA_BINARY_PACKED",
@@ -44,6 +44,7 @@ class TraceWriter:
             self._file = self._partial.open("xb")
         except OSError as error:
             raise _cannot_write(path, error) from error
+        self._digests = ColumnDigests()
         self._parquet = pq.ParquetWriter(
             self._file,
             SCHEMA,
@@ -52,7 +53,6 @@ class TraceWriter:
             use_dictionary=_DICTIONARY,
             column_encoding=_ENCODINGS,
             write_statistics=False,
-            write_page_checksum=True,
             store_schema=False,
         )
 
@@ -62,12 +62,18 @@ class TraceWriter:
         Raises:
             BadTrace: it cannot be written (the disk is full).
         """
+        self._digests.update(columns)
         arrays: list[Any] = [pa.array(columns.instruction), pa.array(columns.page)]
         arrays += [pa.array(columns.accesses), pa.array(columns.write.view(np.bool_))]
         try:
             self._parquet.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
         except OSError as error:
             raise _cannot_write(self._path, error) from error
+
+    @property
+    def columns_xxh3(self) -> dict[str, str]:
+        """Digests of what was written, for the trace's description."""
+        return self._digests.by_name()
 
     def finish(self, info: TraceInfo) -> None:
         """Write the end, and give the file its name.
