@@ -14,18 +14,25 @@ from tests.journey.relay import Relay
 
 @pytest.fixture(scope="session")
 def log_files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Where the source and the destination of `pair` log to."""
+    """Where the source and the destination of `serving` log to."""
     folder = tmp_path_factory.mktemp("logs")
     return folder / "source.log", folder / "destination.log"
 
 
 @pytest.fixture(scope="session")
-def pair(log_files: tuple[Path, Path]) -> Iterator[Pair]:
+def serving(log_files: tuple[Path, Path]) -> Iterator[Pair]:
     """A source and a destination that serve all the time."""
     metrics = ["--metrics-port", "0"]
     with ExitStack() as stack:
         source_log, destination_log = (stack.enter_context(file.open("wb")) for file in log_files)
         yield stack.enter_context(Pair(metrics, metrics, (source_log, destination_log)))
+
+
+@pytest.fixture
+def pair(serving: Pair) -> Iterator[Pair]:
+    """The same two hosts for every test, without the guests of the one before."""
+    yield serving
+    serving.forget_guests()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import IO, Any, Self
 
@@ -162,10 +162,12 @@ class Source(_Closing):
         self.address = process.ready.address
         self.channel = connect(self.address)
         self.stub = source_pb2_grpc.SourceHostStub(self.channel)
+        self.booted: list[str] = []
 
     def boot(self, guest: common_pb2.GuestSpec, *, running: bool = True) -> str:
         """A guest; its name."""
         self.stub.CreateGuest(guest, timeout=CALL_S)
+        self.booted.append(guest.guest_id)
         if running:
             self.stub.StartGuest(asking(guest.guest_id), timeout=CALL_S)
         return guest.guest_id
@@ -254,6 +256,14 @@ class Pair(_Closing):
             self.source = Source(processes[0])
             self.destination = Destination(processes[1])
             stack.pop_all()
+
+    def forget_guests(self) -> None:
+        """Delete on both hosts what was booted here; they would fill this machine's memory."""
+        for name in self.source.booted:
+            for host in (self.source, self.destination):
+                with suppress(grpc.RpcError):
+                    host.delete(name)
+        self.source.booted.clear()
 
     def close(self) -> None:
         self.source.close()
