@@ -14,27 +14,9 @@ from paging_core.units import parse_duration_ns, parse_memory_bytes, parse_size_
 from wire.channel import tune_malloc
 from wire.launch import end_with_parent
 from wire.logs import LEVELS, configure_logs
+from wire.quantity import Quantity
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-class Quantity(click.ParamType[int]):
-    """An option such as ``256MiB`` or ``300ms``, parsed by `paging_core.units`."""
-
-    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """The number behind the text."""
-        if isinstance(value, int):
-            return value
-        try:
-            return self._parse(value)
-        except PageferryError as error:
-            self.fail(str(error), param, ctx)
 
 
 SIZE = Quantity("size", parse_size_bytes)

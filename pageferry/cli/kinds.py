@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import click
-
 from paging_core.errors import BadOption
 from paging_core.units import (
     parse_count,
@@ -13,25 +11,7 @@ from paging_core.units import (
     parse_memory_bytes,
     parse_rate_bits_per_s,
 )
-
-
-class Quantity(click.ParamType[int]):
-    """A number with a unit, such as ``256MiB``, as the integer that the model counts in."""
-
-    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
-        self.name = name
-        self._parse = parse
-
-    def convert(
-        self, value: str | int, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int:
-        """Parse, or fail with the way out and the option that it is about."""
-        if isinstance(value, int):
-            return value
-        try:
-            return self._parse(value)
-        except BadOption as error:
-            self.fail(str(error), param, ctx)
+from wire.quantity import Quantity
 
 
 def _limited(what: str, most: str, least_ns: int = 0) -> Callable[[str], int]:
