@@ -80,8 +80,11 @@ class MigrationOptions:
         if self.trace is None or self.source is not None:
             # On a host elsewhere the path is that host's own.
             return self.trace or ""
-        path = Path(self.trace).resolve()
-        return str(path)
+        # Here and not above: it imports pyarrow, and --help must not.
+        from paging_core.traces.reader import TraceFile  # noqa: PLC0415
+
+        TraceFile(self.trace)
+        return str(Path(self.trace).resolve())
 
     def _tracker(self) -> TrackerConfig:
         paging = Paging(self.paging)
