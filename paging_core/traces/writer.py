@@ -36,11 +36,11 @@ class TraceWriter:
         Raises:
             BadTrace: nothing can be written there.
         """
+        if path.is_dir():
+            raise BadTrace(f"cannot write {path}: it is a directory; name a file in it")
         self._path = path
         self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         try:
-            if path.is_dir():
-                raise IsADirectoryError(0, "it is a directory; name a file in it")
             self._file = self._partial.open("xb")
         except OSError as error:
             raise _cannot_write(path, error) from error

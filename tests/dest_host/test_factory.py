@@ -1,0 +1,47 @@
+"""A destination takes a guest only if it has the very trace that the guest replays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dest_host.factory import ModelGuestFactory
+from paging_core.config import GuestConfig
+from paging_core.errors import BadTrace
+from paging_core.traces.reader import TraceFile
+from tests.paging_core.lackey_reference import import_text
+
+MIB = 2**20
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    """A trace as it lies on the source."""
+    (tmp_path / "source").mkdir()
+    file = tmp_path / "source" / "some.parquet"
+    import_text("I  00001000,3\n S 00002000,8\n", file)
+    return file
+
+
+def prepare(trace: Path, folder: Path | None) -> None:
+    config = GuestConfig(MIB, workload="", trace=str(trace))
+    ModelGuestFactory(folder).prepare(config, TraceFile(str(trace)).digest)
+
+
+def test_the_same_trace_is_taken_wherever_it_lies(trace: Path, tmp_path: Path) -> None:
+    prepare(trace, None)
+    copy = tmp_path / "dest" / trace.name
+    copy.parent.mkdir()
+    copy.write_bytes(trace.read_bytes())
+    prepare(trace, copy.parent)
+
+
+def test_a_trace_that_is_missing_is_told_from_another_one(trace: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "dest"
+    folder.mkdir()
+    with pytest.raises(BadTrace, match=r"on the destination: .*No such file.*--trace-dir"):
+        prepare(trace, folder)
+    import_text("I  00001000,3\n S 00003000,8\n", folder / trace.name)
+    with pytest.raises(BadTrace, match=r"on the destination: .*another one than was expected"):
+        prepare(trace, folder)
