@@ -7,11 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
-from dest_host.verifier import digest_memory
 from paging_core.config import GuestConfig, Paging, TrackerConfig
 from paging_core.errors import BadTrace
 from paging_core.guest import Guest
 from paging_core.memory import GuestMemory
+from paging_core.memory_digest import digest_memory
 from paging_core.workloads.ops import Workload
 
 _TINY_BYTES = 4 * 2**20

@@ -9,7 +9,6 @@ from threading import Lock, RLock
 
 from dest_host.factory import RunnableGuest
 from dest_host.states import GuestState, guest_lifecycle
-from dest_host.verifier import digest_memory
 from paging_core.errors import (
     AlreadyExists,
     GuestOutOfMemory,
@@ -17,6 +16,7 @@ from paging_core.errors import (
     MigrationCancelled,
     NotFound,
 )
+from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
 from wire.checksum import xxh3
 from wire.guest_thread import GuestThread

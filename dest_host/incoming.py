@@ -12,7 +12,7 @@ from dest_host.factory import Resume, RunnableGuest
 from dest_host.guests import GuestView
 from dest_host.scatter import scatter
 from dest_host.states import IncomingState, incoming_lifecycle
-from dest_host.verifier import differing_nodes, digest_memory, is_whole
+from dest_host.verifier import differing_nodes, is_whole
 from paging_core.config import GuestConfig
 from paging_core.digest import Digests, DigestTree
 from paging_core.errors import (
@@ -23,6 +23,7 @@ from paging_core.errors import (
     VerificationFailed,
 )
 from paging_core.memory import GuestMemory
+from paging_core.memory_digest import digest_memory
 from wire.batch import Batch
 from wire.checksum import xxh3
 

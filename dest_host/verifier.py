@@ -1,39 +1,11 @@
-"""The proof, this side of it: memory as it stands here, digested from end to end.
-
-What was noted while pages came in is not used. It would prove that the right bytes
-arrived, and not that they stand where the guest will look for them.
-"""
+"""Where our memory differs from what a source says about its own."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
-from paging_core.digest import Digests, DigestTree, frame_digests
+from paging_core.digest import Digests, DigestTree
 from paging_core.errors import BadOption
-from paging_core.memory import Frames
-
-_CHUNK_FRAMES = 4096
-_WORKERS = min(4, os.cpu_count() or 1)
-
-
-def digest_memory(frames: Frames) -> DigestTree:
-    """The digest tree over memory that stands still, on a few cores.
-
-    Args:
-        frames: guest memory, uint8, shape (n_frames, 4096).
-    """
-    leaves: Digests = np.empty(len(frames), np.uint64)
-
-    def digest_chunk(first: int) -> None:
-        chunk = slice(first, first + _CHUNK_FRAMES)
-        frame_digests(frames[chunk], leaves[chunk])
-
-    with ThreadPoolExecutor(_WORKERS, "digest") as pool:
-        list(pool.map(digest_chunk, range(0, len(frames), _CHUNK_FRAMES)))
-    return DigestTree(leaves)
 
 
 def differing_nodes(tree: DigestTree, level: int, first: int, theirs: Digests) -> list[int]:

@@ -14,6 +14,7 @@ from threading import Event
 
 from paging_core.errors import VerificationFailed
 from paging_core.guest import Guest
+from paging_core.memory_digest import digest_memory
 from source_host.clocks import Clock, Lap
 from source_host.encoder import Encoder
 from source_host.plan import Plan
@@ -23,7 +24,7 @@ from source_host.results import Downtime
 from source_host.rounds import RoundSender
 from source_host.states import MigrationState
 from source_host.transport import Transport
-from source_host.verification import digest_memory, prove
+from source_host.verification import prove
 
 
 class Engine:

@@ -14,7 +14,6 @@ from threading import Lock
 import structlog
 
 from paging_core.config import GuestConfig
-from paging_core.digest import DigestTree
 from paging_core.errors import (
     AlreadyExists,
     BadOption,
@@ -23,6 +22,7 @@ from paging_core.errors import (
     LimitExceeded,
     NotFound,
 )
+from paging_core.memory_digest import digest_memory
 from paging_core.model_guest import ModelGuest
 from paging_core.units import format_bytes
 from source_host.states import GuestState, guest_lifecycle
@@ -121,7 +121,7 @@ class HostedGuest:
         """
         with self._idle("digest"):
             guest = self._present()
-            return DigestTree.of(guest.memory.frames).root, xxh3(guest.architectural_state())
+            return digest_memory(guest.memory.frames).root, xxh3(guest.architectural_state())
 
     def claim(self, migration_id: str) -> ModelGuest:
         """Give it to a migration, until `release` or `let_go`.

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dest_host.scatter import scatter
-from dest_host.verifier import differing_nodes, digest_memory
+from dest_host.verifier import differing_nodes
 from paging_core.digest import DigestTree
 from paging_core.errors import BatchCorrupt
+from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
 from tests.dest_host.source import plain_tree
 from wire.batch import Batch
