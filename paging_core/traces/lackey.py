@@ -33,7 +33,7 @@ DEFAULT_WINDOW = 100_000
 DEFAULT_SPEED = 1_000_000_000
 GROUP_ROWS = 1 << 17
 """Rows that are written, and later read, at a time."""
-_CHUNK_BYTES = 1 << 22
+_CHUNK_BYTES = 1 << 18
 _MAX_LINE_BYTES = 1 << 16
 _COMMAND = re.compile(rb"^==\d+== Command: (.*)$", re.MULTILINE)
 _HOW = "record with: valgrind --tool=lackey --trace-mem=yes --log-file=FILE PROGRAM"
@@ -184,7 +184,7 @@ def import_lackey(
 
 def _read(stream: BinaryIO, name: str) -> bytes:
     try:
-        # read1: what a pipe holds now, rather than waiting until a whole chunk is there.
-        return stream.read1(_CHUNK_BYTES)  # type: ignore[attr-defined, no-any-return]
+        # Not read1: Valgrind writes line by line, and a chunk would be as short.
+        return stream.read(_CHUNK_BYTES)
     except OSError as error:
         raise BadTrace(f"cannot read {name}: {error.strerror}") from error

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import subprocess
 import sys
+import termios
 import time
+from array import array
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 from click.testing import CliRunner, Result
@@ -118,18 +122,27 @@ def test_a_log_that_ends_within_a_line(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def wait_until_it_wants_more(pid: int, pipe: TextIO) -> None:
+    """Poll until everything in the pipe was read, and the reader sleeps."""
+    until = time.monotonic() + 120
+    unread = array("i", [1])
+    stat = Path(f"/proc/{pid}/stat")
+    while unread[0] or stat.read_text().rsplit(")", 1)[1].split()[0] != "S":
+        assert time.monotonic() < until
+        time.sleep(0.02)
+        fcntl.ioctl(pipe, termios.FIONREAD, unread)
+
+
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     subprocess.run(["mkfifo", fifo], check=True)
     out = tmp_path / "x.parquet"
     with running("trace", "import", "lackey", str(fifo), "--out", str(out)) as process:
         with fifo.open("w") as pipe:
-            pipe.write(TEXT)
+            pipe.write(TEXT[:3000])
             pipe.flush()
-            until = time.monotonic() + 120
-            while len(list(tmp_path.iterdir())) == 1:  # until it has begun to write
-                assert time.monotonic() < until
-                time.sleep(0.02)
+            wait_until_it_wants_more(process.pid, pipe)
+            assert len(list(tmp_path.iterdir())) == 2, "it writes beside the trace"
             interrupt(process)
             _, said = process.communicate(timeout=60)
         assert process.returncode == 130

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from io import BufferedReader, BytesIO, RawIOBase
+from io import BytesIO, RawIOBase
 from pathlib import Path
 from threading import Thread
+from typing import BinaryIO, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -117,7 +118,7 @@ def test_the_rows_are_the_references(
 ) -> None:
     out = tmp_path_factory.mktemp("traces") / "some.parquet"
     text = "".join(said + "".join(a.line() for a in part) for said, part in trace)
-    stream = BufferedReader(Pieces(text.encode(), sizes), 64)
+    stream = cast("BinaryIO", Pieces(text.encode(), sizes))
     info = import_lackey(stream, out, ImportOptions(window_instructions=window))
     flat = [access for _, part in trace for access in part]
     assert rows_in(out) == rows_of(flat, window)
