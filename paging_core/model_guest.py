@@ -6,7 +6,9 @@ is modelled is who translates its addresses and how its writes are logged.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,8 @@ from paging_core.boot import lay_out
 from paging_core.config import CleanPolicy, GuestConfig
 from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition
 from paging_core.events import CAUSES, FAULT_KINDS, Event
+from paging_core.flow import FlowKind, FlowRows
+from paging_core.flow_buffer import FlowBuffer
 from paging_core.footprint import check_fits
 from paging_core.guest import Cleaned, DirtyWords, GuestCounters
 from paging_core.guest_state import architectural_state, decode_state, encode_state
@@ -47,6 +51,10 @@ def _make_workload(config: GuestConfig) -> Workload:
     return make_workload(config.workload, config.seed)
 
 
+def _marked(dirty: DirtyWords) -> int:
+    return int(np.bitwise_count(dirty).sum())
+
+
 def _named(workload: str) -> str:
     return f"workload {workload.partition(':')[0]}"
 
@@ -71,6 +79,7 @@ class ModelGuest:
         self._ops: Ops = np.zeros(_CHUNK_OPS, OP_DTYPE)
         self._ops_start = -1
         self._start: npt.NDArray[np.void] = self.machine.core.copy()
+        self._flow: FlowBuffer | None = None
 
     @classmethod
     def boot(
@@ -204,6 +213,9 @@ class ModelGuest:
         fault_count = int(machine.core["fault_count"][0])
         false_count = take_bitmap(machine.record)
         cost_ps = int(machine.core["spent_ps"][0]) - before_ps
+        if self._flow is not None:
+            self._flow.note(FlowKind.CLEAN, _marked(dirty), false_count, self._time_ps())
+            self._flow.check()
         return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS)
 
     def peek(self) -> DirtyWords:
@@ -216,6 +228,18 @@ class ModelGuest:
         sync_hardware_log(self.machine.record)
         pay_bitmap_copy(self.machine.record)
         return self.machine.dirty.view(np.uint64).copy()
+
+    def note_flow(self, sink: Callable[[FlowRows], Any] | None) -> None:
+        """See `paging_core.flow.FlowSource`.
+
+        Raises:
+            Exception: whatever the last sink raised.
+        """
+        flow, self._flow = self._flow, None
+        if flow is not None:
+            flow.close()
+        if sink is not None:
+            self._flow = FlowBuffer(self.machine.core, sink)
 
     def stop_tracking(self) -> None:
         """Disable log-dirty; counters stay as they are."""
@@ -266,6 +290,8 @@ class ModelGuest:
             raise IllegalTransition("this guest's writes are not logged; start tracking first")
 
     def _check_alive(self) -> None:
+        if self._flow is not None:
+            self._flow.check()
         if self.machine.core["vcpu"]["out_of_memory"][0]:
             size = format_bytes(self.config.memory_bytes)
             raise GuestOutOfMemory(

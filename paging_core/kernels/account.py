@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from paging_core.compiled import kernel
+from paging_core.events import Fault
+from paging_core.kernels.flow import FAULT, note
 from paging_core.kernels.state import Core
 
+_FIXUP = int(Fault.FIXUP)
 BASE = -1
 """Cause of events that the guest would pay untracked as well."""
 
@@ -23,6 +26,14 @@ def pay(m: Core, event: int, cause: int, times: int) -> None:
 
 
 @kernel
-def count_fault(m: Core, kind: int) -> None:
-    """Count one fault of a kind (`paging_core.events.Fault`)."""
+def count_fault(m: Core, kind: int, gfn: int) -> None:
+    """Count one fault of a kind (`paging_core.events.Fault`) on an access to a frame."""
     m.faults[kind] += 1
+    if m.flow_rows > 0:
+        note(m, FAULT, gfn, gfn, kind)
+
+
+@kernel
+def count_fixup(m: Core) -> None:
+    """The fault that was counted last opened a clean frame."""
+    m.faults[_FIXUP] += 1

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from numba import types
 from numba.extending import intrinsic
 
+from paging_core.flow import FLOW_DTYPE
 from paging_core.kernels.state import (
     CORE_DTYPE,
     FRAME_DTYPE,
@@ -100,5 +101,7 @@ frame_at: Callable[[Core, int], Records] = _record("frames_at", FRAME_DTYPE)
 """What the hypervisor knows of a guest frame (FRAME_DTYPE)."""
 page_at: Callable[[Core, int], Records] = _record("pages_at", PAGE_DTYPE)
 """One shadow page (PAGE_DTYPE)."""
+flow_at: Callable[[Core, int], Records] = _record("flow_at", FLOW_DTYPE)
+"""One row of the flow buffer (FLOW_DTYPE)."""
 tlb_at: Callable[[Core, int], Records] = _record("tlb_at", TLB_DTYPE)
 """One TLB slot (TLB_DTYPE)."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
+from paging_core.flow import FlowKind
 from paging_core.kernels.account import pay
 from paging_core.kernels.arrays import dirty, frame_at
-from paging_core.kernels.state import Core
+from paging_core.kernels.flow import FIRST_WRITE, note
+from paging_core.kernels.state import OPENED, Core
 
+BY_FIXUP = int(FlowKind.FIXUP)
+"""How a frame became dirty: a fault made it writable."""
+BY_LOG = int(FlowKind.LOGGED)
+"""Hardware logged the write, or the hypervisor made it."""
+WITH_GROUP = int(FlowKind.OPENED)
+"""The fixup of another frame opened it."""
 _MARK = int(Event.MARK_DIRTY)
 _FIXUP = int(Cause.FIXUP)
 
@@ -19,33 +27,44 @@ def is_dirty(m: Core, gfn: int) -> bool:
 
 
 @kernel
-def set_dirty(m: Core, gfn: int, opened: int) -> bool:
+def _note_dirty(m: Core, gfn: int, how: int) -> None:
+    if how == BY_FIXUP:
+        m.flow_leader = gfn
+    note(m, how, gfn, m.flow_leader if how == WITH_GROUP else gfn, 0)
+
+
+@kernel
+def set_dirty(m: Core, gfn: int, how: int) -> bool:
     """Mark without a price; True if the bit flipped.
 
     Args:
-        opened: 1 if nobody wrote the frame and it is only opened with its group. A frame
-            marked for its own sake loses that stain for good.
+        how: BY_FIXUP, BY_LOG, or WITH_GROUP if nobody wrote the frame and it is only opened
+            with its group. A frame marked for its own sake loses that stain for good.
     """
     word = dirty(m)[gfn >> 6]
     bit = 1 << (gfn & 63)
     frame = frame_at(m, gfn)
     if word & bit:
-        if opened == 0:
+        if how != WITH_GROUP:
+            if m.flow_rows > 0 and frame.opened == OPENED:
+                note(m, FIRST_WRITE, gfn, gfn, 0)
             frame.opened = 0
         return False
     dirty(m)[gfn >> 6] = word | bit
-    frame.opened = opened
+    frame.opened = OPENED if how == WITH_GROUP else 0
     m.dirty_count += 1
+    if m.flow_rows > 0:
+        _note_dirty(m, gfn, how)
     return True
 
 
 @kernel
-def mark_dirty(m: Core, gfn: int) -> bool:
+def mark_dirty(m: Core, gfn: int, how: int) -> bool:
     """Log a write that is about to happen or did; True if the bit flipped."""
     if m.log_dirty == 0:
         return False
     pay(m, _MARK, _FIXUP, 1)
-    return set_dirty(m, gfn, 0)
+    return set_dirty(m, gfn, how)
 
 
 @kernel

@@ -58,13 +58,6 @@ def _system_operation(m: Core, kind: int, address: int, value: int) -> None:
 
 
 @kernel
-def _add_run_time(m: Core, run_ps: int, accesses: int) -> None:
-    m.run_ps += run_ps
-    m.base_ps += run_ps
-    m.base_events[_ACCESS] += accesses
-
-
-@kernel
 def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
     """Run operations until they end, guest time reaches `until_ps`, or memory runs out.
 
@@ -92,6 +85,7 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
             if kind == IDLE:
                 run_ps += op.value * _PS_PER_NS
             else:
+                m.run_ps = start_ps + run_ps
                 _system_operation(m, kind, op.address, op.value)
                 tag_bits = tlb_tag(m, 0)
             if m.vcpu.out_of_memory:
@@ -105,6 +99,7 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
         if slot.tag == tag_bits | (va >> 12) and slot.writable >= write:
             gfn = int(slot.gfn)
         else:
+            m.run_ps = start_ps + run_ps
             gfn = _user_access(m, va, write)
             tag_bits = tlb_tag(m, 0)
             if gfn < 0:
@@ -117,5 +112,7 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
                 memory(m)[gfn * 512 + word] = value
                 for i in range(1, min(int(op.words), 512 - word)):
                     memory(m)[gfn * 512 + (word + i)] = value + i
-    _add_run_time(m, run_ps, accesses)
+    m.run_ps = start_ps + run_ps
+    m.base_ps += run_ps
+    m.base_events[_ACCESS] += accesses
     return at

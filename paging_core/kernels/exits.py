@@ -11,15 +11,16 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import numba
-from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
 from paging_core.compiled import kernel
-from paging_core.kernels.arrays import memory
+from paging_core.kernels.arrays import frame_at, memory
+from paging_core.kernels.calls import call_through
+from paging_core.kernels.flow import FIRST_WRITE, note
 from paging_core.kernels.hap import hap_translate
 from paging_core.kernels.shadow_walk import shadow_translate
-from paging_core.kernels.state import CORE_DTYPE, SHADOW, Core
+from paging_core.kernels.state import CORE_DTYPE, OPENED, OPENED_AND_WRITTEN, SHADOW, Core
 from paging_core.kernels.table_writes import after_table_write
 from paging_core.kernels.tlb import pay_miss
 
@@ -37,43 +38,30 @@ def _record_at(_context: Any, address: Any) -> Any:
     return _CORE_TYPE(address), build
 
 
-def _call_through(field: str) -> Callable[[Core, int, int, int], int]:
-    """An intrinsic that calls the function whose address is in a field of the core."""
-
-    @intrinsic
-    def call(_context: Any, core: Any, a: Any, b: Any, c: Any) -> Any:
-        def build(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            word = ir.IntType(64)
-            at = builder.ptrtoint(args[0], word)
-            offset = ir.Constant(word, CORE_DTYPE.fields[field][1])  # type: ignore[index]
-            slot = builder.inttoptr(builder.add(at, offset), word.as_pointer())
-            kind = ir.FunctionType(word, [word] * 4).as_pointer()
-            function = builder.inttoptr(builder.load(slot), kind)
-            values = [
-                context.cast(builder, value, given, types.int64)
-                for value, given in zip(args[1:], signature.args[1:], strict=True)
-            ]
-            return builder.call(function, [at, *values])
-
-        return types.int64(core, a, b, c), build
-
-    return cast("Callable[[Core, int, int, int], int]", call)
-
-
 _core_from = cast("Callable[[int], Core]", _record_at)
 
-translate_miss = _call_through("translate_miss_at")
+translate_miss = call_through("translate_miss_at")
 """(core, va, write, 0) → as `shadow_fault` returns: the hardware's walk and all exits."""
-emulate_store = _call_through("emulate_store_at")
+emulate_store = call_through("emulate_store_at")
 """(core, gfn, slot, value) → 0: the hypervisor stores to a page table for the guest."""
+
+
+@kernel
+def _note_first_write(m: Core, gfn: int) -> None:
+    """An opened frame is really written: its first write always comes through a TLB miss."""
+    frame = frame_at(m, gfn)
+    if frame.opened == OPENED:
+        frame.opened = OPENED_AND_WRITTEN
+        note(m, FIRST_WRITE, gfn, gfn, 0)
 
 
 @kernel
 def _translate_miss(m: Core, va: int, write: int) -> int:
     pay_miss(m, va >> 12, write)
-    if m.paging == SHADOW:
-        return shadow_translate(m, va, write)
-    return hap_translate(m, va, write)
+    found = shadow_translate(m, va, write) if m.paging == SHADOW else hap_translate(m, va, write)
+    if write != 0 and m.flow_rows > 0 and 0 <= found < m.n_frames:
+        _note_first_write(m, found)
+    return found
 
 
 @kernel

@@ -19,7 +19,7 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
 from paging_core.kernels.arrays import entries, frame_at, links, memory, page_at
-from paging_core.kernels.bitmap import set_dirty
+from paging_core.kernels.bitmap import WITH_GROUP, set_dirty
 from paging_core.kernels.guest_walk import frame_of
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.state import (
@@ -67,7 +67,7 @@ def _open_slot(m: Core, page: int, slot: int) -> int:
         return 0
     flags = PRESENT | WRITABLE | ACCESSED | GUEST_WRITES | USER
     set_l1_entry(m, page, slot, gfn, flags)
-    set_dirty(m, gfn, 1)
+    set_dirty(m, gfn, WITH_GROUP)
     return 1
 
 
@@ -119,7 +119,7 @@ def open_physical_group(m: Core, gfn: int) -> None:
     for neighbour in range(first, min(first + n, m.n_frames)):
         if neighbour == gfn or frame_at(m, neighbour).types != 0:
             continue
-        if set_dirty(m, neighbour, 1):
+        if set_dirty(m, neighbour, WITH_GROUP):
             _open_mappings(m, neighbour)
             opened += 1
     pay(m, _OPEN, _GROUP, opened)

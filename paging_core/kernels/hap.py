@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
-from paging_core.kernels.account import count_fault, pay
+from paging_core.kernels.account import count_fault, count_fixup, pay
 from paging_core.kernels.arrays import frame_at, memory, p2m, pml
-from paging_core.kernels.bitmap import mark_dirty, set_dirty
+from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, WITH_GROUP, mark_dirty, set_dirty
 from paging_core.kernels.guest_walk import Walk, guest_walk, missing_bits, slot_of
 from paging_core.kernels.shadow_fault import GUEST_FAULT
 from paging_core.kernels.state import DIRTY, PML_ENTRIES, Core
@@ -41,7 +41,6 @@ _TLB = int(Cause.TLB)
 _F_VIOLATION = int(Fault.P2M_VIOLATION)
 _F_MISCONFIG = int(Fault.MISCONFIGURATION)
 _F_PML_FULL = int(Fault.PML_FULL)
-_F_FIXUP = int(Fault.FIXUP)
 
 
 @kernel
@@ -140,7 +139,7 @@ def _touch(m: Core, gfn: int) -> None:
     if path & P2M_RECALC and resolve_misconfig(m, gfn):
         pay(m, _EXIT, _P2M, 1)
         pay(m, _MISCONFIG, _P2M, 1)
-        count_fault(m, _F_MISCONFIG)
+        count_fault(m, _F_MISCONFIG, gfn)
 
 
 @kernel
@@ -169,7 +168,7 @@ def _open_group(m: Core, gfn: int) -> None:
     for neighbour in range(first, min(first + n, m.n_frames)):
         if neighbour == first or neighbour & 511 == 0:
             resolve_misconfig(m, neighbour)
-        if neighbour != gfn and set_dirty(m, neighbour, 1):
+        if neighbour != gfn and set_dirty(m, neighbour, WITH_GROUP):
             _open_leaf(m, neighbour)
             opened += 1
     pay(m, _OPEN, _GROUP, opened)
@@ -180,7 +179,7 @@ def _violation(m: Core, gfn: int) -> None:
     """A write met a read-only entry: split down to the group's size, mark, restore write."""
     pay(m, _EXIT, _FIXUP, 1)
     pay(m, _VIOLATION, _FIXUP, 1)
-    count_fault(m, _F_VIOLATION)
+    count_fault(m, _F_VIOLATION, gfn)
     smallest = 2 if m.group_frames >= 512 else 1
     level = leaf_level(m, gfn)
     while level > smallest:
@@ -189,8 +188,8 @@ def _violation(m: Core, gfn: int) -> None:
     if m.pml == 1:
         return
     _open_leaf(m, gfn)
-    if mark_dirty(m, gfn):
-        count_fault(m, _F_FIXUP)
+    if mark_dirty(m, gfn, BY_FIXUP):
+        count_fixup(m)
     # A writable superpage lets every frame of it be written unseen: all are marked.
     if m.group_frames > 1:
         _open_group(m, gfn)
@@ -201,7 +200,7 @@ def drain_pml(m: Core) -> None:
     """Mark every frame that the hardware logged, and empty the log."""
     pay(m, _PML_ENTRY, _PML, m.pml_used)
     for i in range(m.pml_used):
-        set_dirty(m, pml(m)[i], 0)
+        set_dirty(m, pml(m)[i], BY_LOG)
     m.pml_used = 0
 
 
@@ -212,7 +211,7 @@ def _log_modification(m: Core, gfn: int) -> None:
     if m.pml_used == PML_ENTRIES:
         pay(m, _EXIT, _PML, 1)
         pay(m, _PML_FULL, _PML, 1)
-        count_fault(m, _F_PML_FULL)
+        count_fault(m, _F_PML_FULL, gfn)
         drain_pml(m)
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
-from paging_core.kernels.account import BASE, count_fault, pay
+from paging_core.kernels.account import BASE, count_fault, count_fixup, pay
 from paging_core.kernels.arrays import baseline, entries, frame_at, memory
-from paging_core.kernels.bitmap import is_dirty, mark_dirty
+from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, is_dirty, mark_dirty
 from paging_core.kernels.groups import guest_leaf, open_physical_group, open_virtual_group
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_bits, slot_of
 from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
@@ -62,7 +62,6 @@ _F_READ_BUILD = int(Fault.READ_BUILD)
 _F_WRITE_BUILD = int(Fault.WRITE_BUILD)
 _F_WRITE_PROTECT = int(Fault.WRITE_PROTECT)
 _F_EMULATED = int(Fault.EMULATED_WRITE)
-_F_FIXUP = int(Fault.FIXUP)
 
 
 @kernel
@@ -72,7 +71,7 @@ def _set_guest_bits(m: Core, table: int, slot: int, leaf: bool, write: int) -> N
     if missing:
         memory(m)[table * 512 + slot] = entry | missing
         frame_at(m, table).written = 1
-        mark_dirty(m, table)
+        mark_dirty(m, table, BY_LOG)
 
 
 @kernel
@@ -195,14 +194,14 @@ def _classify(m: Core, page: int, slot: int, write: int) -> int:
 
 
 @kernel
-def _pay_fault(m: Core, page: int, slot: int, write: int, cause: int) -> None:
+def _pay_fault(m: Core, page: int, slot: int, gfn: int, write: int, cause: int) -> None:
     present = entries(m)[page * 512 + slot] & PRESENT
     pay(m, _EXIT, cause, 1)
     pay(m, _FIXUP_EVENT if present else _BUILD_ENTRY, cause, 1)
     if present:
-        count_fault(m, _F_WRITE_PROTECT)
+        count_fault(m, _F_WRITE_PROTECT, gfn)
     else:
-        count_fault(m, _F_WRITE_BUILD if write else _F_READ_BUILD)
+        count_fault(m, _F_WRITE_BUILD if write else _F_READ_BUILD, gfn)
     m.fault_count += 1
 
 
@@ -210,9 +209,9 @@ def _pay_fault(m: Core, page: int, slot: int, write: int, cause: int) -> None:
 def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id: int) -> None:
     """The fixup: mark the frame, make its entry writable, open its group."""
     set_l1_entry(m, page, slot, gfn, flags | WRITABLE | GUEST_WRITES | DIRTY)
-    if not mark_dirty(m, gfn):
+    if not mark_dirty(m, gfn, BY_FIXUP):
         return
-    count_fault(m, _F_FIXUP)
+    count_fixup(m)
     if m.group_frames == 1:
         return
     if m.group_virtual:
@@ -228,9 +227,9 @@ def _emulate(m: Core, page: int, slot: int, gfn: int, leaf: int) -> int:
         set_l1_entry(m, page, slot, gfn, PRESENT | ACCESSED | (leaf & USER) | GUEST_WRITES)
     pay(m, _EXIT, BASE, 1)
     pay(m, _EMULATED, BASE, 1)
-    count_fault(m, _F_EMULATED)
+    count_fault(m, _F_EMULATED, gfn)
     m.fault_count += 1
-    mark_dirty(m, gfn)
+    mark_dirty(m, gfn, BY_LOG)
     return gfn + EMULATE
 
 
@@ -276,7 +275,7 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
     cause = _classify(m, page, slot, write)
     if cause == BASE:
         _baseline_fault(m, page, slot, leaf)
-    _pay_fault(m, page, slot, write, cause)
+    _pay_fault(m, page, slot, gfn, write, cause)
     flags = _flags_for(m, gfn, leaf)
     if write != 0:
         _grant_write(m, page, slot, gfn, flags, parent_id)

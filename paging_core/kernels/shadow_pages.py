@@ -14,6 +14,7 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import baseline, buckets, entries, frame_at, page_at, regions, stack
+from paging_core.kernels.flow import SHADOW_BUILT, SHADOW_DROPPED, note
 from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
 from paging_core.kernels.state import (
     BASELINE_WORDS,
@@ -150,6 +151,8 @@ def _leave_pin_list(m: Core, page: int) -> None:
 @kernel
 def _free(m: Core, page: int) -> None:
     p = page_at(m, page)
+    if m.flow_rows > 0:
+        note(m, SHADOW_DROPPED, p.gfn, p.gfn, p.kind)
     _unhash(m, page)
     if p.kind != FL1:
         frame_at(m, p.gfn).types &= ~(1 << p.kind)
@@ -259,6 +262,8 @@ def _take_page(m: Core, gfn: int, key: int, kind: int) -> int:
     m.free_page = p.hash_next
     m.free_pages -= 1
     m.shadow_pages_built += 1
+    if m.flow_rows > 0:
+        note(m, SHADOW_BUILT, gfn, gfn, kind)
     bucket = _bucket(m, key, kind)
     p.gfn, p.key, p.kind, p.refs, p.pinned, p.up = gfn, key, kind, 0, 0, -1
     p.hash_next = buckets(m)[bucket]

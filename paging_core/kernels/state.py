@@ -47,6 +47,10 @@ L4 = 5
 N_OOS = 3
 """Out-of-sync L1 tables per vCPU (Xen's SHADOW_OOS_PAGES)."""
 PML_ENTRIES = 512
+OPENED = 1
+"""Value of `frames.opened`: dirty only as the neighbour of a fixup."""
+OPENED_AND_WRITTEN = 2
+"""Likewise, and its first write was noted in the flow trace."""
 KERNEL_BASE = 1 << 47
 """Where the guest kernel maps all guest memory (its direct map)."""
 BASELINE_WORDS = 16
@@ -79,6 +83,9 @@ CORE_DTYPE = np.dtype(
         # the hypervisor's entry points (exits.py)
         ("translate_miss_at", np.int64),
         ("emulate_store_at", np.int64),
+        # the flow trace (paging_core.flow_buffer): its rows, and who empties them
+        ("flow_at", np.int64),
+        ("flow_full_at", np.int64),
         ("vcpu", VCPU_DTYPE),
         # sizes
         ("n_frames", np.int64),
@@ -123,6 +130,10 @@ CORE_DTYPE = np.dtype(
         ("faults", np.int64, (N_FAULTS,)),
         ("shadow_pages_built", np.int64),
         ("shadow_pages_dropped", np.int64),
+        # the flow trace; nothing is noted while flow_rows is 0
+        ("flow_rows", np.int64),
+        ("flow_used", np.int64),
+        ("flow_leader", np.int64),  # the gfn whose fixup opens its group now
     ],
     align=True,
 )
@@ -149,7 +160,7 @@ FRAME_DTYPE = np.dtype(
         ("types", np.uint8),  # kinds that it is shadowed as, a bit each
         ("seen", np.uint8),  # kinds that it would be shadowed as without tracking
         ("written", np.uint8),  # oracle: really written since the last clean
-        ("opened", np.uint8),  # dirty only as the neighbour of a fixup
+        ("opened", np.uint8),  # 0, OPENED or OPENED_AND_WRITTEN
     ]
 )
 
