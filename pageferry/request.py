@@ -18,7 +18,9 @@ from paging_core.config import (
 )
 from paging_core.costs import CostTable
 from paging_core.errors import BadOption
-from paging_core.workloads.catalog import canonical_spec
+from paging_core.footprint import MIB, memory_for
+from paging_core.units import FRAME_BYTES, format_bytes
+from paging_core.workloads.catalog import canonical_spec, parse_spec
 from wire.channel import parse_address
 
 DEFAULT_WORKLOAD = "hotcold"
@@ -63,7 +65,7 @@ class MigrationOptions:
         if self.workload is not None and self.trace is not None:
             raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
         _check_addresses(self.source, self.dest)
-        return GuestConfig(
+        config = GuestConfig(
             memory_bytes=self.memory_bytes,
             tracker=self._tracker(),
             workload="" if self.trace else self._workload(),
@@ -72,6 +74,8 @@ class MigrationOptions:
             fill=MemoryFill(self.fill),
             costs=CostTable.from_toml(Path(self.costs_file)) if self.costs_file else CostTable(),
         )
+        _check_room(config)
+        return config
 
     def _workload(self) -> str:
         return canonical_spec(self.workload or DEFAULT_WORKLOAD)
@@ -127,6 +131,25 @@ class MigrationOptions:
             zstd_level=self.zstd_level,
             max_rounds=self.max_rounds,
             warmup_ns=self.warmup_ns,
+        )
+
+
+def _check_room(config: GuestConfig) -> None:
+    """Refuse here what no guest can hold; page tables and the rest are counted at boot.
+
+    Raises:
+        BadOption: the working set is as large as the guest, or larger.
+    """
+    if not config.workload:
+        return
+    info, settings = parse_spec(config.workload)
+    wss_bytes = int(settings["wss"])
+    if wss_bytes >= config.memory_bytes:
+        wss, memory = format_bytes(wss_bytes), format_bytes(config.memory_bytes)
+        enough = memory_for(wss_bytes // FRAME_BYTES) // MIB
+        raise BadOption(
+            f"workload {info.name} has a working set of {wss}, too much for a guest of "
+            f"{memory}; use --memory {enough}MiB or a smaller wss"
         )
 
 

@@ -10,7 +10,7 @@ from paging_core.units import FRAME_BYTES, FRAME_SHIFT, format_bytes
 from paging_core.workloads.ops import MMAP, MMAP_HUGE, Ops
 
 _LEVEL_BITS = 9
-_MIB = 1 << 20
+MIB = 1 << 20
 _OWN_FRAMES = 64
 """Of the guest's kernel, beside the reference counts and tables that grow with memory."""
 _OWN_SHARE = 256
@@ -42,7 +42,7 @@ def _spanned(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64], level: i
 def memory_for(frames: int) -> int:
     """Bytes of a guest with that many frames to map: the next power of two of MiB."""
     least = frames + frames // _OWN_SHARE + _OWN_FRAMES
-    size_bytes = _MIB
+    size_bytes = MIB
     while size_bytes < least * FRAME_BYTES:
         size_bytes *= 2
     return size_bytes
@@ -62,7 +62,7 @@ def check_fits(what: str, setup: Ops, free_frames: int, memory_bytes: int) -> No
     """
     frames = frames_mapped(setup)
     if frames > free_frames:
-        enough = f"{memory_for(frames) // _MIB}MiB"
+        enough = f"{memory_for(frames) // MIB}MiB"
         raise GuestOutOfMemory(
             f"{what} needs {format_bytes(frames * FRAME_BYTES)} with its page tables, and a guest "
             f"of {format_bytes(memory_bytes)} has {format_bytes(free_frames * FRAME_BYTES)} free; "

@@ -37,7 +37,7 @@ Examples:
     type=click.IntRange(1, 64),
     default=4,
     show_default=True,
-    help="Migrations that run at the same time; each takes a thread and 16 MiB on the way.",
+    help="Migrations that run at the same time; each takes a thread and 32 MiB on the way.",
 )
 def serve(
     listen: str, metrics_port: int | None, max_guest_memory_bytes: int, max_migrations: int

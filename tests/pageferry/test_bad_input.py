@@ -70,6 +70,8 @@ def refused(*arguments: str, exit_code: int = 2) -> str:
         ("--costs /no/such/file.toml", "/no/such/file.toml"),
         ("--json /no/such/place/result.json", "there is no directory /no/such/place"),
         ("--trace /no/such/trace.parquet", "/no/such/trace.parquet"),
+        ("--memory 32MiB", "hotcold has a working set of 32.0 MiB, too much for a guest of"),
+        ("--memory 4MiB --workload uniform:wss=64MiB", "use --memory 128MiB or a smaller wss"),
         ("--fast", "No such option"),
         ("surplus", "unexpected extra argument"),
     ],
@@ -150,8 +152,10 @@ def test_a_guest_larger_than_the_host_allows(hosts: list[str]) -> None:
 
 
 def test_a_workload_larger_than_its_guest(hosts: list[str]) -> None:
-    arguments = ["--memory", "4MiB", "--workload", "uniform:wss=64MiB", *hosts, "--no-progress"]
-    assert "error: " in refused("migrate", *arguments, exit_code=1)
+    arguments = ["--memory", "4MiB", "--workload", "uniform:wss=4092KiB", *hosts, "--no-progress"]
+    line = refused("migrate", *arguments, exit_code=1)
+    assert "workload uniform needs 4.0 MiB with its page tables" in line
+    assert "use --memory 8MiB or more" in line
 
 
 def test_a_trace_that_the_remote_source_does_not_have(hosts: list[str]) -> None:

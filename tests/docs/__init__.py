@@ -1,0 +1,1 @@
+"""Pages whose statements can be checked."""
