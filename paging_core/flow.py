@@ -50,8 +50,6 @@ class FlowKind(IntEnum):
     2 L1 of a superpage, 3 L2, 4 L3, 5 L4."""
     SHADOW_DROPPED = 6
     """A shadow page of table `gfn` was torn down; `detail` as above."""
-    CLEAN = 7
-    """The bitmap was cleaned; `gfn` is how many frames were dirty, `leader` how many falsely."""
 
 
 class FlowSource(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from paging_core.flow import FLOW_DTYPE, FlowKind, FlowRows
+from paging_core.flow import FLOW_DTYPE, FlowRows
 from paging_core.kernels.state import Records
 
 BUFFER_ROWS = 1 << 16
@@ -42,15 +42,6 @@ class FlowBuffer:
         core["flow_full_at"] = ctypes.cast(self._call, ctypes.c_void_p).value
         core["flow_used"] = 0
         core["flow_rows"] = rows
-
-    def note(self, kind: FlowKind, gfn: int, leader: int, time_ps: int) -> None:
-        """Note an event that no kernel sees."""
-        if self._core["flow_used"][0] == len(self._rows):
-            self.hand_out()
-        at = int(self._core["flow_used"][0])
-        space = int(self._core["vcpu"]["process"][0])
-        self._rows[at] = (time_ps, gfn, leader, kind, 0, space, 0)
-        self._core["flow_used"] = at + 1
 
     def hand_out(self) -> None:
         """Give the sink what was noted since the last time."""

@@ -17,7 +17,7 @@ from paging_core.boot import lay_out
 from paging_core.config import CleanPolicy, GuestConfig
 from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition
 from paging_core.events import CAUSES, FAULT_KINDS, Event
-from paging_core.flow import FlowKind, FlowRows
+from paging_core.flow import FlowRows
 from paging_core.flow_buffer import FlowBuffer
 from paging_core.footprint import check_fits
 from paging_core.guest import Cleaned, DirtyWords, GuestCounters
@@ -49,10 +49,6 @@ def _make_workload(config: GuestConfig) -> Workload:
     from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
 
     return make_workload(config.workload, config.seed)
-
-
-def _marked(dirty: DirtyWords) -> int:
-    return int(np.bitwise_count(dirty).sum())
 
 
 def _named(workload: str) -> str:
@@ -214,7 +210,6 @@ class ModelGuest:
         false_count = take_bitmap(machine.record)
         cost_ps = int(machine.core["spent_ps"][0]) - before_ps
         if self._flow is not None:
-            self._flow.note(FlowKind.CLEAN, _marked(dirty), false_count, self._time_ps())
             self._flow.check()
         return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS)
 

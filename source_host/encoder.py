@@ -28,6 +28,8 @@ class Encoder:
     """Turns frames into batches and remembers what it last said about each frame.
 
     Attributes:
+        changed: of the frames encoded last, which hold other content than what was said of
+            them before; bool.
         level: zstd level of the batches to come; `OFF` sends them plain. A batch that does
             not shrink is sent plain at any level.
     """
@@ -38,6 +40,7 @@ class Encoder:
         self._next_sequence = 0
         self._suppress = suppress
         self._last_sent: Digests = np.zeros(len(frames), np.uint64)
+        self.changed: npt.NDArray[np.bool_] = np.ones(0, np.bool_)
         self.level = OFF
         self._compressor: tuple[int, zstandard.ZstdCompressor] | None = None
 
@@ -54,7 +57,8 @@ class Encoder:
         """
         copy = _StableCopy(self._frames, gfns)
         digests = frame_digests(copy.frames)
-        kinds = self._kinds(gfns, digests, ever_sent)
+        self.changed = ~(ever_sent & (digests == self._last_sent[gfns]))
+        kinds = self._kinds(digests)
         self._last_sent[gfns] = digests
         raw = copy.bytes_of(kinds == _DATA)
         payload, compression = self._compressed(raw)
@@ -71,13 +75,11 @@ class Encoder:
         self._next_sequence += 1
         return batch
 
-    def _kinds(
-        self, gfns: GfnArray, digests: Digests, ever_sent: npt.NDArray[np.bool_]
-    ) -> KindArray:
+    def _kinds(self, digests: Digests) -> KindArray:
         """Zero is said first: it costs least. Unchanged needs an earlier sending."""
-        kinds = np.full(len(gfns), _DATA, np.uint8)
+        kinds = np.full(len(digests), _DATA, np.uint8)
         if self._suppress:
-            kinds[ever_sent & (digests == self._last_sent[gfns])] = _UNCHANGED
+            kinds[~self.changed] = _UNCHANGED
         kinds[digests == _ZERO_DIGEST] = _ZERO
         return kinds
 

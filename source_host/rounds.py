@@ -12,6 +12,7 @@ from paging_core.units import FRAME_BYTES
 from source_host.clocks import Clock
 from source_host.compression import CompressionLevel
 from source_host.encoder import Encoder
+from source_host.flow import NO_FLOW, Flow
 from source_host.ledger import Ledger, take_batch
 from source_host.link import BandwidthMeter
 from source_host.policies import BATCH_FRAMES, Facts, Policy
@@ -61,8 +62,10 @@ class RoundSender:
         downtime_limit_ns: int,
         max_payload_bytes: int,
         cancelled: Event,
+        flow: Flow = NO_FLOW,
     ) -> None:
         """Send from one guest over one transport."""
+        self._flow = flow
         self.ledger = Ledger(n_frames)
         self.rounds = Rounds((), None)
         self._rounds_sent = 0
@@ -88,6 +91,7 @@ class RoundSender:
             PageferryError: what the destination or the guest had to say.
         """
         todo = self.ledger.owed_gfns()
+        self._flow.moment("round_started", self._clock.now_ns, self._rounds_sent + 1, len(todo))
         self._now_at(RoundStats(self._rounds_sent + 1, not live, len(todo)))
         start_ns = self._clock.now_ns
         self.meter.restart(start_ns)
@@ -96,6 +100,7 @@ class RoundSender:
         self._clock.await_answer()
         self.meter.end_round(self._clock.now_ns)
         stats = replace(self._stats, duration_ns=self._clock.now_ns - start_ns)
+        self._flow.moment("round_ended", self._clock.now_ns, stats.round, stats.sent_frames)
         self._rounds_sent += 1
         if live:
             self._now_at(stats)
@@ -152,8 +157,10 @@ class RoundSender:
             raise MigrationCancelled("somebody cancelled the migration")
         ever_sent = self.ledger.ever_sent(gfns)
         self.ledger.settle(gfns)
+        read_ns = self._clock.now_ns
         batch = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last)
         wire_bytes = self._transport.send(batch)
+        self._flow.sent(read_ns, batch, self._encoder.changed, wire_bytes)
         self._now_at(self._stats.plus(batch.runs, wire_bytes))
         self.ledger.sent(gfns)
         self._clock.carry(wire_bytes)

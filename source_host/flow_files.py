@@ -1,0 +1,155 @@
+"""The flow trace on disk: three Parquet tables and a manifest that is written last.
+
+docs/flow.md describes the columns. A directory without a manifest is a run that did not end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from paging_core.errors import BadOption, LimitExceeded
+from paging_core.events import Fault
+from paging_core.flow import FlowKind
+
+FLOW_SCHEMA = "pageferry/flow/v1"
+MANIFEST = "flow.json"
+ROW_GROUP_ROWS = 1 << 18
+"""Rows that are held back until they are written together."""
+
+_NAME = pa.dictionary(pa.int8(), pa.string())
+_TIME = pa.field("time_ns", pa.int64(), nullable=False)
+_ROUND = pa.field("round", pa.int32(), nullable=False)
+TABLES: Mapping[str, pa.Schema] = {
+    "events": pa.schema(
+        [
+            _TIME,
+            pa.field("kind", _NAME, nullable=False),
+            pa.field("detail", _NAME, nullable=False),
+            pa.field("gfn", pa.int32(), nullable=False),
+            pa.field("leader", pa.int32(), nullable=False),
+            pa.field("space", pa.uint8(), nullable=False),
+        ]
+    ),
+    "sends": pa.schema(
+        [
+            _TIME,
+            _ROUND,
+            pa.field("gfn", pa.int32(), nullable=False),
+            pa.field("kind", _NAME, nullable=False),
+            pa.field("changed", pa.bool_(), nullable=False),
+            pa.field("wire_bytes", pa.float32(), nullable=False),
+        ]
+    ),
+    "moments": pa.schema(
+        [
+            _TIME,
+            pa.field("kind", _NAME, nullable=False),
+            _ROUND,
+            pa.field("frames", pa.int64(), nullable=False),
+            pa.field("falsely_dirty", pa.int64(), nullable=False),
+        ]
+    ),
+}
+"""What each table holds, by the name of its file without ``.parquet``."""
+
+EVENT_KINDS = tuple(kind.name.lower() for kind in FlowKind)
+DETAILS = (
+    *(fault.name.lower() for fault in Fault),
+    "l1", "l1_of_superpage", "l2", "l3", "l4", "none",
+)  # fmt: skip
+"""What a fault or a shadow page was; the shadow kinds stand in the order of the model's."""
+SEND_KINDS = ("none", "data", "zero", "unchanged")
+MOMENTS = ("tracking_started", "round_started", "round_ended", "clean", "suspend", "resume")
+
+Column = npt.NDArray[Any] | pa.Array
+
+
+def names(codes: npt.NDArray[Any], of: tuple[str, ...]) -> pa.Array:
+    """A column of names from their codes."""
+    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(of))
+
+
+class FlowFiles:
+    """The files of one trace, open for writing. Used by one thread."""
+
+    def __init__(self, directory: Path) -> None:
+        """Begin in a directory that is empty or not there yet.
+
+        Raises:
+            BadOption: it holds something, or cannot be made.
+            LimitExceeded: the disk is full.
+        """
+        self._directory = directory
+        self._held: dict[str, list[pa.RecordBatch]] = {name: [] for name in TABLES}
+        self._rows = dict.fromkeys(TABLES, 0)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if any(directory.iterdir()):
+                raise BadOption(f"{directory} holds files already; name an empty directory")
+            self._writers = {name: self._open(name) for name in TABLES}
+        except OSError as error:
+            raise _cannot_write(directory, error) from error
+
+    def append(self, table: str, columns: list[Column]) -> None:
+        """Add rows to a table.
+
+        Raises:
+            LimitExceeded: the disk is full.
+        """
+        batch = pa.RecordBatch.from_arrays([pa.array(c) for c in columns], schema=TABLES[table])
+        held = self._held[table]
+        held.append(batch)
+        self._rows[table] += batch.num_rows
+        if sum(one.num_rows for one in held) >= ROW_GROUP_ROWS:
+            self._write(table)
+
+    def finish(self, manifest: Mapping[str, Any]) -> None:
+        """Write what is held, the ends of the files, and the manifest.
+
+        Raises:
+            LimitExceeded: the disk is full.
+        """
+        for table in TABLES:
+            self._write(table)
+        try:
+            for writer in self._writers.values():
+                writer.close()
+            document = {"schema": FLOW_SCHEMA, "rows": self._rows, **manifest}
+            partial = self._directory / f"{MANIFEST}.partial"
+            partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            partial.replace(self._directory / MANIFEST)
+        except OSError as error:
+            raise _cannot_write(self._directory, error) from error
+
+    def _open(self, table: str) -> pq.ParquetWriter:
+        return pq.ParquetWriter(
+            self._directory / f"{table}.parquet",
+            TABLES[table],
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=["kind", "detail"] if table == "events" else ["kind"],
+        )
+
+    def _write(self, table: str) -> None:
+        held, self._held[table] = self._held[table], []
+        if not held:
+            return
+        try:
+            self._writers[table].write_table(pa.Table.from_batches(held))
+        except OSError as error:
+            raise _cannot_write(self._directory, error) from error
+
+
+def _cannot_write(directory: Path, error: OSError) -> LimitExceeded:
+    return LimitExceeded(
+        f"cannot write the flow trace to {directory}: {error.strerror or error}; "
+        "make room, or name another directory"
+    )
