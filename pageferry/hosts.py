@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -27,8 +27,15 @@ class Hosts:
 
 
 @contextmanager
-def hosts(source: str | None, destination: str | None) -> Iterator[Hosts]:
+def hosts(
+    source: str | None, destination: str | None, source_arguments: Sequence[str] = ()
+) -> Iterator[Hosts]:
     """The hosts at these addresses, or our own while the block lasts.
+
+    Args:
+        source: address of a source host; None starts one.
+        destination: address of a destination host; None starts one.
+        source_arguments: further ones of ``source-host serve``, if it is ours.
 
     Raises:
         HostUnreachable: a host of our own did not start.
@@ -36,5 +43,5 @@ def hosts(source: str | None, destination: str | None) -> Iterator[Hosts]:
     if source is not None and destination is not None:
         yield Hosts(source, destination, ours=False, post_mortem=lambda: None)
         return
-    with Loopback() as loopback:
+    with Loopback(source_arguments) as loopback:
         yield Hosts(loopback.source, loopback.destination, True, loopback.post_mortem)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -15,7 +16,13 @@ _DYING_S = 3.0
 class Loopback:
     """A source host and a destination host on loopback; gone when the block ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, source_arguments: Sequence[str] = ()) -> None:
+        """Start nothing yet.
+
+        Args:
+            source_arguments: further ones of ``source-host serve``.
+        """
+        self._arguments = {"source_host": source_arguments, "dest_host": ()}
         self._processes: dict[str, HostProcess] = {}
 
     def __enter__(self) -> Self:
@@ -25,8 +32,8 @@ class Loopback:
             HostUnreachable: one of them did not start; with its last words.
         """
         try:
-            for module in ("source_host", "dest_host"):
-                self._processes[module] = HostProcess(module, wait=False)
+            for module, arguments in self._arguments.items():
+                self._processes[module] = HostProcess(module, arguments, wait=False)
             for process in self._processes.values():
                 process.wait_ready()
         except BaseException:

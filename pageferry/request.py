@@ -55,6 +55,7 @@ class MigrationOptions:
     latency_ns: int = 100_000
     source: str | None = None
     dest: str | None = None
+    flow: str | None = None
 
     def guest_config(self) -> GuestConfig:
         """The guest, checked.
@@ -117,6 +118,17 @@ class MigrationOptions:
             if given:
                 raise BadOption(f"{option} is about shadow pages and needs --paging shadow")
 
+    def hosts(self) -> tuple[str | None, str | None, tuple[str, ...]]:
+        """Where to migrate, as `pageferry.hosts.hosts` takes it."""
+        own = ("--flow-dir", str(Path(self.flow).resolve())) if self.flow else ()
+        return self.source, self.dest, own
+
+    def _flow_directory(self) -> str:
+        """As the source host takes it: on a host elsewhere the path is that host's own."""
+        if self.flow is None:
+            return ""
+        return self.flow if self.source is not None else str(Path(self.flow).resolve())
+
     def migrate_request(self, guest_id: str, destination: str) -> pb.MigrateRequest:
         """What the source host is asked to do with the guest."""
         return pb.MigrateRequest(
@@ -131,6 +143,7 @@ class MigrationOptions:
             zstd_level=self.zstd_level,
             max_rounds=self.max_rounds,
             warmup_ns=self.warmup_ns,
+            flow_directory=self._flow_directory(),
         )
 
 

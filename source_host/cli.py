@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from wire.command import MEMORY, run_command, serve_options
@@ -39,8 +41,17 @@ Examples:
     show_default=True,
     help="Migrations that run at the same time; each takes a thread and 32 MiB on the way.",
 )
+@click.option(
+    "--flow-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where migrations may write flow traces; without it they may not.",
+)
 def serve(
-    listen: str, metrics_port: int | None, max_guest_memory_bytes: int, max_migrations: int
+    listen: str,
+    metrics_port: int | None,
+    max_guest_memory_bytes: int,
+    max_migrations: int,
+    flow_dir: Path | None,
 ) -> None:
     """Serve SourceHost: create guests, migrate them, watch them go.
 
@@ -55,6 +66,7 @@ def serve(
         max_guest_memory_bytes=max_guest_memory_bytes,
         max_migrations=max_migrations,
         metrics_port=metrics_port,
+        flow_root=flow_dir,
     ).server.run()
 
 

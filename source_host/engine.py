@@ -14,9 +14,11 @@ from threading import Event
 
 from paging_core.errors import VerificationFailed
 from paging_core.guest import Guest
+from paging_core.log_dirty import count
 from paging_core.memory_digest import digest_memory
 from source_host.clocks import Clock, Lap
 from source_host.encoder import Encoder
+from source_host.flow import NO_FLOW, Flow
 from source_host.plan import Plan
 from source_host.policies import Decision, Policy
 from source_host.progress import Progress
@@ -40,6 +42,7 @@ class Engine:
         progress: Progress,
         max_payload_bytes: int,
         cancelled: Event,
+        flow: Flow = NO_FLOW,
     ) -> None:
         """Nothing moves before `pre_copy`; the guest's writes are logged from before that."""
         self._plan = plan
@@ -48,6 +51,7 @@ class Engine:
         self._transport = transport
         self._progress = progress
         self._cancelled = cancelled
+        self._flow = flow
         self._policy: Policy = plan.make_policy()
         self._sender = RoundSender(
             n_frames=guest.n_frames,
@@ -59,6 +63,7 @@ class Engine:
             downtime_limit_ns=plan.downtime_limit_ns,
             max_payload_bytes=max_payload_bytes,
             cancelled=cancelled,
+            flow=flow,
         )
 
     def pre_copy(self) -> None:
@@ -81,6 +86,7 @@ class Engine:
         lap = Lap(self._clock)
         self._progress.advance(MigrationState.STOP_AND_COPY)
         self._clock.pause()
+        self._flow.moment("suspend", self._clock.now_ns, self._sender.round_number)
         self._clean()
         self._progress.downtime = Downtime(suspend_ns=lap.ns())
 
@@ -127,5 +133,12 @@ class Engine:
         with self._clock.exclusive() as guest:
             cleaned = guest.clean()
             counters = guest.counters()
+        self._flow.moment(
+            "clean",
+            self._clock.now_ns,
+            self._sender.round_number,
+            count(cleaned.dirty),
+            cleaned.falsely_dirty_count,
+        )
         self._sender.owe(cleaned)
         self._progress.cleaned(cleaned, counters)

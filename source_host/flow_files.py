@@ -69,7 +69,8 @@ DETAILS = (
 SEND_KINDS = ("none", "data", "zero", "unchanged")
 MOMENTS = ("tracking_started", "round_started", "round_ended", "clean", "suspend", "resume")
 
-Column = npt.NDArray[Any] | pa.Array
+Column = Any
+"""One of pyarrow or numpy."""
 
 
 def names(codes: npt.NDArray[Any], of: tuple[str, ...]) -> pa.Array:

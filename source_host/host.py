@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 from pageferry.v1 import source_pb2_grpc
 from source_host.grpc_transport import GrpcTransport
@@ -46,6 +47,7 @@ class SourceHost:
         max_guest_memory_bytes: int,
         max_migrations: int,
         metrics_port: int | None = None,
+        flow_root: Path | None = None,
         connect: Connect = connect,
     ) -> None:
         """Assemble; nothing listens yet.
@@ -55,6 +57,7 @@ class SourceHost:
             max_guest_memory_bytes: most memory of all guests together.
             max_migrations: most that run at a time.
             metrics_port: where to show metrics; None for nowhere.
+            flow_root: where flow traces may be written; None for nowhere.
             connect: makes the way to a destination.
 
         Raises:
@@ -63,7 +66,7 @@ class SourceHost:
         registry = host_registry("source")
         metrics = Metrics(registry)
         self.guests = Guests(max_guest_memory_bytes)
-        self.migrations = Migrations(self.guests, metrics, connect, max_migrations)
+        self.migrations = Migrations(self.guests, metrics, connect, max_migrations, flow_root)
         metrics.watch_states(
             lambda: Counter(hosted.life.state.value for hosted in self.guests.all()),
             lambda: Counter(entry.state.value for entry in self.migrations.all()),

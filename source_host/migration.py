@@ -23,9 +23,11 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
 )
+from paging_core.flow import FlowSource
 from paging_core.guest import Guest
 from source_host.clocks import Clock, ClockName
 from source_host.engine import Engine
+from source_host.flow import NO_FLOW, Flow
 from source_host.observer import Observer
 from source_host.plan import Plan
 from source_host.progress import Progress
@@ -57,6 +59,7 @@ class Migration:
         guest_life: Lifecycle[GuestState],
         transport: Transport,
         observers: Sequence[Observer] = (),
+        flow: Flow = NO_FLOW,
         ask_again_after_s: Sequence[float] = ASK_AGAIN_AFTER_S,
     ) -> None:
         """Nothing happens before `run`.
@@ -67,6 +70,7 @@ class Migration:
             guest_life: the guest's state on this host, kept up to date here.
             transport: the way to the destination; closed here at the end.
             observers: told what happens.
+            flow: takes down every fault and every frame sent; finished here at the end.
             ask_again_after_s: waits between questions about an in-doubt commit.
         """
         self._plan = plan
@@ -74,6 +78,7 @@ class Migration:
         self._guest_life = guest_life
         self._was_running = guest_life.state is GuestState.RUNNING
         self._transport = transport
+        self._flow = flow
         self._ask_again_after_s = ask_again_after_s
         self._progress = Progress(offer.migration_id, observers)
         self._log = _log.bind(migration_id=offer.migration_id, guest_id=offer.guest_id)
@@ -112,6 +117,7 @@ class Migration:
         finally:
             if self._clock is not None:
                 self._clock.close()
+            self._quietly(lambda: self._end_flow(guest))
             self._release()
 
     def cancel(self) -> None:
@@ -181,6 +187,9 @@ class Migration:
             clock.resume()
             clock.let_run(self._plan.warmup_ns, self._cancelled)
         with clock.exclusive():
+            if self._flow is not NO_FLOW and isinstance(guest, FlowSource):
+                guest.note_flow(self._flow.events)
+            self._flow.moment("tracking_started", clock.now_ns, 0)
             guest.start_tracking()
             self._tracking = True
         return Engine(
@@ -191,6 +200,7 @@ class Migration:
             progress=self._progress,
             max_payload_bytes=max_payload_bytes,
             cancelled=self._cancelled,
+            flow=self._flow,
         )
 
     def _prepare(self) -> int:
@@ -220,6 +230,15 @@ class Migration:
         self._guest_life.to(GuestState.MOVED)
         self._progress.complete()
         self._transport.close()
+
+    def _end_flow(self, guest: Guest) -> None:
+        if self._flow is NO_FLOW:
+            return
+        if isinstance(guest, FlowSource):
+            guest.note_flow(None)
+        if self._clock is not None:
+            self._flow.moment("resume", self._clock.now_ns, 0)
+        self._flow.finish(self.state.value)
 
     def _release(self) -> None:
         """Hold nothing of the guest once it ended: its memory goes with the last reference."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from threading import Condition, Lock, Thread
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import (
+    BadOption,
     IllegalTransition,
     LimitExceeded,
     NotFound,
@@ -18,6 +20,8 @@ from paging_core.errors import (
 )
 from paging_core.guest import Cleaned, GuestCounters
 from paging_core.model_guest import ModelGuest
+from source_host.flow import NO_FLOW, Flow
+from source_host.flow_recorder import FlowRecorder
 from source_host.guests import Guests, HostedGuest
 from source_host.messages import filled_in, migration_status, plan_of
 from source_host.metrics import Metrics
@@ -168,7 +172,12 @@ class Migrations:
     """All migrations of this host, by name. Thread-safe."""
 
     def __init__(
-        self, guests: Guests, metrics: Metrics, connect: Connect, max_migrations: int
+        self,
+        guests: Guests,
+        metrics: Metrics,
+        connect: Connect,
+        max_migrations: int,
+        flow_root: Path | None = None,
     ) -> None:
         """No migrations yet.
 
@@ -177,7 +186,9 @@ class Migrations:
             metrics: what is counted.
             connect: makes the way to a destination.
             max_migrations: most that run at a time.
+            flow_root: where flow traces may be written; None for nowhere.
         """
+        self._flow_root = flow_root
         self._guests = guests
         self._metrics = metrics
         self._connect = connect
@@ -204,7 +215,7 @@ class Migrations:
             try:
                 offer = Offer(migration_id, hosted.guest_id, hosted.config, hosted.trace_digest)
                 entry = HostedMigration(offer, hosted, filled_in(request, plan))
-                migration = self._make(plan, entry, request.destination)
+                migration = self._make(plan, entry, request)
             except PageferryError:
                 hosted.release()
                 raise
@@ -213,15 +224,28 @@ class Migrations:
             self._forget_oldest()
         return entry
 
-    def _make(self, plan: Plan, entry: HostedMigration, destination: str) -> Migration:
+    def _make(self, plan: Plan, entry: HostedMigration, request: pb.MigrateRequest) -> Migration:
         metrics = self._metrics.of_migration(plan.clock)
         return Migration(
             plan=plan,
             offer=entry.offer,
             guest_life=entry.guest_life,
-            transport=self._connect(destination, metrics.acknowledged),
+            transport=self._connect(request.destination, metrics.acknowledged),
             observers=[metrics, entry],
+            flow=self._flow(request.flow_directory),
         )
+
+    def _flow(self, directory: str) -> Flow:
+        if not directory:
+            return NO_FLOW
+        if self._flow_root is None:
+            raise BadOption("this host writes no flow traces; start it with --flow-dir DIR")
+        path = (self._flow_root / directory).resolve()
+        if not path.is_relative_to(self._flow_root.resolve()):
+            raise BadOption(
+                f"flow traces of this host lie below {self._flow_root}, {path} does not"
+            )
+        return FlowRecorder(path)
 
     def get(self, migration_id: str) -> HostedMigration:
         """The migration of that name.

@@ -115,6 +115,11 @@ class RoundSender:
         if last is not None:
             self.rounds = Rounds((*before, last.ended_by(cleaned)), None)
 
+    @property
+    def round_number(self) -> int:
+        """Of the last round that was sent; 0 before the first."""
+        return self._rounds_sent
+
     def facts(self) -> Facts:
         """What a policy may know now, between rounds."""
         return self._facts(self.ledger.owed_frames)

@@ -204,6 +204,12 @@ Examples:
     default=None,
     help="Write the result as one JSON document; - is stdout.",
 )
+@click.option(
+    "--flow",
+    metavar="DIR",
+    default=None,
+    help="Write every fault and every page sent to an empty directory; see docs/flow.md.",
+)
 @click.option("--quiet", is_flag=True, help="No progress and no tables; errors remain.")
 @click.option("--no-progress", is_flag=True, help="Only the closing tables.")
 @click.pass_context

@@ -87,6 +87,7 @@ class MigrateRequest(_message.Message):
     ZSTD_LEVEL_FIELD_NUMBER: _builtins.int
     MAX_ROUNDS_FIELD_NUMBER: _builtins.int
     WARMUP_NS_FIELD_NUMBER: _builtins.int
+    FLOW_DIRECTORY_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     destination: _builtins.str
     """host:port or unix:path"""
@@ -106,6 +107,8 @@ class MigrateRequest(_message.Message):
     """0: the policy's own"""
     warmup_ns: _builtins.int
     """guest time before tracking starts"""
+    flow_directory: _builtins.str
+    """on the source host, below its --flow-dir; empty: no flow trace"""
     def __init__(
         self,
         *,
@@ -120,10 +123,11 @@ class MigrateRequest(_message.Message):
         zstd_level: _builtins.int | None = ...,
         max_rounds: _builtins.int = ...,
         warmup_ns: _builtins.int = ...,
+        flow_directory: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "zstd_level", b"zstd_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "clock", b"clock", "destination", b"destination", "downtime_limit_ns", b"downtime_limit_ns", "guest_id", b"guest_id", "latency_ns", b"latency_ns", "link_bits_per_s", b"link_bits_per_s", "max_rounds", b"max_rounds", "no_suppress", b"no_suppress", "policy", b"policy", "warmup_ns", b"warmup_ns", "zstd_level", b"zstd_level"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "clock", b"clock", "destination", b"destination", "downtime_limit_ns", b"downtime_limit_ns", "flow_directory", b"flow_directory", "guest_id", b"guest_id", "latency_ns", b"latency_ns", "link_bits_per_s", b"link_bits_per_s", "max_rounds", b"max_rounds", "no_suppress", b"no_suppress", "policy", b"policy", "warmup_ns", b"warmup_ns", "zstd_level", b"zstd_level"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__zstd_level: _TypeAlias = _typing.Literal["zstd_level"]  # noqa: Y015
     _WhichOneofArgType__zstd_level: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level"]  # noqa: Y015
