@@ -21,7 +21,13 @@ def cli() -> None:
     """
 
 
-@cli.command()
+@cli.command(
+    epilog="""\b
+Examples:
+  dest-host serve
+  dest-host serve --listen 0.0.0.0:50052 --metrics-port 9102 --max-guest-memory 32GiB
+""",
+)
 @serve_options("dest-host", _DEFAULT_LISTEN)
 @click.option(
     "--max-guest-memory",
@@ -61,7 +67,8 @@ def cli() -> None:
 @click.option(
     "--trace-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Where the traces of replaying guests lie; at the source's own path unless given.",
+    help="Where the traces lie that guests replay, by file name.  [default: the path that the "
+    "source names]",
 )
 def serve(
     *,
@@ -74,14 +81,16 @@ def serve(
     idle_expiry: int,
     trace_dir: Path | None,
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C.
+    """Take guests in, prove them and run them, until SIGTERM or Ctrl-C.
 
     One line of JSON on standard output tells the address once the host serves; the log goes
     to standard error. Standard gRPC health checking and reflection are on, so grpcurl and
     Kubernetes probes work as they are. Every option can also be set in the environment:
     DEST_HOST_SERVE_LISTEN, DEST_HOST_SERVE_METRICS_PORT and so on.
 
-    A guest that is taken over lives in this process's memory and is gone when it ends.
+    A guest that is taken over lives in this process's memory and is gone when it ends. SIGTERM
+    aborts the migrations that are under way, whose guests go on at their sources; a second
+    signal ends at once.
     """
     from dest_host.factory import ModelGuestFactory, warm_up  # noqa: PLC0415 - --help must not import numba
     from dest_host.host import DestinationHost  # noqa: PLC0415

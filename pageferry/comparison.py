@@ -39,8 +39,8 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
     falsely, digests = grouped["pages"]["falsely_dirty"], grouped["pages"]["suppressed"]
     guest = (
         f"With groups of {n} the guest took {fixups[1]:,} fixup faults instead of {fixups[0]:,} "
-        f"({_change(*fixups)}), and its time with tracking was {slowdowns[1]:.2f} times its time "
-        f"without, instead of {slowdowns[0]:.2f}."
+        f"({_change(*fixups)}), and its time with tracking was {slowdowns[1]:.3f} times its time "
+        f"without, instead of {slowdowns[0]:.3f}."
     )
     network = (
         f"In return {falsely:,} pages were sent as dirty that nobody had written; {digests:,} "

@@ -12,14 +12,17 @@ DEFAULT_LISTEN = "127.0.0.1:50051"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="pageferry", prog_name="source-host")
 def cli() -> None:
-    """Run guests and migrate them to a destination host, live."""
+    """The host that guests migrate from.
+
+    It runs guests, tracks which of their pages are written, sends those to a destination host
+    while the guest runs, and hands the guest over once every page was proved.
+    """
 
 
 @cli.command(
     epilog="""\b
-Every option can be set in the environment: SOURCE_HOST_SERVE_LISTEN, and so on.
-\b
 Examples:
   source-host serve
   source-host serve --listen 0.0.0.0:50051 --metrics-port 9101 --max-guest-memory 16GiB
@@ -39,7 +42,7 @@ Examples:
     type=click.IntRange(1, 64),
     default=4,
     show_default=True,
-    help="Migrations that run at the same time; each takes a thread and 32 MiB on the way.",
+    help="Migrations that run at the same time; each takes a thread and up to 32 MiB on the way.",
 )
 @click.option(
     "--flow-dir",
@@ -53,11 +56,15 @@ def serve(
     max_migrations: int,
     flow_dir: Path | None,
 ) -> None:
-    """Serve SourceHost: create guests, migrate them, watch them go.
+    """Create guests, migrate them, watch them go, until SIGTERM or Ctrl-C.
 
-    A guest advances only while it is stepped or migrated. SIGTERM cancels the migrations that
-    run (their guests would have gone on here), answers who watches, logs what became of each
-    guest and ends; a second signal ends at once.
+    One line of JSON on standard output tells the address once the host serves; the log goes to
+    standard error. Standard gRPC health checking and reflection are on. Every option can also be
+    set in the environment: SOURCE_HOST_SERVE_LISTEN, SOURCE_HOST_SERVE_METRICS_PORT and so on.
+
+    A guest advances only while it is stepped or migrated, lives in this process's memory and is
+    gone when it ends. SIGTERM cancels the migrations that run, tells who watches them, and logs
+    what became of each guest; a second signal ends at once.
     """
     from source_host.host import SourceHost  # noqa: PLC0415 - numba is slow to import
 

@@ -106,9 +106,10 @@ class Progress:
 
     def report(self) -> Report:
         """A picture of it now."""
-        # The state first: what an outcome rests on was written before it. Then what `_finish`
+        # Whether it is settled before the state: a picture that says so must show how it ended.
+        # Then the state: what an outcome rests on was written before it. Then what `_finish`
         # drops last.
-        state, sender, clock = self.state, self._sender, self._clock
+        settled, state, sender, clock = self._settled, self.state, self._sender, self._clock
         if self._final is not None:
             return self._final
         # In this order: frames are counted as sent before they are marked as sent once.
@@ -118,7 +119,7 @@ class Progress:
         total_ns = clock.now_ns - self._started_ns if clock else 0
         return Report(
             state=state,
-            settled=self._settled,
+            settled=settled,
             rounds=rounds.done,
             current=rounds.current,
             totals=Totals.of(rounds.all, unique_frames, total_ns),

@@ -8,7 +8,11 @@ from pathlib import Path
 import click
 
 _TRACE = Path("examples", "traces", "redis.parquet")
-_MEMORY_BYTES = 64 << 20
+_MEMORY_BYTES = 256 << 20
+_LINK_BITS_PER_S = 100_000_000
+"""So slow that the server writes to all of its heap again while the first round lasts."""
+_WARMUP_NS = 400_000_000
+"""Until the server has started and requests come in."""
 
 
 @click.command()
@@ -34,14 +38,25 @@ def demo(ctx: click.Context, /, group_pages: int, directory: str | None, no_prog
     """Migrate a redis-server under load twice, under shadow paging.
 
     Its memory accesses were recorded and are replayed in a guest, once with every page
-    tracked by itself and once in groups. Ends with both results side by side.
+    tracked by itself and once in groups, over a link of 100 Mbit/s. Ends with both results
+    side by side.
     """
     from pageferry.cli.run import Output
     from pageferry.cli.two import show_both
     from pageferry.request import MigrationOptions
 
+    if group_pages == 1:
+        raise click.BadParameter(
+            "the first migration has groups of 1 already; give another size, such as 64",
+            param_hint="--group-pages",
+        )
     trace = _shipped(_TRACE)
-    single = MigrationOptions(memory_bytes=_MEMORY_BYTES, trace=str(trace))
+    single = MigrationOptions(
+        memory_bytes=_MEMORY_BYTES,
+        trace=str(trace),
+        link_bits_per_s=_LINK_BITS_PER_S,
+        warmup_ns=_WARMUP_NS,
+    )
     grouped = replace(single, group_pages=group_pages)
     both = {"groups of 1": single, f"groups of {group_pages}": grouped}
     ctx.exit(show_both(both, Output(progress=not no_progress), directory))

@@ -26,6 +26,9 @@ Examples:
   pageferry migrate --paging hap --pml --workload zipf --link 10Gbit/s
   pageferry migrate --trace examples/traces/redis.parquet --policy qemu
   pageferry migrate --clock real --memory 1GiB --workload idle --fill random
+\b
+Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says why;
+2 an option cannot be, nothing was started; 130 stopped by Ctrl-C.
 """,
 )
 @section("The guest")
@@ -62,7 +65,8 @@ Examples:
     type=click.Choice(["zero", "mixed", "random"]),
     default="mixed",
     show_default=True,
-    help="What stands in memory before the workload writes to it.",
+    help="What stands in memory before the workload writes to it; mixed is a third zeros, "
+    "a third like text, a third random.",
 )
 @section("How its writes are tracked")
 @click.option(
@@ -81,14 +85,20 @@ Examples:
     "(Xen, drop every shadow) or write-protect (KVM). HAP: lazy (mark the root) or "
     "eager (every leaf).  [default: blow, lazy]",
 )
-@click.option("--pml", is_flag=True, help="HAP: the hardware logs writes, without faults.")
+@click.option(
+    "--pml",
+    is_flag=True,
+    help="HAP: the hardware notes writes in a buffer of 512 entries; an exit when it is full "
+    "instead of a fault for each page.",
+)
 @click.option(
     "--group-pages",
     type=int,
     metavar="N",
     default=1,
     show_default=True,
-    help="Frames that one fixup fault opens and marks dirty, a power of two to 4096.",
+    help="Frames that one fixup fault (the first write to a clean one) opens and marks dirty; "
+    "a power of two to 4096. More: fewer faults, more frames sent that nobody wrote.",
 )
 @click.option(
     "--group-scope",
@@ -102,7 +112,11 @@ Examples:
     is_flag=True,
     help="Drop frames of a group at clean time that the hardware's D bit says nobody wrote.",
 )
-@click.option("--no-prefetch", is_flag=True, help="Shadow: without Xen's read prefetch.")
+@click.option(
+    "--no-prefetch",
+    is_flag=True,
+    help="Shadow: a fault builds one entry, and not up to 31 more behind it as in Xen.",
+)
 @click.option(
     "--out-of-sync",
     is_flag=True,
@@ -123,9 +137,9 @@ Examples:
     type=click.Choice(["xen", "xen-2009", "qemu"]),
     default="xen",
     show_default=True,
-    help="When pre-copy ends: under 50 dirty pages or 5 rounds; "
-    "29 rounds or 3 x memory, skipping pages dirty again; or when the rest fits the "
-    "downtime limit.",
+    help="When the guest is paused for the rest. xen: under 50 dirty pages, or after 5 rounds. "
+    "xen-2009: after 29 rounds or 3 x memory sent, and pages dirty again are skipped. "
+    "qemu: when the rest fits the downtime limit.",
 )
 @click.option(
     "--downtime-limit",
@@ -133,14 +147,14 @@ Examples:
     type=DOWNTIME_LIMIT_NS,
     default="300ms",
     show_default=True,
-    help="The goal of the qemu policy.",
+    help="The goal of --policy qemu; the other two have none.",
 )
 @click.option(
     "--max-rounds",
-    type=click.IntRange(0, 1_000_000),
+    type=click.IntRange(0, 10_000),
     metavar="N",
     default=0,
-    help="Most pre-copy rounds.  [default: the policy's own]",
+    help="Most rounds beside the running guest.  [default: 5, 29 or 30, by policy]",
 )
 @click.option(
     "--warmup",
@@ -148,17 +162,19 @@ Examples:
     type=WARMUP_NS,
     default="0ms",
     show_default=True,
-    help="Guest time before tracking is switched on.",
+    help="Let the guest run for so long before tracking is switched on.",
 )
 @click.option(
-    "--no-suppress", is_flag=True, help="Send pages again even if their content did not change."
+    "--no-suppress",
+    is_flag=True,
+    help="Send the content of dirty pages that did not change, and not a digest.",
 )
 @click.option(
     "--zstd-level",
     type=click.IntRange(-7, 22),
     default=None,
     metavar="N",
-    help="Compress pages; 0 is off.  [default: level 1 where it pays]",
+    help="Compress pages: 1 is fast, 22 small, 0 off.  [default: 1 where it pays]",
 )
 @section("Clock and link")
 @click.option(
@@ -166,7 +182,8 @@ Examples:
     type=click.Choice(["virtual", "real"]),
     default="virtual",
     show_default=True,
-    help="Modelled time, the same on every machine, or measured.",
+    help="virtual: time is modelled, and a seed gives the same result on every machine. "
+    "real: the guest runs beside the transfer, and what is shown was measured.",
 )
 @click.option(
     "--link",

@@ -27,7 +27,7 @@ def import_() -> None:
 
 @import_.command(
     epilog="""\b
-A file, or a pipe, so that the text (20 bytes per access) never lies on a disk:
+A file, or a pipe, so that the text (14 bytes per access) never lies on a disk:
   pageferry trace import lackey ls.txt --out ls.parquet
   valgrind --tool=lackey --trace-mem=yes --log-fd=9 ls -l 9>&1 >/dev/null \\
       | pageferry trace import lackey - --out ls.parquet

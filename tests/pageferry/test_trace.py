@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 import subprocess
 import sys
 import termios
@@ -165,6 +166,22 @@ def test_show_says_what_it_holds(recorded: Path) -> None:
     regions = done.stdout.splitlines()[-2:]
     assert regions[0].split() == ["0x400000", "0x407000", "7", "0", "28.0", "KiB", "4,000", "0"]
     assert regions[1].split()[:4] == ["0x10000000", "0x10190000", "400", "400"]
+
+
+def test_the_traces_that_are_shipped_are_sound_and_small() -> None:
+    folder = Path(__file__).parents[2] / "examples" / "traces"
+    shipped = sorted(folder.glob("*.parquet"))
+    assert [file.stem for file in shipped] == ["redis", "sqlite"]
+    assert sum(file.stat().st_size for file in shipped) < 4 << 20
+    readme = (folder / "README.md").read_text()
+    for file in shipped:
+        done = run("show", file)
+        assert done.exit_code == 0, done.stderr
+        facts = dict(line.split("  ", 1) for line in done.stdout.splitlines()[:9])
+        for name in ("instructions", "accesses", "rows", "pages"):
+            for number in re.findall(r"\d+,[\d,]+\d", facts[name].partition(";")[0]):
+                assert number in readme, f"{file.name}: {name} {number}"
+    subprocess.run(["sh", "-n", folder / "capture.sh"], check=True)
 
 
 def test_what_cannot_be_shown(tmp_path: Path, log: Path, recorded: Path) -> None:
