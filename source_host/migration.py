@@ -79,6 +79,7 @@ class Migration:
         self._was_running = guest_life.state is GuestState.RUNNING
         self._transport = transport
         self._flow = flow
+        self._telling: FlowSource | None = None
         self._ask_again_after_s = ask_again_after_s
         self._progress = Progress(offer.migration_id, observers)
         self._log = _log.bind(migration_id=offer.migration_id, guest_id=offer.guest_id)
@@ -117,7 +118,6 @@ class Migration:
         finally:
             if self._clock is not None:
                 self._clock.close()
-            self._quietly(lambda: self._end_flow(guest))
             self._release()
 
     def cancel(self) -> None:
@@ -189,6 +189,7 @@ class Migration:
         with clock.exclusive():
             if self._flow is not NO_FLOW and isinstance(guest, FlowSource):
                 guest.note_flow(self._flow.events)
+                self._telling = guest
             self._flow.moment("tracking_started", clock.now_ns, 0)
             guest.start_tracking()
             self._tracking = True
@@ -228,17 +229,18 @@ class Migration:
     def _complete(self) -> None:
         """The destination has the guest: let go of it."""
         self._guest_life.to(GuestState.MOVED)
+        self._quietly(lambda: self._end_flow(MigrationState.COMPLETED))
         self._progress.complete()
         self._transport.close()
 
-    def _end_flow(self, guest: Guest) -> None:
-        if self._flow is NO_FLOW:
-            return
-        if isinstance(guest, FlowSource):
-            guest.note_flow(None)
+    def _end_flow(self, outcome: MigrationState) -> None:
+        """Finish the flow trace; it is on disk before anybody hears of the outcome."""
+        telling, self._telling = self._telling, None
+        if telling is not None:
+            telling.note_flow(None)
         if self._clock is not None:
             self._flow.moment("resume", self._clock.now_ns, 0)
-        self._flow.finish(self.state.value)
+        self._flow.finish(outcome.value)
 
     def _release(self) -> None:
         """Hold nothing of the guest once it ended: its memory goes with the last reference."""
@@ -261,6 +263,7 @@ class Migration:
         self._progress.failed(error)
         cancelled = self._cancelled.is_set() and isinstance(error, MigrationCancelled)
         outcome = MigrationState.CANCELLED if cancelled else MigrationState.FAILED
+        self._quietly(lambda: self._end_flow(outcome))
         self._progress.advance(outcome)
         self._transport.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,8 @@ def joined(parts: Sequence[FlowRows]) -> FlowRows:
 
 
 def of_kind(rows: FlowRows, kind: FlowKind) -> FlowRows:
-    return rows[rows["kind"] == kind]
+    chosen: FlowRows = rows[rows["kind"] == kind]
+    return chosen
 
 
 def gfns(rows: FlowRows, kind: FlowKind) -> set[int]:
@@ -142,13 +144,16 @@ def test_nothing_is_lost_when_the_buffer_is_small() -> None:
             MEMORY_BYTES, TrackerConfig(group=GroupPolicy(64)), workload="uniform:wss=4MiB"
         )
         guest = ModelGuest.boot(config)
-        kept = parts.setdefault(rows, [])
-        buffer = FlowBuffer(guest.machine.core, lambda r, kept=kept: kept.append(r.copy()), rows)
+        buffer = FlowBuffer(guest.machine.core, partial(_keep, parts.setdefault(rows, [])), rows)
         guest.start_tracking()
         guest.run_accesses(2000)
         buffer.close()
     assert max(len(part) for part in parts[3]) == 3
     np.testing.assert_array_equal(joined(parts[3]), joined(parts[1 << 16]))
+
+
+def _keep(parts: list[FlowRows], rows: FlowRows) -> None:
+    parts.append(rows.copy())
 
 
 def test_a_guest_is_the_same_whether_it_tells_or_not() -> None:
