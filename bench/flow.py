@@ -1,0 +1,113 @@
+"""What writing the flow trace costs: the same migrations with and without, in turns.
+
+    python -m bench.flow [--runs 5]
+
+The whole of `pageferry migrate` between two hosts that run already, its wall time and the
+processor time of the source host, which does all of the tracing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.data_path import cpu_s
+from pageferry.request import MigrationOptions
+from pageferry.source_client import SourceClient
+from pageferry.v1 import common_pb2
+from pageferry.v1.destination_pb2_grpc import DestinationHostStub
+from wire.channel import connect
+from wire.convert import guest_spec
+from wire.launch import HostProcess
+
+CASES = {
+    "shadow, groups of 1": MigrationOptions(256 << 20, workload="uniform:wss=64MiB"),
+    "shadow, groups of 64": MigrationOptions(
+        256 << 20, workload="uniform:wss=64MiB", group_pages=64
+    ),
+    "hap, groups of 1": MigrationOptions(256 << 20, workload="uniform:wss=64MiB", paging="hap"),
+}
+
+
+class Bench:
+    """Two hosts, and migrations between them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._count = 0
+        self._source = HostProcess("source_host", ["--flow-dir", str(root)])
+        self._dest = HostProcess("dest_host")
+        self._channel = connect(self._dest.ready.address)
+        self._destination = DestinationHostStub(self._channel)
+
+    def run(self, options: MigrationOptions, *, flow: bool) -> tuple[float, float, int]:
+        """Wall and processor seconds of one migration, and the events that it traced."""
+        self._count += 1
+        name = f"bench-{self._count}"
+        request = options.migrate_request(name, self._dest.ready.address)
+        directory = self._root / name
+        if flow:
+            request.flow_directory = str(directory)
+        pid = self._source.process.pid
+        with SourceClient(self._source.ready.address) as client:
+            client.create_guest(guest_spec(name, options.guest_config()))
+            client.start_guest(name)
+            before_s, started = cpu_s(pid), time.perf_counter()
+            *_, last = client.watch(client.migrate(request).migration_id)
+            wall_s, used_s = time.perf_counter() - started, cpu_s(pid) - before_s
+            client.delete_guest(name)
+        self._destination.DeleteGuest(common_pb2.GuestRequest(guest_id=name))
+        if not last.verified:
+            sys.exit(f"the migration did not complete: {last.error}")
+        events = _rows(directory) if flow else 0
+        shutil.rmtree(directory, ignore_errors=True)
+        return wall_s, used_s, events
+
+    def close(self) -> None:
+        self._channel.close()
+        self._source.stop()
+        self._dest.stop()
+
+
+def _rows(directory: Path) -> int:
+    import pyarrow.parquet as pq  # noqa: PLC0415 - only where it is needed
+
+    return sum(pq.read_metadata(path).num_rows for path in directory.glob("*.parquet"))
+
+
+def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
+    ratios = [traced / plain for plain, traced in pairs]
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--runs", type=int, default=5, help="of each side (default 5)")
+    runs = parser.parse_args().runs
+    print(f"a migration with its flow trace, × the same without; {runs} runs of each")
+    print(f"{'':<24}{'rows':>10}{'wall':>22}{'processor, source':>22}")
+    with tempfile.TemporaryDirectory() as root:
+        bench = Bench(Path(root))
+        try:
+            for name, options in CASES.items():
+                bench.run(options, flow=True)  # warms up
+                both = [
+                    (bench.run(options, flow=False), bench.run(options, flow=True))
+                    for _ in range(runs)
+                ]
+                wall = _ratio([(plain[0], traced[0]) for plain, traced in both])
+                used = _ratio([(plain[1], traced[1]) for plain, traced in both])
+                print(f"{name:<24}{both[0][1][2]:>10,}{wall:>22}{used:>22}")
+        finally:
+            bench.close()
+
+
+if __name__ == "__main__":
+    main()
