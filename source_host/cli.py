@@ -23,13 +23,13 @@ def cli() -> None:
     epilog="""\b
 Examples:
   source-host serve
-  source-host serve --listen 0.0.0.0:50051 --metrics-port 9101 --max-guest-memory 16GiB
+  source-host serve --listen 0.0.0.0:50051 --metrics-port 9101 --max-total-memory 16GiB
 """,
 )
 @serve_options("source", DEFAULT_LISTEN)
 @click.option(
-    "--max-guest-memory",
-    "max_guest_memory_bytes",
+    "--max-total-memory",
+    "max_total_memory_bytes",
     type=MEMORY,
     default="8GiB",
     show_default=True,
@@ -43,7 +43,7 @@ Examples:
     help="Migrations that run at the same time; each takes a thread and up to 32 MiB on the way.",
 )
 def serve(
-    listen: str, metrics_port: int | None, max_guest_memory_bytes: int, max_migrations: int
+    listen: str, metrics_port: int | None, max_total_memory_bytes: int, max_migrations: int
 ) -> None:
     """Create guests, migrate them, watch them go, until SIGTERM or Ctrl-C.
 
@@ -59,7 +59,7 @@ def serve(
 
     SourceHost(
         listen,
-        max_guest_memory_bytes=max_guest_memory_bytes,
+        max_total_memory_bytes=max_total_memory_bytes,
         max_migrations=max_migrations,
         metrics_port=metrics_port,
     ).server.run()
