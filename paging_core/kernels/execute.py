@@ -14,6 +14,7 @@ from paging_core.kernels.guest_kernel import (
     switch_process,
     unmap_range,
 )
+from paging_core.kernels.look_ahead import look_ahead
 from paging_core.kernels.state import Core, Records
 from paging_core.kernels.tlb import tlb_tag
 from paging_core.workloads.ops import (
@@ -105,6 +106,7 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
         if slot.tag == tag_bits | (va >> 12) and slot.writable >= write:
             gfn = int(slot.gfn)
         else:
+            look_ahead(m, ops, at)
             gfn = _user_access(m, va, write)
             tag_bits = tlb_tag(m, 0)
             if gfn < 0:
