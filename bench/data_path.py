@@ -88,8 +88,10 @@ class Migrations:
     def __init__(self, memory_bytes: int) -> None:
         self._memory_bytes = memory_bytes
         self._count = 0
-        limit = ["--max-guest-memory", str(2 * memory_bytes)]
-        self._hosts = [HostProcess("source_host", limit), HostProcess("dest_host", limit)]
+        self._hosts = [
+            HostProcess("source_host", ["--max-total-memory", str(2 * memory_bytes)]),
+            HostProcess("dest_host", ["--max-guest-memory", str(memory_bytes)]),
+        ]
         self._channels: list[grpc.Channel] = [connect(h.ready.address) for h in self._hosts]
         self._source = SourceHostStub(self._channels[0])
         self._destination = DestinationHostStub(self._channels[1])

@@ -87,8 +87,11 @@ def migrate(hosts: list[HostProcess], tracker: common_pb2.TrackerConfig, size_mi
 
 def peaks_of(tracker: common_pb2.TrackerConfig, size_mib: int) -> tuple[int, int]:
     """Peak of the source and of the destination, each in a fresh process, bytes."""
-    limit = ["--max-guest-memory", str(2 * size_mib * MIB)]
-    hosts = [HostProcess("source_host", limit), HostProcess("dest_host", limit)]
+    size = str(size_mib * MIB)
+    hosts = [
+        HostProcess("source_host", ["--max-total-memory", size]),
+        HostProcess("dest_host", ["--max-guest-memory", size]),
+    ]
     try:
         with Peak(hosts[0].process.pid) as source, Peak(hosts[1].process.pid) as destination:
             migrate(hosts, tracker, size_mib)

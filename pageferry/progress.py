@@ -30,7 +30,7 @@ PHASES = {
     pb.MIGRATION_STATE_VERIFYING: "proving every page on the destination",
     pb.MIGRATION_STATE_COMMITTING: "handing the guest over",
     pb.MIGRATION_STATE_IN_DOUBT: "in doubt: the commit's answer has not come",
-    pb.MIGRATION_STATE_COMPLETED: "completed: the guest runs on the destination",
+    pb.MIGRATION_STATE_COMPLETED: "completed: the destination has the guest",
     pb.MIGRATION_STATE_FAILED: "failed: the guest goes on at the source",
     pb.MIGRATION_STATE_CANCELLED: "cancelled: the guest goes on at the source",
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -89,6 +90,8 @@ def _dump(document: dict[str, Any]) -> bytes:
 
 def _config_document(config: GuestConfig) -> dict[str, Any]:
     document = asdict(config)
+    # Where a trace lies is each host's own business, and its length no part of the guest.
+    document["trace"] = PurePath(config.trace).name
     document["costs"] = dict(config.costs.overrides_ns)
     return document
 

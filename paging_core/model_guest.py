@@ -110,7 +110,8 @@ class ModelGuest:
         Args:
             memory: all of its frames.
             state: what `state` returned there.
-            workload: where the trace of a replaying guest lies elsewhere on this host.
+            workload: what it runs; must be given to a guest that replays a trace, whose state
+                names the file and not its folder.
 
         Raises:
             InvalidInput: not a guest state.

@@ -25,13 +25,13 @@ def cli() -> None:
     epilog="""\b
 Examples:
   source-host serve
-  source-host serve --listen 0.0.0.0:50051 --metrics-port 9101 --max-guest-memory 16GiB
+  source-host serve --listen 0.0.0.0:50051 --metrics-port 9101 --max-total-memory 16GiB
 """,
 )
 @serve_options("source", DEFAULT_LISTEN)
 @click.option(
-    "--max-guest-memory",
-    "max_guest_memory_bytes",
+    "--max-total-memory",
+    "max_total_memory_bytes",
     type=MEMORY,
     default="8GiB",
     show_default=True,
@@ -52,7 +52,7 @@ Examples:
 def serve(
     listen: str,
     metrics_port: int | None,
-    max_guest_memory_bytes: int,
+    max_total_memory_bytes: int,
     max_migrations: int,
     flow_dir: Path | None,
 ) -> None:
@@ -70,7 +70,7 @@ def serve(
 
     SourceHost(
         listen,
-        max_guest_memory_bytes=max_guest_memory_bytes,
+        max_total_memory_bytes=max_total_memory_bytes,
         max_migrations=max_migrations,
         metrics_port=metrics_port,
         flow_root=flow_dir,

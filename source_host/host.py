@@ -44,7 +44,7 @@ class SourceHost:
         self,
         listen: str,
         *,
-        max_guest_memory_bytes: int,
+        max_total_memory_bytes: int,
         max_migrations: int,
         metrics_port: int | None = None,
         flow_root: Path | None = None,
@@ -54,7 +54,7 @@ class SourceHost:
 
         Args:
             listen: address to serve on.
-            max_guest_memory_bytes: most memory of all guests together.
+            max_total_memory_bytes: most memory of all guests together.
             max_migrations: most that run at a time.
             metrics_port: where to show metrics; None for nowhere.
             flow_root: where flow traces may be written; None for nowhere.
@@ -65,7 +65,7 @@ class SourceHost:
         """
         registry = host_registry("source")
         metrics = Metrics(registry)
-        self.guests = Guests(max_guest_memory_bytes)
+        self.guests = Guests(max_total_memory_bytes)
         self.migrations = Migrations(self.guests, metrics, connect, max_migrations, flow_root)
         metrics.watch_states(
             lambda: Counter(hosted.life.state.value for hosted in self.guests.all()),

@@ -65,6 +65,7 @@ class HostedMigration:
         self._spec: common_pb2.GuestSpec = guest_spec(hosted.guest_id, hosted.config)
         self._turn = Condition()
         self._changes = 0
+        self._over = False
         self._last_state = MigrationState.SETUP
         self._log = _log.bind(migration_id=offer.migration_id, guest_id=hosted.guest_id)
         self._migration: Migration
@@ -98,10 +99,13 @@ class HostedMigration:
         """Pictures of it: now, at each change, at most every `period_s`, until it is settled."""
         while keep_going():
             with self._turn:
-                seen = self._changes
+                seen, over = self._changes, self._over
             report = self._migration.report()
-            yield self._status(report)
-            if report.settled:
+            # Nobody learns of the end before this host has acted upon it: who does may ask for
+            # the guest at once.
+            if over or not report.settled:
+                yield self._status(report)
+            if over:
                 return
             with self._turn:
                 self._turn.wait_for(lambda: self._changes > seen, period_s)  # noqa: B023
@@ -162,6 +166,7 @@ class HostedMigration:
             self._hosted.release(str(report.error) if crashed else "")
         with self._turn:
             self._changes += 1
+            self._over = report.settled
             self._turn.notify_all()
 
     def _status(self, report: Report) -> pb.MigrationStatus:

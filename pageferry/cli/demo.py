@@ -8,11 +8,9 @@ from pathlib import Path
 import click
 
 _TRACE = Path("examples", "traces", "redis.parquet")
-_MEMORY_BYTES = 256 << 20
+_MEMORY_BYTES = 64 << 20
 _LINK_BITS_PER_S = 100_000_000
 """So slow that the server writes to all of its heap again while the first round lasts."""
-_WARMUP_NS = 400_000_000
-"""Until the server has started and requests come in."""
 
 
 @click.command()
@@ -55,7 +53,6 @@ def demo(ctx: click.Context, /, group_pages: int, directory: str | None, no_prog
         memory_bytes=_MEMORY_BYTES,
         trace=str(trace),
         link_bits_per_s=_LINK_BITS_PER_S,
-        warmup_ns=_WARMUP_NS,
     )
     grouped = replace(single, group_pages=group_pages)
     both = {"groups of 1": single, f"groups of {group_pages}": grouped}

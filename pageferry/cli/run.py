@@ -125,14 +125,21 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
 def _finished(document: Document, ended: Ended, where: Hosts, client: SourceClient) -> Finished:
     match document["outcome"]:
         case "completed":
-            note = "" if where.ours else f"{ended.guest_id} runs on {where.destination} now"
-            return Finished(document, 0, note=note)
+            return Finished(
+                document, 0, note="" if where.ours else _arrival(document, ended, where)
+            )
         case "cancelled":
             code = ended.interrupted.exit_code if ended.interrupted else EXIT_FAILED
             whereabouts = _whereabouts(client, ended.guest_id)
             return Finished(document, code, f"cancelled before the hand-over: {whereabouts}")
         case outcome:
             return Finished(document, EXIT_FAILED, ended.status.error or f"it ended {outcome}")
+
+
+def _arrival(document: Document, ended: Ended, where: Hosts) -> str:
+    # On the virtual clock nothing passes between two calls: the guest waits to be run.
+    does = "runs" if document["config"]["clock"] == "real" else "is paused"
+    return f"{ended.guest_id} {does} on {where.destination} now"
 
 
 def _notifier(console: Console) -> Callable[[str], None]:

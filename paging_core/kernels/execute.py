@@ -14,6 +14,7 @@ from paging_core.kernels.guest_kernel import (
     switch_process,
     unmap_range,
 )
+from paging_core.kernels.look_ahead import look_ahead
 from paging_core.kernels.state import Core, Records
 from paging_core.kernels.tlb import tlb_tag
 from paging_core.workloads.ops import (
@@ -100,6 +101,7 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
             gfn = int(slot.gfn)
         else:
             m.run_ps = start_ps + run_ps
+            look_ahead(m, ops, at)
             gfn = _user_access(m, va, write)
             tag_bits = tlb_tag(m, 0)
             if gfn < 0:

@@ -148,7 +148,7 @@ def test_a_guest_larger_than_the_host_allows(hosts: list[str]) -> None:
     arguments = ["--memory", "64GiB", "--workload", "idle", *hosts, "--no-progress"]
     line = refused("migrate", *arguments, exit_code=1)
     assert "does not fit" in line
-    assert "--max-guest-memory" in line
+    assert "--max-total-memory" in line
 
 
 def test_a_workload_larger_than_its_guest(hosts: list[str]) -> None:

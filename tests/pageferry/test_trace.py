@@ -214,6 +214,23 @@ def test_a_trace_migrates_and_is_verified(recorded: Path, tmp_path: Path, hosts:
     assert PAGES <= max(later) < PAGES + 10
 
 
+def test_where_a_trace_lies_changes_nothing(
+    recorded: Path, tmp_path: Path, hosts: list[str]
+) -> None:
+    """The document names no folder, and nothing that crossed knew of one."""
+    deep = tmp_path / "somewhere" / "else" / recorded.name
+    deep.parent.mkdir(parents=True)
+    deep.write_bytes(recorded.read_bytes())
+    documents = []
+    for file in (recorded, deep):
+        target = tmp_path / "result.json"
+        done = pageferry("migrate", "--trace", str(file), "--memory", "8MiB", *hosts, "--quiet",
+                         "--json", str(target))  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        documents.append(target.read_bytes())
+    assert documents[0] == documents[1]
+
+
 def test_a_truncated_trace_is_refused(recorded: Path, tmp_path: Path, hosts: list[str]) -> None:
     cut = tmp_path / "cut.parquet"
     cut.write_bytes(recorded.read_bytes()[:-9])

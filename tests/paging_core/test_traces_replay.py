@@ -136,7 +136,7 @@ def test_a_guest_that_moved_goes_on_as_one_that_did_not(recorded: tuple[str, lis
     guest.run_accesses(len(rows) - 100)
     memory = GuestMemory(guest.n_frames)
     np.copyto(memory.frames, guest.memory.frames)
-    moved = ModelGuest.resume(memory, guest.state())
+    moved = ModelGuest.resume(memory, guest.state(), make_replay(path, seed=5))
     moved.run_accesses(777)
     twin.run_accesses(len(rows) - 100 + 777)
     assert np.array_equal(moved.memory.frames, twin.memory.frames)

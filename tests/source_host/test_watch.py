@@ -1,0 +1,61 @@
+"""Who watches a migration is told of its end when the host has acted upon it, and not before."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from pageferry.v1 import source_pb2 as pb
+from paging_core.config import GuestConfig
+from paging_core.errors import HostUnreachable
+from paging_core.model_guest import ModelGuest
+from source_host.guests import HostedGuest
+from source_host.migration import Migration
+from source_host.migrations import HostedMigration
+from source_host.progress import Progress
+from source_host.states import MigrationState
+from source_host.transport import Offer
+
+CONFIG = GuestConfig(2**20, workload="idle")
+
+
+class Ended:
+    """A migration that failed a moment ago; its observers were not told yet."""
+
+    def __init__(self) -> None:
+        progress = Progress("web-1", [])
+        progress.failed(HostUnreachable("gone"))
+        progress.advance(MigrationState.FAILED)
+        self.report = progress.report
+
+    def run(self, _guest: ModelGuest) -> None:
+        """It is over."""
+
+
+@pytest.fixture
+def hosted() -> HostedGuest:
+    return HostedGuest("web", CONFIG, ModelGuest.boot(CONFIG))
+
+
+def test_the_guest_is_free_when_the_end_is_told(hosted: HostedGuest) -> None:
+    guest = hosted.claim("web-1")
+    entry = HostedMigration(Offer("web-1", "web", CONFIG), hosted, pb.MigrateRequest())
+    ended = Ended()
+    entry.begin(cast("Migration", ended), guest)
+    asked = 0
+
+    def told_at_the_third_look() -> bool:
+        nonlocal asked
+        asked += 1
+        if asked == 3:
+            entry.changed(ended.report())
+        return asked < 10
+
+    pictures = []
+    for picture in entry.watch(0.0, told_at_the_third_look):
+        pictures.append(picture.state)
+        hosted.check_idle("delete")
+    assert pictures == [pb.MIGRATION_STATE_FAILED]
+    assert asked == 3
+    assert [picture.state for picture in entry.watch(0.0, lambda: True)] == pictures
