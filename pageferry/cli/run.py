@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from rich.console import Console
 
@@ -73,6 +74,7 @@ def run(options: MigrationOptions, output: Output) -> int:
         finished = migrate_once(options, output, interrupts)
         if not output.quiet:
             _show(finished, _results_console(output))
+            _say_where_the_flow_is(options)
         if finished.complaint:
             complain(finished.complaint)
         return finished.exit_code
@@ -158,6 +160,17 @@ def _show(finished: Finished, console: Console) -> None:
         console.print(summary([document], [_title(document)]))
     if finished.note:
         stderr_console().print(finished.note, markup=False, soft_wrap=True)
+
+
+def _say_where_the_flow_is(options: MigrationOptions) -> None:
+    if options.flow is None:
+        return
+    line = f"flow trace in {options.flow}"
+    if options.source is not None:
+        line += " on the source host"
+    elif not (Path(options.flow) / "flow.json").exists():
+        line += " (incomplete)"
+    stderr_console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _title(document: Document) -> str:
