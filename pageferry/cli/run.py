@@ -74,7 +74,7 @@ def run(options: MigrationOptions, output: Output) -> int:
         finished = migrate_once(options, output, interrupts)
         if not output.quiet:
             _show(finished, _results_console(output))
-            _say_where_the_flow_is(options)
+            _say_where_the_flow_is(options, completed=not finished.complaint)
         if finished.complaint:
             complain(finished.complaint)
         return finished.exit_code
@@ -162,14 +162,14 @@ def _show(finished: Finished, console: Console) -> None:
         stderr_console().print(finished.note, markup=False, soft_wrap=True)
 
 
-def _say_where_the_flow_is(options: MigrationOptions) -> None:
-    if options.flow is None:
+def _say_where_the_flow_is(options: MigrationOptions, *, completed: bool) -> None:
+    if options.flow is None or not completed:
         return
     line = f"flow trace in {options.flow}"
     if options.source is not None:
         line += " on the source host"
     elif not (Path(options.flow) / "flow.json").exists():
-        line += " (incomplete)"
+        line += " (incomplete: see the source host's log)"
     stderr_console().print(line, markup=False, highlight=False, soft_wrap=True)
 
 
