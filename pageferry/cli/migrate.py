@@ -171,7 +171,7 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
 )
 @click.option(
     "--zstd-level",
-    type=click.IntRange(-7, 22),
+    type=click.IntRange(-50, 22),
     default=None,
     metavar="N",
     help="Compress pages: 1 is fast, 22 small, 0 off.  [default: 1 where it pays]",
