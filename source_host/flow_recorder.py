@@ -13,7 +13,7 @@ from threading import Thread
 import numpy as np
 import numpy.typing as npt
 
-from paging_core.errors import PageferryError
+from paging_core.errors import InvariantViolation, PageferryError
 from paging_core.flow import FlowKind, FlowRows
 from paging_core.units import PS_PER_NS
 from source_host.flow_files import (
@@ -49,7 +49,7 @@ class FlowRecorder:
         """
         self._files = FlowFiles(directory)
         self._queue: Queue[_Piece | None] = Queue(_QUEUED)
-        self._failure: Exception | None = None
+        self._failure: PageferryError | None = None
         self._thread = Thread(target=self._write, name="flow", daemon=True)
         self._thread.start()
 
@@ -145,6 +145,8 @@ class FlowRecorder:
                     self._files.append(*piece)
                 except PageferryError as error:
                     self._failure = error
+                except Exception as error:  # noqa: BLE001 - else the queue fills and all wait
+                    self._failure = InvariantViolation(f"writing the flow trace failed: {error!r}")
 
 
 def _details(kind: npt.NDArray[np.uint8], detail: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from paging_core.errors import BadOption, LimitExceeded
+from paging_core.errors import BadOption, InvariantViolation, LimitExceeded
 from paging_core.events import Fault
 from paging_core.flow import FLOW_DTYPE, FlowKind
-from source_host.flow_files import FLOW_SCHEMA, MANIFEST, TABLES
+from source_host.flow_files import FLOW_SCHEMA, MANIFEST, TABLES, FlowFiles
 from source_host.flow_recorder import FlowRecorder
 from wire.batch import Batch
 from wire.runs import FrameKind, FrameRuns
@@ -90,6 +90,23 @@ def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(LimitExceeded, match="cannot write the flow trace"):
         FlowRecorder(tmp_path / "file" / "flow")
+
+
+def test_a_bug_while_writing_ends_the_run_and_not_the_progress(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(FlowFiles, "append", broken)
+    flow = FlowRecorder(tmp_path / "flow")
+    with pytest.raises(InvariantViolation, match="ZeroDivisionError"):
+        tell_much(flow)
+
+
+def tell_much(flow: FlowRecorder) -> None:
+    for number in range(1000):
+        flow.moment("clean", number, 1)
 
 
 _FULL_DISK = """
