@@ -14,6 +14,7 @@ COMMANDS = {
         "pageferry.cli.migrate:migrate", "Migrate a guest between two hosts, every page proved."
     ),
     "compare": Lazy("pageferry.cli.compare:compare", "Put results of migrations side by side."),
+    "sweep": Lazy("pageferry.cli.sweep:sweep", "Migrate once for every combination of settings."),
     "workloads": Lazy("pageferry.cli.workloads:workloads", "List what a guest can run."),
     "trace": Lazy("pageferry.cli.trace:trace", "Import and show memory traces of real programs."),
     "costs": Lazy("pageferry.cli.costs:costs", "List what every event costs, and who says so."),

@@ -1,7 +1,4 @@
-"""A whole migration in this process: the real engine, the real codec, the real destination.
-
-Only gRPC is left out, so that hundreds of migrations fit into a test run.
-"""
+"""Whole migrations in this process, with the guest that arrived at hand."""
 
 from __future__ import annotations
 
@@ -13,68 +10,14 @@ from typing import Any
 import numpy as np
 
 from dest_host.factory import ModelGuestFactory, Resume
-from dest_host.incoming import Handover as Commit
-from dest_host.incoming import Offer as Announcement
-from dest_host.receiver import Receiver
-from dest_host.states import IncomingState
+from pageferry.in_process import destination, migrate
 from paging_core.config import GuestConfig
-from paging_core.digest import Digests
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from source_host.link import Link
-from source_host.migration import Migration
 from source_host.plan import Plan
 from source_host.report import Report
-from source_host.states import GuestState, guest_lifecycle
-from source_host.transport import Handover, Offer
-from wire.batch import Batch
-from wire.checksum import xxh3
-from wire.codec import RawBatch, decode_transfer, encode_batch
-
-
-class DirectTransport:
-    """Implements `source_host.transport.Transport`: every message is encoded and decoded."""
-
-    def __init__(self, receiver: Receiver) -> None:
-        self.receiver = receiver
-        self.migration_id = ""
-
-    def prepare(self, offer: Offer) -> int:
-        self.migration_id = offer.migration_id
-        self.receiver.prepare(
-            Announcement(offer.migration_id, offer.guest_id, offer.config, offer.trace_digest)
-        )
-        self._incoming, self._stream = self.receiver.attach(offer.migration_id, 0)
-        return self.receiver.limits.max_payload_bytes
-
-    def send(self, batch: Batch) -> int:
-        message = encode_batch(batch)
-        raw = decode_transfer(message)
-        assert isinstance(raw, RawBatch)
-        self.receiver.take(self._incoming, raw, self._stream)
-        return len(message)
-
-    def drain(self) -> None:
-        """Everything arrives at once here."""
-
-    def differing(self, level: int, first: int, digests: Digests) -> list[int]:
-        return self.receiver.compare(self.migration_id, level, first, digests)
-
-    def commit(self, handover: Handover) -> None:
-        said = Commit(handover.memory_digest, handover.state, xxh3(handover.state))
-        self.receiver.commit(self.migration_id, said, start=handover.start)
-
-    def is_committed(self) -> bool:
-        return self.receiver.view(self.migration_id).state is IncomingState.COMMITTED
-
-    def abort(self, reason: str) -> None:
-        self.receiver.abort(self.migration_id, reason)
-
-    def interrupt(self) -> None:
-        """Nobody waits for anything here."""
-
-    def close(self) -> None:
-        """Nothing to close."""
+from source_host.states import GuestState
 
 
 class KeepingFactory(ModelGuestFactory):
@@ -121,24 +64,12 @@ def booted(config: GuestConfig) -> Iterator[ModelGuest]:
 def migrated(config: GuestConfig, link: Link, **plan: Any) -> Iterator[Arrived]:
     """Boot a guest and move it while it runs."""
     factory = KeepingFactory()
-    receiver = Receiver(factory=factory)
-    life = guest_lifecycle("web")
-    life.to(GuestState.RUNNING)
-    migration = Migration(
-        plan=Plan(link=link, **plan),
-        offer=Offer("web-1", "web", config),
-        guest_life=life,
-        transport=DirectTransport(receiver),
-    )
-    try:
+    with destination(config.memory_bytes, factory) as receiver:
         with booted(config) as guest:
-            migration.run(guest)
-        report = migration.report()
+            report, state = migrate(guest, Plan(link=link, **plan), receiver)
         assert report.error is None, report.error
-        assert life.state is GuestState.MOVED
+        assert state is GuestState.MOVED
         yield Arrived(factory.guest, report)
-    finally:
-        receiver.close()
 
 
 def assert_same(moved: ModelGuest, twin: ModelGuest) -> None:

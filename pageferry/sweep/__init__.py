@@ -1,0 +1,1 @@
+"""Sweeps: many migrations, one for every combination of settings, and one table of results."""

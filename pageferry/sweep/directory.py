@@ -1,0 +1,206 @@
+"""A sweep on disk: a file for each finished point, and the table of all of them.
+
+    DIR/sweep.json          the model that every point was run with
+    DIR/points/ID.json      the row of a point, written whole when it ended
+    DIR/flows/ID/           its flow trace, where one was asked for
+    DIR/results.parquet     all rows; made of the points, so it can always be made again
+
+A file per point is what makes a sweep resumable: nothing that a crash can tear is shared.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pageferry.results import BadResult, encode
+from pageferry.sweep.model import model_digest
+from pageferry.sweep.point import Point
+from pageferry.sweep.table import Row, row_of, table_of
+from pageferry.sweep.work import Finished
+from paging_core.errors import AlreadyExists, BadOption, LimitExceeded
+
+SWEEP_SCHEMA = "pageferry/sweep/v1"
+MANIFEST = "sweep.json"
+RESULTS = "results.parquet"
+
+
+class SweepDirectory:
+    """The directory of one sweep. Used by one process at a time; see `opened`.
+
+    Attributes:
+        path: where it is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Use `opened`."""
+        self.path = path
+        self._points = path / "points"
+
+    def finished(self, point: Point) -> bool:
+        """Whether the point ended already, with the flow trace that is asked for."""
+        if not self._file(point).exists():
+            return False
+        row = _read(self._file(point))
+        failed = row["status"] == "failed"
+        return failed or not point.flow or (self.flow_of(point) / "flow.json").exists()
+
+    def failed(self, point: Point) -> bool:
+        """Whether the point ended badly."""
+        return self._file(point).exists() and _read(self._file(point))["status"] == "failed"
+
+    def flow_of(self, point: Point) -> Path:
+        """Where the flow trace of a point goes."""
+        return self.path / "flows" / point.id
+
+    def keep(self, point: Point, finished: Finished) -> Row:
+        """Write down how a point ended.
+
+        Raises:
+            LimitExceeded: the disk is full; what was finished before can still be read.
+        """
+        row = row_of(point, finished)
+        with _disk(self.path):
+            _write(self._file(point), json.dumps(row, ensure_ascii=False))
+            flow = self.flow_of(point)
+            if finished.document is not None and flow.is_dir():
+                _write(flow / "result.json", encode(finished.document))
+        return row
+
+    def write_table(self) -> pa.Table:
+        """Make ``results.parquet`` of every finished point.
+
+        Raises:
+            LimitExceeded: the disk is full.
+        """
+        table = table_of(self._rows())
+        target = self.path / RESULTS
+        with _disk(self.path), _replacing(target) as partial:
+            pq.write_table(table, partial, compression="zstd")
+        return table
+
+    def read_table(self) -> pa.Table:
+        """All finished points: from ``results.parquet`` if it holds them all."""
+        target = self.path / RESULTS
+        if target.exists() and pq.read_metadata(target).num_rows == len(self._files()):
+            return pq.read_table(target)
+        return table_of(self._rows())
+
+    def _rows(self) -> list[Row]:
+        return [_read(file) for file in self._files()]
+
+    def _files(self) -> list[Path]:
+        return sorted(self._points.glob("*.json"))
+
+    def _file(self, point: Point) -> Path:
+        return self._points / f"{point.id}.json"
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[SweepDirectory]:
+    """A sweep's directory for writing: a new one, or one to go on with.
+
+    Raises:
+        BadOption: it holds something else, another model's sweep, or cannot be made.
+        AlreadyExists: another process runs this sweep.
+        LimitExceeded: the disk is full.
+    """
+    with _disk(path):
+        _check_place(path)
+        (path / "points").mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyExists(
+                f"another process sweeps into {path}; wait for it or use another --out"
+            ) from None
+        _check_model(path)
+        yield SweepDirectory(path)
+    finally:
+        os.close(lock)
+
+
+def existing(path: Path) -> SweepDirectory:
+    """A sweep's directory for reading.
+
+    Raises:
+        BadResult: it is no sweep, or of another version.
+    """
+    if not (path / MANIFEST).is_file():
+        raise BadResult(f"{path} is not a sweep; name the --out of pageferry sweep")
+    _manifest(path)
+    return SweepDirectory(path)
+
+
+def _check_place(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise BadOption(f"{path} is a file; name a directory for --out")
+    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
+        raise BadOption(f"{path} holds something that is no sweep; name an empty directory")
+
+
+def _check_model(path: Path) -> None:
+    if not (path / MANIFEST).exists():
+        text = json.dumps({"schema": SWEEP_SCHEMA, "model": model_digest()}, indent=2)
+        with _disk(path):
+            _write(path / MANIFEST, text + "\n")
+    elif _manifest(path)["model"] != model_digest():
+        raise BadOption(
+            f"the sweep in {path} was begun with another version of pageferry's model and its "
+            "results would not compare; use another --out"
+        )
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise BadResult(f"{path / MANIFEST} cannot be read: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SWEEP_SCHEMA:
+        raise BadResult(f"{path} is not a sweep of version {SWEEP_SCHEMA}; run it again")
+    return manifest
+
+
+def _read(file: Path) -> Row:
+    try:
+        row: Row = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise BadResult(f"{file} cannot be read ({error}); delete it and sweep again") from error
+    return row
+
+
+def _write(target: Path, text: str) -> None:
+    with _replacing(target) as partial:
+        partial.write_text(text)
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A file that appears whole or not at all."""
+    partial = target.with_name(f".{target.name}.partial")
+    try:
+        yield partial
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise LimitExceeded(
+            f"cannot write to {path}: {error.strerror or error}; make room or use another --out, "
+            "then repeat the command: finished points are kept"
+        ) from error

@@ -1,0 +1,56 @@
+"""What a worker does with a point, in whatever process or machine it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import structlog
+
+from pageferry import in_process
+from pageferry.document import Document
+from pageferry.request import MigrationOptions
+from pageferry.sweep.model import model_digest
+from paging_core.errors import PageferryError
+
+
+@dataclass(frozen=True)
+class Task:
+    """A point as it is handed to a worker.
+
+    Attributes:
+        options: of the migration.
+        model: `model_digest` of who asks: another model gives other results.
+    """
+
+    options: MigrationOptions
+    model: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What became of a point.
+
+    Attributes:
+        document: its result; None when there is none.
+        error: why it failed, in one line; empty when it completed.
+    """
+
+    document: Document | None
+    error: str = ""
+
+
+def perform(task: Task) -> Finished:
+    """Run a point. Raises nothing: what goes wrong belongs to this point alone."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    if task.model != model_digest():
+        return Finished(None, "this worker has another version of pageferry; install the same")
+    try:
+        document = in_process.run(replace(task.options, source=None, dest=None))
+    except PageferryError as error:
+        return Finished(None, str(error))
+    except Exception as error:  # noqa: BLE001 - the other points go on
+        return Finished(None, f"a bug in pageferry: {error!r}")
+    if document["outcome"] == "completed" and document["verified"]:
+        return Finished(document)
+    said = document["error"]
+    return Finished(document, said["message"] if said else f"it ended {document['outcome']}")
