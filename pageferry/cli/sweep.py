@@ -111,11 +111,11 @@ def sweep(
     each whole and verified; Ctrl-C stops, and the same command goes on. Ends with
     DIR/results.parquet, one row for each point; pageferry report DIR draws it.
     """
-    from pageferry.cli.sweeping import Wish, run_sweep, show_points
-
     if scheduler is not None and jobs is not None:
         raise click.UsageError("--jobs is about this machine; drop it, or drop --scheduler", ctx)
     grids = _grids(grid_file, {axis: _split(axis, values) for axis, values in given.items()})
+    from pageferry.cli.sweeping import Wish, run_sweep, show_points
+
     if dry_run:
         show_points(grids, Path.cwd())
         return

@@ -9,7 +9,7 @@ from typing import Any, Self
 from pageferry.sweep.work import Finished, Task, perform
 from paging_core.errors import BadOption, HostUnreachable
 
-_CONNECT_S = 10.0
+_CONNECT_S = 5.0
 
 
 class ClusterWorkers:
@@ -68,7 +68,7 @@ class ClusterWorkers:
         """
         futures = self._client.map(perform, tasks, pure=False)
         index_of = {future.key: index for index, future in enumerate(futures)}
-        done = self._distributed.as_completed(futures, raise_errors=False)
+        done = self._distributed.as_completed(futures, loop=self._client.loop, raise_errors=False)
         try:
             for future in done:
                 yield index_of[future.key], self._result(future)

@@ -36,8 +36,8 @@ def unfinished(
     """Those that still have to be run, each of them once."""
     distinct: dict[str, Point] = {}
     for point in points:
-        known = distinct.get(point.id)
-        distinct[point.id] = replace(point, flow=point.flow or (known is not None and known.flow))
+        known = distinct.setdefault(point.id, point)
+        distinct[point.id] = replace(known, flow=known.flow or point.flow)
     return [
         point
         for point in distinct.values()
