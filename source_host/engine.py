@@ -72,10 +72,9 @@ class Engine:
         self._progress.advance(MigrationState.PRE_COPY)
         while True:
             decision = self._policy.before_round(self._sender.facts())
-            if decision is Decision.STOP:
-                return
-            if self._sender.ledger.owed_frames:
-                self._send_round(live=True)
+            if decision is Decision.STOP or not self._sender.ledger.owed_frames:
+                return  # an empty round would take no time, and so nothing would ever change
+            self._send_round(live=True)
             stops = self._policy.stops_after_round(self._sender.facts())
             if stops or decision is Decision.SEND_AND_STOP:
                 return

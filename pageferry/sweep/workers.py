@@ -63,7 +63,7 @@ class LocalWorkers:
                     yield running.pop(future), finished
         except BrokenProcessPool:
             return sorted(running.values())
-        except GeneratorExit:
+        except BaseException:  # Ctrl-C, or nobody wants the rest
             _end_children()
             raise
         finally:

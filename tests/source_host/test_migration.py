@@ -69,8 +69,9 @@ def test_xen_sends_the_last_few_frames_live_once_more() -> None:
     ]
 
 
-def test_xen_does_not_count_a_round_that_would_send_nothing() -> None:
-    trip = Trip(PaperGuest(2000))
+@pytest.mark.parametrize("policy", PolicyName)
+def test_a_round_that_would_send_nothing_ends_pre_copy(policy: PolicyName) -> None:
+    trip = Trip(PaperGuest(2000), policy=policy)
     report = trip.run()
     assert [(r.round, r.to_send_frames, r.stop_and_copy) for r in report.rounds] == [
         (1, 2000, False),
