@@ -9,8 +9,9 @@ import xxhash
 
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
-from paging_core.config import GuestConfig, Paging
+from paging_core.config import CleanPolicy, GuestConfig, Paging, TrackerConfig
 from paging_core.events import Event
+from paging_core.units import FRAME_BYTES
 
 _MIB = 1 << 20
 
@@ -37,8 +38,10 @@ class Configured(TypedDict):
     trace: Trace | None
     paging: str
     clean: str
+    clear_chunk_bytes: int | None
     pml: bool
-    group_pages: int
+    group_pages: int | str
+    group_trigger: int
     group_scope: str
     d_bit_filter: bool
     prefetch: bool
@@ -69,8 +72,10 @@ def configured(guest: GuestConfig, request: pb.MigrateRequest) -> Configured:
         "trace": _trace(guest.trace),
         "paging": tracker.paging.value,
         "clean": tracker.clean_policy.value,
+        "clear_chunk_bytes": _clear_chunk_bytes(tracker),
         "pml": tracker.pml,
-        "group_pages": tracker.group.frames,
+        "group_pages": "adaptive" if tracker.group.adaptive else tracker.group.frames,
+        "group_trigger": tracker.group.trigger,
         "group_scope": tracker.group.scope.value,
         "d_bit_filter": tracker.group.d_bit_filter,
         "prefetch": tracker.prefetch,
@@ -88,6 +93,12 @@ def configured(guest: GuestConfig, request: pb.MigrateRequest) -> Configured:
         "zstd_level": request.zstd_level if request.HasField("zstd_level") else None,
         "warmup_ns": request.warmup_ns,
     }
+
+
+def _clear_chunk_bytes(tracker: TrackerConfig) -> int | None:
+    if tracker.clean_policy is not CleanPolicy.CLEAR_LOG:
+        return None
+    return tracker.clear_chunk_frames * FRAME_BYTES
 
 
 def _policy_name(policy: pb.Policy.ValueType) -> str:

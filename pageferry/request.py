@@ -24,6 +24,8 @@ from paging_core.workloads.catalog import canonical_spec, parse_spec
 from wire.channel import parse_address
 
 DEFAULT_WORKLOAD = "hotcold"
+ADAPTIVE = "adaptive"
+"""Instead of a number of pages in a group."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,10 @@ class MigrationOptions:
     fill: str = "mixed"
     paging: str = "shadow"
     clean: str | None = None
+    clear_chunk_bytes: int = 4 << 20
     pml: bool = False
-    group_pages: int = 1
+    group_pages: int | str = 1
+    group_trigger: int = 1
     group_scope: str | None = None
     d_bit_filter: bool = False
     no_prefetch: bool = False
@@ -95,14 +99,24 @@ class MigrationOptions:
         paging = Paging(self.paging)
         if paging is Paging.HAP:
             self._check_hap()
-        scope = GroupScope(self.group_scope or "virtual")
         return TrackerConfig(
             paging=paging,
             clean=CleanPolicy(self.clean) if self.clean else None,
             pml=self.pml,
-            group=GroupPolicy(self.group_pages, scope, self.d_bit_filter),
+            group=self._group(),
             prefetch=not self.no_prefetch,
             out_of_sync=self.out_of_sync,
+            clear_chunk_frames=self.clear_chunk_bytes // FRAME_BYTES,
+        )
+
+    def _group(self) -> GroupPolicy:
+        adaptive = self.group_pages == ADAPTIVE
+        return GroupPolicy(
+            frames=1 if adaptive else int(self.group_pages),
+            scope=GroupScope(self.group_scope or "virtual"),
+            d_bit_filter=self.d_bit_filter,
+            trigger=self.group_trigger,
+            adaptive=adaptive,
         )
 
     def _check_hap(self) -> None:

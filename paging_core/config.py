@@ -6,7 +6,7 @@ that can run. Everything raises `BadOption` with the way out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from paging_core.costs import CostTable
@@ -35,11 +35,14 @@ class CleanPolicy(StrEnum):
     """HAP, today: mark the root; a misconfiguration exit re-arms a table when touched."""
     EAGER = "eager"
     """HAP, 2009: rewrite every leaf at each clean."""
+    CLEAR_LOG = "clear-log"
+    """KVM since 2018 (KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2): a sync copies the bitmap and revokes
+    nothing; the log is cleared chunk by chunk, right before the frames of a chunk are sent."""
 
 
 CLEAN_POLICIES = {
-    Paging.SHADOW: (CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT),
-    Paging.HAP: (CleanPolicy.LAZY, CleanPolicy.EAGER),
+    Paging.SHADOW: (CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT, CleanPolicy.CLEAR_LOG),
+    Paging.HAP: (CleanPolicy.LAZY, CleanPolicy.EAGER, CleanPolicy.CLEAR_LOG),
 }
 """The clean policies of each kind of paging, its default first."""
 
@@ -68,6 +71,9 @@ class GroupPolicy:
 
     Attributes:
         frames: group size n, a power of two from 1 (ungrouped) to 4096.
+        trigger: a group opens with its so many-th dirty frame; 1 is at its first fixup
+            (2: patent application US 2024/0241742).
+        adaptive: sizes are learned, region by region; `frames` is 1.
         scope: runs of shadow L1 entries or of gfns.
         d_bit_filter: at clean time drop opened frames whose D bit the hardware never set.
     """
@@ -75,6 +81,8 @@ class GroupPolicy:
     frames: int = 1
     scope: GroupScope = GroupScope.VIRTUAL
     d_bit_filter: bool = False
+    trigger: int = 1
+    adaptive: bool = False
 
     def __post_init__(self) -> None:
         n = self.frames
@@ -83,6 +91,24 @@ class GroupPolicy:
                 f"a group of {n} frames is not a power of two from 1 to {MAX_GROUP_FRAMES}; "
                 "try --group-pages 64"
             )
+        self._check_trigger()
+
+    def _check_trigger(self) -> None:
+        if self.adaptive and (self.frames > 1 or self.trigger > 1):
+            raise BadOption(
+                "adaptive groups find their size and their moment themselves; "
+                "drop --group-trigger, or give --group-pages a number"
+            )
+        if not self.adaptive and not 1 <= self.trigger <= self.frames:
+            raise BadOption(
+                f"--group-trigger {self.trigger} is not between 1 and the {self.frames} frames of "
+                "a group; try --group-pages 64 --group-trigger 2"
+            )
+
+    @property
+    def groups(self) -> bool:
+        """Whether a fixup may open more than its own frame."""
+        return self.adaptive or self.frames > 1
 
 
 @dataclass(frozen=True)
@@ -97,6 +123,8 @@ class TrackerConfig:
         shadow_pool_frames: size of the shadow pool; None gives Xen's default,
             256 frames per vCPU plus one per MiB of guest memory.
         tlb_entries: entries of the modelled TLB, a power of two.
+        clear_chunk_frames: frames whose log is cleared at a time by CLEAR_LOG, a power of two.
+            QEMU takes 1 GiB (clear-bitmap-shift 18); guests here are smaller.
     """
 
     paging: Paging = Paging.SHADOW
@@ -107,6 +135,7 @@ class TrackerConfig:
     out_of_sync: bool = False
     shadow_pool_frames: int | None = None
     tlb_entries: int = 2048
+    clear_chunk_frames: int = 1024
 
     @property
     def clean_policy(self) -> CleanPolicy:
@@ -118,10 +147,15 @@ class TrackerConfig:
         self._check_pml()
         if self.paging is Paging.HAP and self.group.scope is GroupScope.VIRTUAL:
             # A P2M knows no virtual addresses: the natural group there is a run of gfns.
-            physical = GroupPolicy(self.group.frames, GroupScope.PHYSICAL, self.group.d_bit_filter)
+            physical = replace(self.group, scope=GroupScope.PHYSICAL)
             object.__setattr__(self, "group", physical)
         if self.tlb_entries < 16 or self.tlb_entries & (self.tlb_entries - 1):
             raise BadOption(f"a TLB of {self.tlb_entries} entries is not a power of two >= 16")
+        if self.clear_chunk_frames < 64 or self.clear_chunk_frames & (self.clear_chunk_frames - 1):
+            raise BadOption(
+                f"a clear-log chunk of {self.clear_chunk_frames} frames is not a power of two of "
+                "at least 64 frames; try --clear-chunk 4MiB"
+            )
         if self.shadow_pool_frames is not None and self.shadow_pool_frames < 32:
             raise BadOption("a shadow pool under 32 frames cannot hold one walk; use at least 32")
 
@@ -138,7 +172,7 @@ class TrackerConfig:
             return
         if self.paging is not Paging.HAP:
             raise BadOption("--pml logs P2M writes in hardware and needs --paging hap")
-        if self.group.frames > 1:
+        if self.group.groups:
             raise BadOption(
                 "--pml takes no fixup faults, so there is nothing to group; "
                 "drop --pml or use --group-pages 1"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -110,3 +110,36 @@ class Guest(Protocol):
 
     def state(self) -> bytes:
         """All of the guest that is not its memory: registers, address spaces, workload."""
+
+
+@runtime_checkable
+class Learner(Protocol):
+    """A guest whose tracker wants to know what became of the frames that it reported dirty."""
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything that it would do with it."""
+
+    def learn(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
+        """Hear of frames that were sent.
+
+        Args:
+            gfns: of one message.
+            changed: whether each held other content than what was last sent of it.
+        """
+
+
+@runtime_checkable
+class LogClearer(Protocol):
+    """A guest whose log is cleared in parts, after a clean that cleared nothing (KVM)."""
+
+    @property
+    def clear_chunk_frames(self) -> int:
+        """Frames to clear at a time; 0 if a clean clears everything at once."""
+
+    def clear_log(self, gfns: npt.NDArray[np.int64]) -> None:
+        """Take these frames out of the dirty bitmap, and revoke write access to those that were in.
+
+        Only who is about to send every one of them may call this. Frames that became dirty
+        since the clean that reported them, and are not to be sent yet, must not be among them.
+        """

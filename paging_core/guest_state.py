@@ -110,7 +110,7 @@ def _config_of(document: dict[str, Any]) -> GuestConfig:
         tracker=TrackerConfig(
             **{**tracker, "paging": Paging(tracker["paging"])},
             clean=None if clean is None else CleanPolicy(clean),
-            group=GroupPolicy(group["frames"], GroupScope(group["scope"]), group["d_bit_filter"]),
+            group=GroupPolicy(**{**group, "scope": GroupScope(group["scope"])}),
         ),
     )
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from paging_core.config import GroupScope, GuestConfig, Paging
+from paging_core.config import CleanPolicy, GroupScope, GuestConfig, Paging
+from paging_core.kernels.adaptive import MAX_ORDER, REGION_WORDS
 from paging_core.kernels.exits import entry_addresses
 from paging_core.kernels.hap import build_p2m
 from paging_core.kernels.state import (
@@ -60,6 +61,8 @@ class Machine(NamedTuple):
         p2m: P2M entries as flags, uint8, level 1 first (see kernels/hap.py).
         pml: the page-modification log, int64 (512,).
         snapshots: out-of-sync tables as they were, int64 (3, 512).
+        groups: what adaptive groups know of each 512 frames, int64 (regions, 4).
+        lessons: frames of groups whose sending will tell if they changed, int64 words.
     """
 
     core: Records
@@ -77,6 +80,8 @@ class Machine(NamedTuple):
     p2m: npt.NDArray[np.uint8]
     pml: IntArray
     snapshots: IntArray
+    groups: IntArray
+    lessons: IntArray
 
     @property
     def record(self) -> Core:
@@ -107,6 +112,8 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
         p2m=np.zeros(1 if shadow else n + 2 * regions + 8, np.uint8),
         pml=np.zeros(PML_ENTRIES, np.int64),
         snapshots=np.zeros((N_OOS, 512), np.int64),
+        groups=np.zeros((regions, REGION_WORDS), np.int64),
+        lessons=np.zeros(n_words(n), np.int64),
     )
     _address(machine)
     _configure(machine, config)
@@ -138,7 +145,10 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["prefetch"] = tracker.prefetch
     core["out_of_sync"] = tracker.out_of_sync
     core["pml"] = tracker.pml
-    core["group_frames"] = tracker.group.frames
+    core["defers"] = tracker.clean_policy is CleanPolicy.CLEAR_LOG
+    core["adaptive"] = tracker.group.adaptive
+    core["group_frames"] = 1 << MAX_ORDER if tracker.group.adaptive else tracker.group.frames
+    core["group_trigger"] = tracker.group.trigger
     core["group_virtual"] = tracker.group.scope is GroupScope.VIRTUAL
     core["tlb_mask"] = tracker.tlb_entries - 1
     core["cost_ps"] = config.costs.as_picoseconds()

@@ -22,10 +22,13 @@ from paging_core.flow_buffer import FlowBuffer
 from paging_core.footprint import check_fits
 from paging_core.guest import Cleaned, DirtyWords, GuestCounters
 from paging_core.guest_state import architectural_state, decode_state, encode_state
+from paging_core.kernels.adaptive import learn_sent, reset_groups
+from paging_core.kernels.bitmap import count_false
 from paging_core.kernels.cr3 import load_cr3
 from paging_core.kernels.execute import execute
 from paging_core.kernels.log_dirty_ops import (
-    filter_by_d_bit,
+    clear_log,
+    judge_groups,
     pay_bitmap_copy,
     rearm,
     sync_hardware_log,
@@ -187,6 +190,7 @@ class ModelGuest:
         if core["log_dirty"][0]:
             raise IllegalTransition("this guest's writes are being logged already")
         take_bitmap(self.machine.record)
+        reset_groups(self.machine.record)
         self._start = core.copy()
         core["log_dirty"] = 1
         rearm(self.machine.record, True, self._heavy)
@@ -201,18 +205,36 @@ class ModelGuest:
         self._check_logging()
         before_ps = int(machine.core["spent_ps"][0])
         sync_hardware_log(machine.record)
-        if self.config.tracker.group.d_bit_filter:
-            filter_by_d_bit(machine.record, not self._heavy)
+        group = self.config.tracker.group
+        if group.d_bit_filter or group.adaptive:
+            judge_groups(machine.record, not self._heavy, group.d_bit_filter)
         dirty = machine.dirty.view(np.uint64).copy()
         pay_bitmap_copy(machine.record)
-        rearm(machine.record, False, self._heavy)
+        if not self.clear_chunk_frames:
+            rearm(machine.record, False, self._heavy)
         dirty_count = int(machine.core["dirty_count"][0])
         fault_count = int(machine.core["fault_count"][0])
-        false_count = take_bitmap(machine.record)
+        false_count = (count_false if self.clear_chunk_frames else take_bitmap)(machine.record)
         cost_ps = int(machine.core["spent_ps"][0]) - before_ps
         if self._flow is not None:
             self._flow.check()
         return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS)
+
+    @property
+    def clear_chunk_frames(self) -> int:
+        """See `paging_core.guest.LogClearer`."""
+        tracker = self.config.tracker
+        deferred = tracker.clean_policy is CleanPolicy.CLEAR_LOG
+        return tracker.clear_chunk_frames if deferred else 0
+
+    def clear_log(self, gfns: npt.NDArray[np.int64]) -> None:
+        """See `paging_core.guest.LogClearer`.
+
+        Raises:
+            IllegalTransition: logging is off.
+        """
+        self._check_logging()
+        clear_log(self.machine.record, gfns)
 
     def peek(self) -> DirtyWords:
         """A copy of the dirty bitmap; nothing is cleared or revoked.
@@ -224,6 +246,15 @@ class ModelGuest:
         sync_hardware_log(self.machine.record)
         pay_bitmap_copy(self.machine.record)
         return self.machine.dirty.view(np.uint64).copy()
+
+    @property
+    def learns(self) -> bool:
+        """Whether its groups adapt."""
+        return self.config.tracker.group.adaptive
+
+    def learn(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
+        """See `paging_core.guest.Learner`."""
+        learn_sent(self.machine.record, gfns, changed)
 
     def note_flow(self, sink: Callable[[FlowRows], Any] | None) -> None:
         """See `paging_core.flow.FlowSource`.

@@ -31,7 +31,9 @@ def _live(guest: ModelGuest) -> None:
     guest.start_tracking()
     guest.run_accesses(_OPS)
     guest.peek()
+    guest.learn(np.zeros(1, np.int64), np.zeros(1, np.bool_))
     guest.clean()
+    guest.clear_log(np.arange(64))
     guest.stop_tracking()
     with_moved = ModelGuest.resume(_copy_of(guest.memory), guest.state())
     with_moved.run_accesses(_OPS)
@@ -47,7 +49,7 @@ def _copy_of(memory: GuestMemory) -> GuestMemory:
 def _warm_trackers() -> None:
     for paging in Paging:
         for clean in CLEAN_POLICIES[paging]:
-            group = GroupPolicy(64, d_bit_filter=True)
+            group = GroupPolicy(d_bit_filter=True, adaptive=True)
             tracker = TrackerConfig(paging=paging, clean=clean, group=group)
             workload = f"churn:wss={_WORKING_SET}"
             _live(ModelGuest.boot(GuestConfig(_MEMORY_BYTES, tracker, workload=workload)))

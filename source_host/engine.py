@@ -13,7 +13,7 @@ from dataclasses import replace
 from threading import Event
 
 from paging_core.errors import VerificationFailed
-from paging_core.guest import Guest
+from paging_core.guest import Guest, Learner, LogClearer
 from paging_core.log_dirty import count
 from paging_core.memory_digest import digest_memory
 from source_host.clocks import Clock, Lap
@@ -64,6 +64,8 @@ class Engine:
             max_payload_bytes=max_payload_bytes,
             cancelled=cancelled,
             flow=flow,
+            learner=_learner(guest, plan),
+            clear_chunk_frames=_chunk_frames(guest),
         )
 
     def pre_copy(self) -> None:
@@ -141,3 +143,12 @@ class Engine:
         )
         self._sender.owe(cleaned)
         self._progress.cleaned(cleaned, counters)
+
+
+def _learner(guest: Guest, plan: Plan) -> Learner | None:
+    """The guest, if it wants to hear what had changed and somebody compares."""
+    return guest if plan.suppress and isinstance(guest, Learner) and guest.learns else None
+
+
+def _chunk_frames(guest: Guest) -> int:
+    return guest.clear_chunk_frames if isinstance(guest, LogClearer) else 0

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from threading import Event
 
 from paging_core.errors import MigrationCancelled
-from paging_core.guest import Cleaned, DirtyWords
+from paging_core.guest import Cleaned, DirtyWords, Learner
 from paging_core.log_dirty import GfnArray
 from paging_core.units import FRAME_BYTES
+from source_host.chunks import Chunks
 from source_host.clocks import Clock
 from source_host.compression import CompressionLevel
 from source_host.encoder import Encoder
@@ -63,9 +64,13 @@ class RoundSender:
         max_payload_bytes: int,
         cancelled: Event,
         flow: Flow = NO_FLOW,
+        learner: Learner | None = None,
+        clear_chunk_frames: int = 0,
     ) -> None:
         """Send from one guest over one transport."""
         self._flow = flow
+        self._learner = learner
+        self._chunks = Chunks(n_frames, clear_chunk_frames)
         self.ledger = Ledger(n_frames)
         self.rounds = Rounds((), None)
         self._rounds_sent = 0
@@ -126,8 +131,10 @@ class RoundSender:
 
     def _send_all(self, todo: GfnArray, *, live: bool) -> None:
         at, closed = 0, False
+        self._chunks.begin()
         while at < len(todo):
-            gfns, after = take_batch(todo, at, BATCH_FRAMES, self._dirty_again(live=live))
+            within = self._chunks.clear_for(todo, at, self._clock) if live else todo
+            gfns, after = take_batch(within, at, BATCH_FRAMES, self._dirty_again(live=live))
             self._skipped(after - at - len(gfns))
             at = after
             closed = self._send_batch(gfns, last=at == len(todo))
@@ -165,11 +172,17 @@ class RoundSender:
         read_ns = self._clock.now_ns
         batch = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last)
         wire_bytes = self._transport.send(batch)
+        self._teach(gfns)
         self._flow.sent(read_ns, batch, self._encoder.changed, wire_bytes)
         self._now_at(self._stats.plus(batch.runs, wire_bytes))
         self.ledger.sent(gfns)
         self._clock.carry(wire_bytes)
         self.meter.add(wire_bytes, self._clock.now_ns)
+
+    def _teach(self, gfns: GfnArray) -> None:
+        if self._learner is not None and len(gfns):
+            with self._clock.exclusive():
+                self._learner.learn(gfns, self._encoder.changed)
 
     def _skipped(self, frames: int) -> None:
         if frames:

@@ -32,6 +32,7 @@ _CLEAN: Mapping[int, CleanPolicy] = {
     common_pb2.CLEAN_POLICY_WRITE_PROTECT: CleanPolicy.WRITE_PROTECT,
     common_pb2.CLEAN_POLICY_LAZY: CleanPolicy.LAZY,
     common_pb2.CLEAN_POLICY_EAGER: CleanPolicy.EAGER,
+    common_pb2.CLEAN_POLICY_CLEAR_LOG: CleanPolicy.CLEAR_LOG,
 }
 _SCOPE: Mapping[int, GroupScope] = {
     common_pb2.GROUP_SCOPE_UNSPECIFIED: GroupScope.VIRTUAL,  # HAP makes it physical by itself
@@ -88,11 +89,14 @@ def _tracker_config(tracker: common_pb2.TrackerConfig) -> TrackerConfig:
             frames=tracker.group.frames or 1,
             scope=_choice(_SCOPE, tracker.group.scope, "group scope"),
             d_bit_filter=tracker.group.d_bit_filter,
+            trigger=tracker.group.trigger or 1,
+            adaptive=tracker.group.adaptive,
         ),
         prefetch=not tracker.no_prefetch,
         out_of_sync=tracker.out_of_sync,
         shadow_pool_frames=tracker.shadow_pool_frames or None,
         tlb_entries=tracker.tlb_entries or defaults.tlb_entries,
+        clear_chunk_frames=tracker.clear_chunk_frames or defaults.clear_chunk_frames,
     )
 
 
@@ -119,11 +123,14 @@ def _tracker_message(tracker: TrackerConfig) -> common_pb2.TrackerConfig:
             frames=tracker.group.frames,
             scope=_number(_SCOPE, tracker.group.scope),  # type: ignore[arg-type]
             d_bit_filter=tracker.group.d_bit_filter,
+            trigger=tracker.group.trigger,
+            adaptive=tracker.group.adaptive,
         ),
         no_prefetch=not tracker.prefetch,
         out_of_sync=tracker.out_of_sync,
         shadow_pool_frames=tracker.shadow_pool_frames or 0,
         tlb_entries=tracker.tlb_entries,
+        clear_chunk_frames=tracker.clear_chunk_frames,
     )
 
 

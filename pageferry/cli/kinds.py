@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import click
+
 from paging_core.errors import BadOption
 from paging_core.units import (
     parse_count,
@@ -28,6 +30,25 @@ def _limited(what: str, most: str, least_ns: int = 0) -> Callable[[str], int]:
 COUNT = Quantity("count", parse_count)
 MEMORY_BYTES = Quantity("size", parse_memory_bytes)
 RATE_BITS_PER_S = Quantity("rate", parse_rate_bits_per_s)
+
+
+class _GroupPages(click.ParamType[int | str]):
+    """A number of pages, or the word for sizes that are learned."""
+
+    name = "pages"
+
+    def convert(
+        self, value: int | str, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | str:
+        """A number or the word."""
+        if isinstance(value, int) or value == "adaptive":
+            return value
+        if not value.isdecimal():
+            self.fail(f"{value!r} is neither a number of pages nor adaptive", param, ctx)
+        return int(value)
+
+
+GROUP_PAGES = _GroupPages()
 LATENCY_NS = Quantity("time", _limited("latency", "10min"))
 WARMUP_NS = Quantity("time", _limited("warm-up", "60min"))
 DOWNTIME_LIMIT_NS = Quantity("time", _limited("downtime limit", "2000s", least_ns=1))

@@ -9,6 +9,7 @@ from click.core import ParameterSource
 
 from pageferry.cli.kinds import (
     DOWNTIME_LIMIT_NS,
+    GROUP_PAGES,
     LATENCY_NS,
     MEMORY_BYTES,
     RATE_BITS_PER_S,
@@ -79,11 +80,20 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
 )
 @click.option(
     "--clean",
-    type=click.Choice(["blow", "write-protect", "lazy", "eager"]),
+    type=click.Choice(["blow", "write-protect", "lazy", "eager", "clear-log"]),
     default=None,
     help="How write access is revoked after each round. Shadow: blow "
     "(Xen, drop every shadow) or write-protect (KVM). HAP: lazy (mark the root) or "
-    "eager (every leaf).  [default: blow, lazy]",
+    "eager (every leaf). Both: clear-log (KVM since 2018: a chunk of memory at a time, right "
+    "before its pages are sent).  [default: blow, lazy]",
+)
+@click.option(
+    "--clear-chunk",
+    "clear_chunk_bytes",
+    type=MEMORY_BYTES,
+    default="4MiB",
+    show_default=True,
+    help="Memory whose log is cleared at a time by --clean clear-log; QEMU takes 1GiB.",
 )
 @click.option(
     "--pml",
@@ -93,12 +103,21 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
 )
 @click.option(
     "--group-pages",
-    type=int,
-    metavar="N",
+    type=GROUP_PAGES,
+    metavar="N|adaptive",
     default=1,
     show_default=True,
     help="Frames that one fixup fault (the first write to a clean one) opens and marks dirty; "
-    "a power of two to 4096. More: fewer faults, more frames sent that nobody wrote.",
+    "a power of two to 4096. More: fewer faults, more frames sent that nobody wrote. "
+    "adaptive: sizes are learned from what became of the frames that were opened.",
+)
+@click.option(
+    "--group-trigger",
+    type=click.IntRange(1, 4096),
+    metavar="K",
+    default=1,
+    show_default=True,
+    help="A group opens with its K-th dirty frame; 2 and more spare lonely writes.",
 )
 @click.option(
     "--group-scope",

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pageferry.sweep.work import Finished, Task, perform
+from pageferry.sweep.work import Finished, Task, perform_quietly
 from paging_core.errors import BadOption, HostUnreachable
 
 _CONNECT_S = 5.0
@@ -66,7 +66,7 @@ class ClusterWorkers:
         Raises:
             HostUnreachable: the scheduler went away.
         """
-        futures = self._client.map(perform, tasks, pure=False)
+        futures = self._client.map(perform_quietly, tasks, pure=False)
         index_of = {future.key: index for index, future in enumerate(futures)}
         done = self._distributed.as_completed(futures, loop=self._client.loop, raise_errors=False)
         try:

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from pageferry.document import Document
+from pageferry.request import ADAPTIVE
 from pageferry.sweep.point import Point
 from pageferry.sweep.work import Finished
 from paging_core.events import CAUSES, FAULT_KINDS
@@ -21,8 +22,10 @@ _SETTINGS = {
     "fill": pa.string(),
     "paging": pa.string(),
     "clean": pa.string(),
+    "clear_chunk_bytes": pa.int64(),
     "pml": pa.bool_(),
     "group_pages": pa.int32(),
+    "group_trigger": pa.int32(),
     "group_scope": pa.string(),
     "d_bit_filter": pa.bool_(),
     "prefetch": pa.bool_(),
@@ -94,10 +97,12 @@ def table_of(rows: list[Row]) -> pa.Table:
 def _settings(point: Point) -> Row:
     config: Mapping[str, Any] = point.configured
     trace = point.configured["trace"]
-    named = {
+    pages = point.configured["group_pages"]
+    named: Row = {
         "load": point.load,
         "workload": point.configured["workload"] or "",
         "trace": trace["file"] if trace else "",
+        "group_pages": 0 if pages == ADAPTIVE else pages,
     }
     return {name: named.get(name, config.get(name)) for name in _SETTINGS}
 

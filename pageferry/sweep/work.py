@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 
 import structlog
@@ -39,9 +40,14 @@ class Finished:
     error: str = ""
 
 
+def perform_quietly(task: Task) -> Finished:
+    """Run a point in a process that does nothing else: the hosts' logs are nobody's business."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    return perform(task)
+
+
 def perform(task: Task) -> Finished:
     """Run a point. Raises nothing: what goes wrong belongs to this point alone."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     if task.model != model_digest():
         return Finished(None, "this worker has another version of pageferry; install the same")
     try:

@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from threading import Thread
 from typing import Protocol
 
-from pageferry.sweep.work import Finished, Task, perform
+from pageferry.sweep.work import Finished, Task, perform_quietly
 
 _DIED = (
     "its worker process died, perhaps for want of memory; give it a smaller guest, or "
@@ -56,7 +56,7 @@ class LocalWorkers:
             while left or running:
                 while left and len(running) <= self._jobs:  # one more waits, so that none idles
                     index = left.popleft()
-                    running[pool.submit(perform, tasks[index])] = index
+                    running[pool.submit(perform_quietly, tasks[index])] = index
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     finished = future.result()
@@ -75,7 +75,7 @@ def _alone(task: Task) -> Finished:
     """Run a task that may have killed a process, where it can harm no other."""
     with _pool(1) as pool:
         try:
-            return pool.submit(perform, task).result()
+            return pool.submit(perform_quietly, task).result()
         except BrokenProcessPool:
             return Finished(None, _DIED)
 

@@ -48,6 +48,7 @@ class _CleanPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CleanPoli
     CLEAN_POLICY_WRITE_PROTECT: _CleanPolicy.ValueType  # 2
     CLEAN_POLICY_LAZY: _CleanPolicy.ValueType  # 3
     CLEAN_POLICY_EAGER: _CleanPolicy.ValueType  # 4
+    CLEAN_POLICY_CLEAR_LOG: _CleanPolicy.ValueType  # 5
 
 class CleanPolicy(_CleanPolicy, metaclass=_CleanPolicyEnumTypeWrapper):
     """How write access is revoked when the dirty bitmap is cleaned."""
@@ -58,6 +59,7 @@ CLEAN_POLICY_BLOW: CleanPolicy.ValueType  # 1
 CLEAN_POLICY_WRITE_PROTECT: CleanPolicy.ValueType  # 2
 CLEAN_POLICY_LAZY: CleanPolicy.ValueType  # 3
 CLEAN_POLICY_EAGER: CleanPolicy.ValueType  # 4
+CLEAN_POLICY_CLEAR_LOG: CleanPolicy.ValueType  # 5
 Global___CleanPolicy: _TypeAlias = CleanPolicy  # noqa: Y015
 
 class _GroupScope:
@@ -187,20 +189,28 @@ class GroupPolicy(_message.Message):
     FRAMES_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     D_BIT_FILTER_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    ADAPTIVE_FIELD_NUMBER: _builtins.int
     frames: _builtins.int
     """a power of two from 1 to 4096; 0 means 1"""
     scope: Global___GroupScope.ValueType
     d_bit_filter: _builtins.bool
+    trigger: _builtins.int
+    """a group opens with its so many-th dirty frame; 0 means 1"""
+    adaptive: _builtins.bool
+    """sizes are learned; frames and trigger are 1"""
     def __init__(
         self,
         *,
         frames: _builtins.int = ...,
         scope: Global___GroupScope.ValueType = ...,
         d_bit_filter: _builtins.bool = ...,
+        trigger: _builtins.int = ...,
+        adaptive: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["d_bit_filter", b"d_bit_filter", "frames", b"frames", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adaptive", b"adaptive", "d_bit_filter", b"d_bit_filter", "frames", b"frames", "scope", b"scope", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -218,6 +228,7 @@ class TrackerConfig(_message.Message):
     OUT_OF_SYNC_FIELD_NUMBER: _builtins.int
     SHADOW_POOL_FRAMES_FIELD_NUMBER: _builtins.int
     TLB_ENTRIES_FIELD_NUMBER: _builtins.int
+    CLEAR_CHUNK_FRAMES_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
@@ -227,6 +238,8 @@ class TrackerConfig(_message.Message):
     """0: Xen's default for the guest's size"""
     tlb_entries: _builtins.int
     """0: the default"""
+    clear_chunk_frames: _builtins.int
+    """a power of two, of CLEAR_LOG; 0: the default"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -240,10 +253,11 @@ class TrackerConfig(_message.Message):
         out_of_sync: _builtins.bool = ...,
         shadow_pool_frames: _builtins.int = ...,
         tlb_entries: _builtins.int = ...,
+        clear_chunk_frames: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean", b"clean", "group", b"group", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

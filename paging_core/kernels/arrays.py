@@ -97,6 +97,10 @@ pml: Callable[[Core], IntArray] = _pointer("pml_at", types.int64)
 """The page-modification log."""
 snapshots: Callable[[Core], IntArray] = _pointer("snapshots_at", types.int64)
 """Out-of-sync tables as they were: `i * 512 + slot`."""
+groups: Callable[[Core], IntArray] = _pointer("groups_at", types.int64)
+"""What adaptive groups know of each region: `region * REGION_WORDS` (adaptive.py)."""
+lessons: Callable[[Core], IntArray] = _pointer("lessons_at", types.int64)
+"""Frames that a group opened and the hardware wrote, until the sender tells more; a bit each."""
 frame_at: Callable[[Core, int], Records] = _record("frames_at", FRAME_DTYPE)
 """What the hypervisor knows of a guest frame (FRAME_DTYPE)."""
 page_at: Callable[[Core, int], Records] = _record("pages_at", PAGE_DTYPE)

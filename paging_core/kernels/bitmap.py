@@ -68,6 +68,26 @@ def mark_dirty(m: Core, gfn: int, how: int) -> bool:
 
 
 @kernel
+def count_false(m: Core) -> int:
+    """Read and reset the counters of a clean that clears nothing yet; frames falsely dirty."""
+    false = 0
+    for gfn in range(m.n_frames):
+        if is_dirty(m, gfn) and frame_at(m, gfn).written == 0:
+            false += 1
+    m.dirty_count = 0
+    m.fault_count = 0
+    return false
+
+
+@kernel
+def set_clean(m: Core, gfn: int) -> None:
+    """Take one frame out of the bitmap and forget who wrote it."""
+    frame_at(m, gfn).written = 0
+    frame_at(m, gfn).opened = 0
+    dirty(m)[gfn >> 6] &= ~(1 << (gfn & 63))
+
+
+@kernel
 def clear_and_count_false(m: Core, words: int) -> int:
     """Forget who wrote what; returns how many marked frames nobody had written.
 

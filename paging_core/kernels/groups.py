@@ -10,7 +10,8 @@ physical  gfns. Every frame of the run is marked; every shadow entry that maps i
           the guest may write is opened. A frame with no shadow entry is marked all the
           same: a frame that is dirty already is mapped writable at its next fault.
 
-Frames that are shadowed as page tables are never opened.
+Frames that are shadowed as page tables are never opened. With a trigger of K a group opens
+with its K-th dirty frame; adaptive groups have a size of their own for each fixup.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
+from paging_core.kernels.adaptive import learned_size
 from paging_core.kernels.arrays import entries, frame_at, links, memory, page_at
-from paging_core.kernels.bitmap import WITH_GROUP, set_dirty
+from paging_core.kernels.bitmap import WITH_GROUP, is_dirty, set_dirty
 from paging_core.kernels.guest_walk import frame_of
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.state import (
@@ -81,14 +83,67 @@ def _open_table(m: Core, page: int, first: int, count: int, skip: int) -> None:
 
 
 @kernel
-def open_virtual_group(m: Core, page: int, slot: int, parent_id: int) -> None:
+def group_size(m: Core, gfn: int) -> int:
+    """Frames of the group that this fixup may open."""
+    return learned_size(m, gfn) if m.adaptive else m.group_frames
+
+
+@kernel
+def _slot_is_dirty(m: Core, page: int, slot: int) -> bool:
+    entry = entries(m)[page * 512 + slot]
+    if entry & PRESENT == 0:
+        entry = guest_leaf(m, page, slot)
+    return entry & PRESENT != 0 and is_dirty(m, frame_of(entry))
+
+
+@kernel
+def _dirty_slots(m: Core, page: int, first: int, count: int) -> int:
+    found = 0
+    for slot in range(first, first + count):
+        found += 1 if _slot_is_dirty(m, page, slot) else 0
+    return found
+
+
+@kernel
+def _triggers_virtual(m: Core, page: int, slot: int, parent_id: int, n: int) -> bool:
+    """Whether enough frames of the run are dirty, the one of this fixup among them."""
+    if m.group_trigger == 1:
+        return True
+    if n <= 512:
+        return _dirty_slots(m, page, slot & ~(n - 1), n) >= m.group_trigger
+    found = 0
+    first = parent_id & ~((n >> 9) - 1)
+    for entry_id in range(first, first + (n >> 9)):
+        entry = entries(m)[entry_id]
+        if entry & PRESENT:
+            found += _dirty_slots(m, entry >> 12, 0, 512)
+    return found >= m.group_trigger
+
+
+@kernel
+def triggers_physical(m: Core, gfn: int, n: int) -> bool:
+    """Whether enough frames of the run of gfns are dirty, this one among them."""
+    if m.group_trigger == 1:
+        return True
+    first = gfn & ~(n - 1)
+    found = 0
+    for neighbour in range(first, min(first + n, m.n_frames)):
+        found += 1 if is_dirty(m, neighbour) else 0
+    return found >= m.group_trigger
+
+
+@kernel
+def open_virtual_group(m: Core, page: int, slot: int, parent_id: int, gfn: int) -> None:
     """Open the aligned run of shadow L1 entries around a fixup.
 
     Args:
         page, slot: the entry that faulted.
         parent_id: id of the shadow L2 entry through which the fault came.
+        gfn: the frame that was written.
     """
-    n = m.group_frames
+    n = group_size(m, gfn)
+    if n == 1 or not _triggers_virtual(m, page, slot, parent_id, n):
+        return
     if n <= 512:
         _open_table(m, page, slot & ~(n - 1), n, slot)
         return
@@ -113,7 +168,9 @@ def _open_mappings(m: Core, gfn: int) -> None:
 @kernel
 def open_physical_group(m: Core, gfn: int) -> None:
     """Mark the aligned run of gfns around a fixup and open the shadow entries that map it."""
-    n = m.group_frames
+    n = group_size(m, gfn)
+    if n == 1 or not triggers_physical(m, gfn, n):
+        return
     first = gfn & ~(n - 1)
     opened = 0
     for neighbour in range(first, min(first + n, m.n_frames)):

@@ -15,6 +15,7 @@ from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.account import count_fault, count_fixup, pay
 from paging_core.kernels.arrays import frame_at, memory, p2m, pml
 from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, WITH_GROUP, mark_dirty, set_dirty
+from paging_core.kernels.groups import group_size, triggers_physical
 from paging_core.kernels.guest_walk import Walk, guest_walk, missing_bits, slot_of
 from paging_core.kernels.shadow_fault import GUEST_FAULT
 from paging_core.kernels.state import DIRTY, PML_ENTRIES, Core
@@ -162,7 +163,9 @@ def _open_leaf(m: Core, gfn: int) -> None:
 
 @kernel
 def _open_group(m: Core, gfn: int) -> None:
-    n = m.group_frames
+    n = group_size(m, gfn)
+    if n == 1 or not triggers_physical(m, gfn, n):
+        return
     first = gfn & ~(n - 1)
     opened = 0
     for neighbour in range(first, min(first + n, m.n_frames)):
@@ -180,7 +183,9 @@ def _violation(m: Core, gfn: int) -> None:
     pay(m, _EXIT, _FIXUP, 1)
     pay(m, _VIOLATION, _FIXUP, 1)
     count_fault(m, _F_VIOLATION, gfn)
-    smallest = 2 if m.group_frames >= 512 else 1
+    # Only a group that opens for certain may keep a superpage whole.
+    certain = m.adaptive == 0 and m.group_trigger == 1
+    smallest = 2 if m.group_frames >= 512 and certain else 1
     level = leaf_level(m, gfn)
     while level > smallest:
         _split(m, gfn, level)
@@ -278,6 +283,13 @@ def mark_root(m: Core) -> None:
         p2m(m)[i] |= P2M_RECALC
     pay(m, _REARM, _P2M, count)
     flush_tlb(m, _TLB)
+
+
+@kernel
+def rearm_leaf(m: Core, gfn: int) -> None:
+    """Re-arm the one entry that maps a gfn, of whatever size; the TLB is the caller's."""
+    p2m(m)[leaf_at(m, gfn)] = _armed(m, leaf_level(m, gfn))
+    pay(m, _REARM, _P2M, 1)
 
 
 @kernel

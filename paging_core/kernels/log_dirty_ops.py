@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
+from paging_core.kernels.adaptive import adapt_groups, forget_lessons, note_use
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
-from paging_core.kernels.bitmap import clear_and_count_false, is_dirty
+from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
 from paging_core.kernels.hap import (
     P2M_DIRTY,
     drain_pml,
     leaf_at,
     mark_root,
     rearm_all,
+    rearm_leaf,
 )
+from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.shadow_clean import blow_tables, protect_all, protect_dirty
 from paging_core.kernels.shadow_entries import revoke_writes
 from paging_core.kernels.state import DIRTY, SHADOW, Core
+from paging_core.kernels.tlb import flush_tlb
 
 FRAMES_PER_LEAF = 32768
 """Frames in one 4 KiB leaf of Xen's log-dirty trie."""
@@ -25,6 +31,9 @@ _SCAN = int(Event.D_BIT_SCAN)
 _COPY = int(Event.BITMAP_COPY)
 _GROUP = int(Cause.GROUP)
 _BITMAP = int(Cause.BITMAP)
+_PROTECT = int(Event.WRITE_PROTECT_FRAME)
+_PROTECT_CAUSE = int(Cause.WRITE_PROTECT)
+_TLB = int(Cause.TLB)
 
 
 @kernel
@@ -53,22 +62,37 @@ def _p2m_says_clean(m: Core, gfn: int) -> bool:
 
 
 @kernel
-def filter_by_d_bit(m: Core, knows_all: bool) -> None:
-    """Take frames out of the bitmap that a group opened and the hardware never wrote.
+def judge_groups(m: Core, knows_all: bool, drop: bool) -> None:
+    """Look at every frame that a group opened: did the hardware write it?
 
     Args:
         knows_all: the hypervisor has a reverse map, so several mappings are no obstacle.
+        drop: take those that it never wrote out of the bitmap (the D-bit filter).
     """
     shadow = m.paging == SHADOW
+    if m.adaptive and m.taught:
+        adapt_groups(m)
+    forget_lessons(m)
+    dropped = 0
     for gfn in range(m.n_frames):
         if frame_at(m, gfn).opened == 0 or not is_dirty(m, gfn):
             continue
-        if shadow and _shadow_says_clean(m, gfn, knows_all):
+        clean = _shadow_says_clean(m, gfn, knows_all) if shadow else _p2m_says_clean(m, gfn)
+        if m.adaptive:
+            note_use(m, gfn, not clean)
+        if not clean or not drop:
+            continue
+        if shadow:
             # It leaves the bitmap, so no policy that goes by the bitmap would find it.
             revoke_writes(m, gfn)
-        elif shadow or not _p2m_says_clean(m, gfn):
-            continue
+        elif m.defers:  # and no clean of everything follows
+            rearm_leaf(m, gfn)
         dirty(m)[gfn >> 6] &= ~(1 << (gfn & 63))
+        dropped += 1
+    if m.defers and dropped:
+        flush_tlb(m, _TLB)
+    if m.adaptive and m.taught == 0:
+        adapt_groups(m)
 
 
 @kernel
@@ -104,6 +128,33 @@ def rearm(m: Core, everything: bool, heavy: bool) -> None:
         rearm_all(m)
     else:
         mark_root(m)
+
+
+@kernel
+def clear_log(m: Core, gfns: Any) -> None:
+    """Clear the log for some frames: the dirty ones lose write access and leave the bitmap.
+
+    Who calls this is about to send them all; what is written from here on is logged again.
+    Others of the same chunk stay as they are: they may have become dirty since the sync.
+    """
+    shadow = m.paging == SHADOW
+    if shadow:
+        resync_all(m)
+    sync_hardware_log(m)
+    cleared = 0
+    for i in range(len(gfns)):
+        gfn = gfns[i]
+        if not is_dirty(m, gfn):
+            continue
+        if shadow:
+            revoke_writes(m, gfn)
+            pay(m, _PROTECT, _PROTECT_CAUSE, 1)
+        else:
+            rearm_leaf(m, gfn)
+        set_clean(m, gfn)
+        cleared += 1
+    if cleared:
+        flush_tlb(m, _TLB)
 
 
 @kernel

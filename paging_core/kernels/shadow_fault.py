@@ -215,7 +215,7 @@ def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id:
     if m.group_frames == 1:
         return
     if m.group_virtual:
-        open_virtual_group(m, page, slot, parent_id)
+        open_virtual_group(m, page, slot, parent_id, gfn)
     else:
         open_physical_group(m, gfn)
 

@@ -1,7 +1,7 @@
 """The whole machine as arrays and one record: the types that every kernel works on.
 
-Memory beyond the guest's own, per frame: 12 B in `frames`, 1 bit in `dirty`, 1 B in `p2m`
-(HAP) or 8 KiB per shadow page in `entries` and `links` (one page per MiB): about 1.1 %.
+Memory beyond the guest's own, per frame: 12 B in `frames`, 1 bit in `dirty` and `lessons`, 1 B in
+`p2m` (HAP) or 8 KiB per shadow page in `entries` and `links` (one page per MiB): about 1.1 %.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ VCPU_DTYPE = np.dtype(
 ARRAYS = (
     "memory", "tlb", "frames", "regions", "dirty", "pages", "entries", "links",
     "buckets", "stack", "baseline", "p2m", "pml", "snapshots",
+    "groups", "lessons",
 )  # fmt: skip
 """Names of the machine's arrays; the core record holds the address of each."""
 
@@ -101,6 +102,10 @@ CORE_DTYPE = np.dtype(
         ("pml", np.int64),
         ("group_frames", np.int64),
         ("group_virtual", np.int64),
+        ("group_trigger", np.int64),  # dirty frames with which a group opens
+        ("adaptive", np.int64),
+        ("defers", np.int64),  # cleans revoke nothing, clear_log does
+        ("taught", np.int64),  # the sender tells which frames had changed
         ("tlb_mask", np.int64),
         ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
         # state

@@ -55,6 +55,10 @@ def groups(scopes: list[GroupScope]) -> Iterator[GroupPolicy]:
 
 def trackers() -> Iterator[TrackerConfig]:
     eight = GroupPolicy(8)
+    learned, second = GroupPolicy(adaptive=True), GroupPolicy(16, trigger=2)
+    for paging, group in product(Paging, (learned, second)):
+        for clean in CLEAN_POLICIES[paging]:
+            yield TrackerConfig(paging, clean, group=group, clear_chunk_frames=128)
     for clean in CLEAN_POLICIES[Paging.SHADOW]:
         for group in groups(list(GroupScope)):
             yield TrackerConfig(Paging.SHADOW, clean, group=group)
@@ -72,6 +76,8 @@ def tracker_id(tracker: TrackerConfig) -> str:
     parts = [tracker.paging, tracker.clean_policy, str(group.frames), group.scope]
     flags = {
         "filter": group.d_bit_filter,
+        "trigger": group.trigger > 1,
+        "adaptive": group.adaptive,
         "pml": tracker.pml,
         "out-of-sync": tracker.out_of_sync,
         "no-prefetch": not tracker.prefetch,

@@ -35,7 +35,7 @@ def refused(*arguments: str, exit_code: int = 2) -> str:
         ("--group-pages 3", "not a power of two"),
         ("--group-pages 0", "not a power of two"),
         ("--group-pages 8192", "not a power of two from 1 to 4096"),
-        ("--group-pages many", "not a valid integer"),
+        ("--group-pages many", "neither a number of pages nor adaptive"),
         ("--link 0", "unknown unit"),
         ("--link 0bit/s", "carries nothing"),
         ("--link -1Gbit/s", "write it like 1Gbit/s"),

@@ -23,7 +23,16 @@ from paging_core.config import (
 from paging_core.model_guest import ModelGuest
 from paging_core.shadow_view import ShadowView
 from paging_core.workloads import ops
-from tests.paging_core.reference.harness import act, boot, dirty_now, move, run, walker, written_by
+from tests.paging_core.reference.harness import (
+    act,
+    boot,
+    dirty_now,
+    get_and_clear,
+    move,
+    run,
+    walker,
+    written_by,
+)
 from tests.paging_core.reference.programs import (
     HUGE_PAGE,
     Act,
@@ -88,7 +97,7 @@ def tables(guest: ModelGuest) -> set[int]:
 
 
 def cleaned(guest: ModelGuest) -> set[int]:
-    return set(log_dirty.frames_of(guest.clean().dirty).tolist())
+    return set(log_dirty.frames_of(get_and_clear(guest).dirty).tolist())
 
 
 @pytest.mark.parametrize(
@@ -286,7 +295,7 @@ def test_shadow_groups_stay_within_the_runs_around_written_frames(
     program: Program, tracker: TrackerConfig
 ) -> None:
     """Physical groups of any program: at least what was written, at most its aligned runs."""
-    n = tracker.group.frames
+    n = 512 if tracker.group.adaptive else tracker.group.frames
     guest = boot(tracker)
     truth = WrittenFrames()
     guest.start_tracking()
@@ -321,9 +330,10 @@ def untrusted(guest: ModelGuest, written: set[int]) -> set[int]:
     if tracker.clean_policy is CleanPolicy.BLOW:
         view = ShadowView(guest)  # Xen knows one mapping at best
         return {gfn for gfn in range(guest.n_frames) if len(view.mappings(gfn)) > 1}
-    if tracker.paging is Paging.SHADOW or tracker.group.frames < 512:
+    group = tracker.group
+    if tracker.paging is Paging.SHADOW or group.frames < 512 or group.trigger > 1:
         return set()
-    # Groups of 512 and more keep superpages whole: one D bit for all of their frames.
+    # Groups of 512 and more that open for certain keep superpages whole, with one D bit each.
     whole = guest.n_frames - guest.n_frames % 512
     return {gfn for gfn in runs_of(written, 512, guest.n_frames) if gfn < whole}
 
@@ -336,7 +346,7 @@ def test_the_filter_makes_groups_without_falsely_dirty_frames(
     guest = populated(64, scope, clean=clean, d_bit_filter=True)
     for _ in range(3):
         run(guest, [write(BASE + 1), write(BASE + 9)])
-        result = guest.clean()
+        result = get_and_clear(guest)
         assert result.falsely_dirty_count == 0
         assert set(log_dirty.frames_of(result.dirty).tolist()) == frames(
             guest, [BASE + 1, BASE + 9]
@@ -363,7 +373,7 @@ def test_a_hypervisor_that_knows_one_mapping_trusts_no_bit_of_a_frame_mapped_twi
 
 def test_a_hypervisor_with_a_reverse_map_reads_the_bit_of_every_mapping() -> None:
     guest = shared_between_two_tables(CleanPolicy.WRITE_PROTECT)
-    guest.clean()
+    get_and_clear(guest)
     run(guest, [write(BASE)])
     pages = frames(guest, range(BASE, BASE + 8))
     assert all(len(ShadowView(guest).mappings(gfn)) == 2 for gfn in pages)

@@ -15,7 +15,7 @@ from paging_core.config import (
     TrackerConfig,
 )
 from paging_core.model_guest import ModelGuest
-from tests.paging_core.reference.harness import boot, run, walker
+from tests.paging_core.reference.harness import boot, get_and_clear, run, walker
 from tests.paging_core.reference.programs import Act, Program, read, write
 
 PAGE = 0x400
@@ -120,7 +120,7 @@ def test_each_epoch_logs_a_frame_once_with_pml(clean: CleanPolicy) -> None:
     guest = hap(clean, pml=True)
     for epoch in range(1, 4):
         run(guest, [write(PAGE), write(PAGE), write(PAGE)])
-        assert log_dirty.count(guest.clean().dirty) == 1
+        assert log_dirty.count(get_and_clear(guest).dirty) == 1
         assert guest.counters().events["pml_entry"] == epoch
 
 

@@ -8,6 +8,7 @@ on like the original. Every paging mode × clean policy × group × scope × fil
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from paging_core.config import (
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.workloads import ops
-from tests.paging_core.reference.harness import Silent, boot, run
+from tests.paging_core.reference.harness import Silent, boot, get_and_clear, run
 from tests.paging_core.reference.programs import (
     HUGE_PAGE,
     NEAR_PAGES,
@@ -37,15 +38,18 @@ GROUP_FRAMES = (1, 4, 64, 512, 2048)
 HUGE_PAGES = [HUGE_PAGE + i for i in (0, 1, 31, 32, 200, 511)] + NEAR_PAGES[4:16]
 
 
+def groups(paging: Paging) -> Iterator[GroupPolicy]:
+    scopes = GroupScope if paging is Paging.SHADOW else [GroupScope.PHYSICAL]
+    for frames, scope, d_bit_filter in product(GROUP_FRAMES, scopes, (False, True)):
+        yield GroupPolicy(frames, scope, d_bit_filter)
+    yield GroupPolicy(adaptive=True)
+    yield GroupPolicy(16, trigger=2)
+
+
 def trackers() -> Iterator[TrackerConfig]:
     for paging in Paging:
-        scopes = GroupScope if paging is Paging.SHADOW else [GroupScope.PHYSICAL]
-        for clean in CLEAN_POLICIES[paging]:
-            for frames in GROUP_FRAMES:
-                for scope in scopes:
-                    for d_bit_filter in (False, True):
-                        group = GroupPolicy(frames, scope, d_bit_filter)
-                        yield TrackerConfig(paging, clean, group=group)
+        for clean, group in product(CLEAN_POLICIES[paging], groups(paging)):
+            yield TrackerConfig(paging, clean, group=group)
     for clean in CLEAN_POLICIES[Paging.HAP]:
         yield TrackerConfig(Paging.HAP, clean, pml=True)
     for clean in CLEAN_POLICIES[Paging.SHADOW]:
@@ -60,6 +64,8 @@ def tracker_id(tracker: TrackerConfig) -> str:
     parts = [tracker.paging, tracker.clean_policy, str(group.frames), group.scope]
     options = {
         "filter": group.d_bit_filter,
+        "trigger": group.trigger > 1,
+        "adaptive": group.adaptive,
         "pml": tracker.pml,
         "oos": tracker.out_of_sync,
         "small-pool": tracker.shadow_pool_frames is not None,
@@ -72,7 +78,7 @@ every_tracker = pytest.mark.parametrize("tracker", list(trackers()), ids=tracker
 
 def copy_dirty(guest: ModelGuest, copy: GuestMemory) -> int:
     """One round: what the tracker reports goes over; the number of frames."""
-    gfns = log_dirty.frames_of(guest.clean().dirty)
+    gfns = log_dirty.frames_of(get_and_clear(guest).dirty)
     copy.words[gfns] = guest.memory.words[gfns]
     return len(gfns)
 

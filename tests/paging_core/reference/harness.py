@@ -67,12 +67,20 @@ def registers(guest: ModelGuest) -> dict[str, Any]:
     return vcpu
 
 
+def get_and_clear(guest: ModelGuest) -> Cleaned:
+    """Get and clear, whatever the policy: one that defers is told to clear what it reported."""
+    cleaned = guest.clean()
+    if guest.clear_chunk_frames:
+        guest.clear_log(log_dirty.frames_of(cleaned.dirty))
+    return cleaned
+
+
 def act(guest: ModelGuest, what: Act) -> Cleaned | None:
     """Do what the hypervisor should, as far as it can be done now."""
     if what is Act.START and not logging(guest):
         guest.start_tracking()
     elif what is Act.CLEAN and logging(guest):
-        return guest.clean()
+        return get_and_clear(guest)
     elif what is Act.PEEK and logging(guest):
         guest.peek()
     elif what is Act.STOP:

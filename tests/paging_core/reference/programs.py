@@ -181,12 +181,14 @@ def groups(
     *, scope: GroupScope | None = None, d_bit_filter: bool | None = None
 ) -> st.SearchStrategy[GroupPolicy]:
     """Any group policy, or any with this scope or filter."""
-    return st.builds(
-        GroupPolicy,
-        st.sampled_from(GROUP_FRAMES),
-        st.sampled_from(GroupScope) if scope is None else st.just(scope),
-        st.booleans() if d_bit_filter is None else st.just(d_bit_filter),
+    scopes = st.sampled_from(GroupScope) if scope is None else st.just(scope)
+    filters = st.booleans() if d_bit_filter is None else st.just(d_bit_filter)
+    fixed = st.builds(GroupPolicy, st.sampled_from(GROUP_FRAMES), scopes, filters)
+    triggered = st.builds(
+        GroupPolicy, st.sampled_from(GROUP_FRAMES[2:]), scopes, filters, st.integers(2, 5)
     )
+    learned = st.builds(GroupPolicy, st.just(1), scopes, filters, adaptive=st.just(True))
+    return fixed | triggered | learned
 
 
 @st.composite
@@ -203,7 +205,7 @@ def trackers(
     return TrackerConfig(
         paging,
         clean or draw(st.sampled_from(CLEAN_POLICIES[paging])),
-        pml=paging is Paging.HAP and policy.frames == 1 and draw(st.booleans()),
+        pml=paging is Paging.HAP and not policy.groups and draw(st.booleans()),
         group=policy,
         prefetch=draw(st.booleans()),
         out_of_sync=draw(st.booleans()),

@@ -1,0 +1,206 @@
+"""Adaptive groups: they grow where neighbours are written, split where they are not.
+
+And groups that open with their K-th dirty frame.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paging_core import log_dirty
+from paging_core.config import CleanPolicy, GroupPolicy, GroupScope, Paging, TrackerConfig
+from paging_core.errors import BadOption
+from paging_core.kernels.adaptive import MAX_ORDER, START_ORDER
+from paging_core.model_guest import ModelGuest
+from tests.paging_core.reference.harness import boot, get_and_clear, run, walker
+from tests.paging_core.reference.programs import mmap, write
+from tests.paging_core.reference.tracker import run_of
+
+FIRST_PAGE = 0x400
+PAGES = 512
+TRACKERS = [
+    TrackerConfig(Paging.HAP, CleanPolicy.LAZY, group=GroupPolicy(adaptive=True)),
+    TrackerConfig(Paging.SHADOW, CleanPolicy.WRITE_PROTECT, group=GroupPolicy(adaptive=True)),
+    TrackerConfig(Paging.SHADOW, CleanPolicy.BLOW, group=GroupPolicy(adaptive=True)),
+    TrackerConfig(Paging.SHADOW, CleanPolicy.CLEAR_LOG, group=GroupPolicy(adaptive=True)),
+]
+every_tracker = pytest.mark.parametrize("tracker", TRACKERS, ids=lambda t: t.clean_policy)
+
+
+def tracked(tracker: TrackerConfig) -> ModelGuest:
+    """A guest with 512 pages that it has written before."""
+    guest = boot(tracker, 2048)
+    run(guest, [mmap(FIRST_PAGE, PAGES), *(write(FIRST_PAGE + i) for i in range(PAGES))])
+    guest.start_tracking()
+    return guest
+
+
+def fixups(guest: ModelGuest) -> int:
+    return guest.counters().faults["fixup"]
+
+
+def epoch(guest: ModelGuest, pages: list[int], *, taught: bool = True) -> tuple[int, int]:
+    """Write some pages, clean, send; the fixups it took and the frames falsely dirty."""
+    before = fixups(guest)
+    run(guest, [write(FIRST_PAGE + page) for page in pages])
+    cleaned = get_and_clear(guest)
+    if taught:
+        gfns = log_dirty.frames_of(cleaned.dirty)
+        guest.learn(gfns, np.ones(len(gfns), np.bool_))
+    return fixups(guest) - before, cleaned.falsely_dirty_count
+
+
+def orders(guest: ModelGuest) -> set[int]:
+    return set(guest.machine.groups[:, 0].tolist())
+
+
+@every_tracker
+def test_a_dense_writer_gets_large_groups(tracker: TrackerConfig) -> None:
+    guest = tracked(tracker)
+    rounds = [epoch(guest, list(range(PAGES))) for _ in range(6)]
+    assert rounds[0][0] < PAGES / 4
+    assert rounds[-1][0] < rounds[0][0] / 2
+    assert max(orders(guest)) == MAX_ORDER
+    assert all(false <= 64 for _, false in rounds)
+
+
+@every_tracker
+@pytest.mark.parametrize("taught", [True, False])
+def test_a_sparse_writer_gets_none(tracker: TrackerConfig, *, taught: bool) -> None:
+    guest = tracked(tracker)
+    lonely = list(range(0, PAGES, 64))
+    rounds = [epoch(guest, lonely, taught=taught) for _ in range(10)]
+    assert rounds[-1][1] < rounds[0][1] or rounds[0][1] == 0
+    assert rounds[-1][1] <= 2 * len(lonely)
+    assert min(orders(guest)) < START_ORDER
+    assert max(orders(guest)) <= START_ORDER
+
+
+def test_a_region_that_turns_dense_tries_pairs_again_and_grows() -> None:
+    guest = tracked(TRACKERS[0])
+    guest.machine.groups[:, 0] = 0
+    first, *_, last = [epoch(guest, list(range(PAGES)))[0] for _ in range(12)]
+    assert first == PAGES
+    assert last < PAGES / 16
+
+
+def test_one_region_learns_nothing_from_another() -> None:
+    guest = tracked(TRACKERS[0])
+    before = guest.machine.groups.copy()
+    for _ in range(4):
+        epoch(guest, [0, 200])
+    changed = np.flatnonzero((guest.machine.groups != before).any(axis=1))
+    assert 1 <= len(changed) <= 3  # where those pages lie, and the tables that map them
+
+
+def test_what_had_not_changed_counts_as_opened_in_vain() -> None:
+    """The hardware wrote the neighbours, always the same bytes: only the sender can tell."""
+    became = []
+    for changed in (True, False):
+        guest = tracked(TRACKERS[0])
+        for _ in range(8):
+            run(guest, [write(FIRST_PAGE + page) for page in range(PAGES)])
+            gfns = log_dirty.frames_of(get_and_clear(guest).dirty)
+            guest.learn(gfns, np.full(len(gfns), changed))
+        regions = sorted({gfn >> 9 for gfn in gfns_of_pages(guest)})
+        became.append(max(guest.machine.groups[regions, 0].tolist()))
+    assert became[0] == MAX_ORDER
+    assert became[1] < START_ORDER
+
+
+def test_it_knows_nothing_that_hardware_does_not_tell() -> None:
+    """The model's oracle of true writes may say what it likes."""
+    states = []
+    for lies in (False, True):
+        guest = tracked(TRACKERS[0])
+        for _ in range(4):
+            run(guest, [write(FIRST_PAGE + page) for page in range(0, PAGES, 3)])
+            if lies:
+                guest.machine.frames["written"] = 1
+            get_and_clear(guest)
+        states.append(guest.machine.groups.copy())
+    assert (states[0] == states[1]).all()
+
+
+def test_tracking_that_starts_again_has_forgotten_everything() -> None:
+    guest = tracked(TRACKERS[0])
+    epoch(guest, list(range(PAGES)))
+    guest.stop_tracking()
+    guest.start_tracking()
+    assert orders(guest) == {START_ORDER}
+
+
+def test_its_memory_is_32_bytes_for_512_frames_and_a_bit_for_each() -> None:
+    guest = boot(TRACKERS[0], 4096)
+    assert guest.machine.groups.nbytes == 4096 // 512 * 32
+    assert guest.machine.lessons.nbytes == 4096 // 8
+
+
+# -- density-triggered -------------------------------------------------------------------
+
+
+def triggered(k: int, n: int, scope: GroupScope, paging: Paging = Paging.SHADOW) -> ModelGuest:
+    return tracked(TrackerConfig(paging, group=GroupPolicy(n, scope, trigger=k)))
+
+
+@pytest.mark.parametrize("scope", GroupScope)
+@pytest.mark.parametrize(("k", "n"), [(2, 8), (3, 8), (2, 64), (2, 512)])
+def test_a_group_opens_with_its_kth_dirty_frame(k: int, n: int, scope: GroupScope) -> None:
+    guest = triggered(k, n, scope)
+    pages = [0, 2, 5][:k]
+    for i, page in enumerate(pages, 1):
+        before = len(log_dirty.frames_of(guest.peek()))
+        run(guest, [write(FIRST_PAGE + page)])
+        grown = len(log_dirty.frames_of(guest.peek())) - before
+        assert (grown == 1) == (i < k), (i, grown)
+
+
+@given(
+    st.lists(st.integers(0, PAGES - 1), max_size=40),
+    st.integers(1, 4),
+    st.sampled_from([4, 16, 64, 1024]),
+)
+def test_under_hap_exactly_the_runs_with_k_dirty_frames_are_open(
+    pages: list[int], k: int, n: int
+) -> None:
+    guest = triggered(k, n, GroupScope.PHYSICAL, Paging.HAP)
+    # Only user stores from here on: guest entries are accessed and dirty already.
+    gfn_of = gfns_of_pages(guest)
+    expected = set(log_dirty.frames_of(guest.peek()).tolist())
+    for page in pages:
+        gfn = gfn_of[page]
+        if gfn not in expected:
+            run_around = run_of(gfn, n, guest.n_frames)
+            expected.add(gfn)
+            if len(expected & run_around) >= k:
+                expected |= run_around
+        run(guest, [write(FIRST_PAGE + page)])
+        assert set(log_dirty.frames_of(guest.peek()).tolist()) == expected
+
+
+def gfns_of_pages(guest: ModelGuest) -> list[int]:
+    leaves = [walker(guest).translate(FIRST_PAGE + i << 12) for i in range(PAGES)]
+    return [leaf.gfn for leaf in leaves if leaf is not None]
+
+
+@pytest.mark.parametrize(
+    ("group", "says"),
+    [
+        ({"frames": 8, "adaptive": True}, "drop --group-trigger"),
+        ({"adaptive": True, "trigger": 2}, "drop --group-trigger"),
+        ({"frames": 4, "trigger": 5}, "not between 1 and the 4 frames"),
+        ({"trigger": 2}, "not between 1 and the 1 frames"),
+        ({"frames": 4, "trigger": 0}, "not between 1"),
+    ],
+)
+def test_groups_that_cannot_be(group: dict[str, int], says: str) -> None:
+    with pytest.raises(BadOption, match=says):
+        GroupPolicy(**group)  # type: ignore[arg-type]
+
+
+def test_adaptive_groups_and_pml_exclude_each_other() -> None:
+    with pytest.raises(BadOption, match="nothing to group"):
+        TrackerConfig(Paging.HAP, pml=True, group=GroupPolicy(adaptive=True))
