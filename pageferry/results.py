@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +27,7 @@ def schema() -> dict[str, Any]:
     return cast("dict[str, Any]", json.loads(text))
 
 
-def encode(document: Document) -> str:
+def encode(document: Mapping[str, Any]) -> str:
     """The document as it is written: the same document always gives the same bytes."""
     return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
@@ -48,7 +49,7 @@ def check_target(target: str) -> None:
         raise BadResult(f"cannot write {target}: {reason}; name another file")
 
 
-def write(document: Document, target: str) -> None:
+def write(document: Mapping[str, Any], target: str) -> None:
     """Write a document to a file, or to stdout for ``-``.
 
     A regular file appears whole or not at all, however the process ends.

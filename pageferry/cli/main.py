@@ -14,6 +14,9 @@ COMMANDS = {
         "pageferry.cli.migrate:migrate", "Migrate a guest between two hosts, every page proved."
     ),
     "compare": Lazy("pageferry.cli.compare:compare", "Put results of migrations side by side."),
+    "analyze": Lazy(
+        "pageferry.cli.analyze:analyze", "Ask a flow trace whether page groups made sense."
+    ),
     "sweep": Lazy("pageferry.cli.sweep:sweep", "Migrate once for every combination of settings."),
     "workloads": Lazy("pageferry.cli.workloads:workloads", "List what a guest can run."),
     "trace": Lazy("pageferry.cli.trace:trace", "Import and show memory traces of real programs."),

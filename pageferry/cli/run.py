@@ -121,7 +121,14 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
             document = document_of(ended.status, guest)
             if output.json_target is not None:
                 results.write(document, output.json_target)
+            _keep_beside_the_flow(document, options)
             return _finished(document, ended, where, client)
+
+
+def _keep_beside_the_flow(document: Document, options: MigrationOptions) -> None:
+    """A trace of our own hosts gets the result beside it: the analysis needs both."""
+    if options.flow is not None and options.source is None and Path(options.flow).is_dir():
+        results.write(document, str(Path(options.flow) / "result.json"))
 
 
 def _finished(document: Document, ended: Ended, where: Hosts, client: SourceClient) -> Finished:

@@ -1,0 +1,68 @@
+"""What an analysis comes to, in sentences with their numbers."""
+
+from __future__ import annotations
+
+from pageferry.analysis.analysis import Analysis
+from pageferry.tables import CAUSE_LABELS, count
+from paging_core.units import format_bytes, format_ns
+
+
+def conclusions(analysis: Analysis) -> list[str]:
+    """The three objections and the wish, answered for this migration."""
+    return [_slowdown(analysis), *_groups(analysis), _neighbours(analysis), _wanted(analysis)]
+
+
+def _slowdown(analysis: Analysis) -> str:
+    slow = analysis["slowdown"]
+    if not slow["tracking_ns"]:
+        return "Tracking cost the guest no time."
+    causes = slow["by_cause_ns"]
+    parts = sorted((ns, cause) for cause, ns in causes.items() if ns)[::-1][:3]
+    shares = ", ".join(
+        f"{CAUSE_LABELS[c]} {100 * ns / slow['tracking_ns']:.0f} %" for ns, c in parts
+    )
+    return (
+        f"Tracking took {format_ns(slow['tracking_ns'])} of the guest's time, "
+        f"{100 * (slow['slowdown'] - 1):.2f} % on top of what it would have run: {shares}."
+    )
+
+
+def _groups(analysis: Analysis) -> list[str]:
+    saved, false = analysis["saved"], analysis["false_dirties"]
+    if not saved["opened"]:
+        return ["No groups were opened, so nothing became dirty before it was written."]
+    per_frame = 100 * saved["saved"] / saved["opened"]
+    opened = (
+        f"Groups opened {count(saved['opened'])} frames beside {count(saved['fixups'])} fixups; "
+        f"{count(saved['saved'])} of them ({per_frame:.0f} %) were written before the next clean. "
+        f"That saved {format_ns(saved['saved_ns'])} of faults and cost "
+        f"{format_ns(saved['paid_ns'])} of opening."
+    )
+    crossed = (
+        f"{count(false['total'])} frames were found dirty that nobody had written: "
+        f"{count(false['never_written'])} crossed and were never written after, "
+        f"{count(false['sent_too_early'])} crossed before their first real write and had to go "
+        f"again; {count(false['suppressed'])} crossed as a digest. They took "
+        f"{format_bytes(false['never_written_bytes'] + false['sent_too_early_bytes'])} of the "
+        f"link. {count(false['same_bytes'])} more were written, with the bytes that stood there."
+    )
+    return [opened, crossed]
+
+
+def _neighbours(analysis: Analysis) -> str:
+    found = analysis["neighbours"]
+    at = {each["distance"]: each["in_epoch"] for each in found["by_distance"]}
+    return (
+        f"The clean neighbour of a dirtied frame was dirtied in the same round in "
+        f"{100 * at[1]:.0f} % of cases, {100 * at[16]:.0f} % at 16 frames, "
+        f"{100 * at[512]:.0f} % at 512; any frame in {100 * found['baseline']:.1f} %."
+    )
+
+
+def _wanted(analysis: Analysis) -> str:
+    wanted = analysis["group_size"]["wanted"]
+    return (
+        f"This workload would have wanted groups of {wanted['guest']} if only the guest's time "
+        f"counted, of {wanted['with_suppression']} on a link that binds with unchanged pages "
+        f"suppressed, and of {wanted['without_suppression']} without suppression."
+    )

@@ -1,0 +1,67 @@
+"""An analysis as tables for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich import box
+from rich.table import Table
+
+from pageferry.analysis.analysis import Analysis
+from pageferry.tables import count
+from paging_core.units import format_bytes, format_ns
+
+
+def tables(analysis: Analysis) -> list[Table]:
+    """By round, by group size, by distance."""
+    return [_rounds(analysis), _sizes(analysis), _distances(analysis)]
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(
+        title=title, title_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False
+    )
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table
+
+
+def _rounds(analysis: Analysis) -> Table:
+    columns = ("round", "fixups", "opened", "of these written", "falsely dirty", "their bytes")
+    table = _table("What groups opened, by round", columns)
+    for row in analysis["false_dirties"]["by_round"]:
+        counts = (row["fixups"], row["opened"], row["saved"], row["falsely_dirty"])
+        table.add_row(str(row["round"]), *map(count, counts), format_bytes(row["false_bytes"]))
+    return table
+
+
+def _sizes(analysis: Analysis) -> Table:
+    columns = (
+        "n",
+        "faults",
+        "falsely dirty",
+        "written of n",
+        "guest",
+        "link, digest",
+        "link, page",
+    )
+    table = _table("Groups of n on the same writes: what they would cost", columns)
+    for row in analysis["group_size"]["curve"]:
+        costs = row["cost_ns"]
+        shown = (costs[case] for case in ("guest", "with_suppression", "without_suppression"))
+        table.add_row(
+            str(row["n"]), count(row["faults"]), count(row["falsely_dirty"]),
+            f"{row['written_per_group']:.1f}", *map(format_ns, shown),
+        )  # fmt: skip
+    return table
+
+
+def _distances(analysis: Analysis) -> Table:
+    by_distance = analysis["neighbours"]["by_distance"]
+    delays = list(by_distance[0]["within_ms"])
+    columns = ("distance", *(f"within {ms} ms" for ms in delays), "same round")
+    table = _table("The chance that a clean neighbour is dirtied too", columns)
+    for row in by_distance:
+        shares = [*row["within_ms"].values(), row["in_epoch"]]
+        table.add_row(str(row["distance"]), *(f"{100 * share:.1f} %" for share in shares))
+    return table

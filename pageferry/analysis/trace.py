@@ -1,0 +1,120 @@
+"""A flow trace opened for questions: checked, and its tables as DuckDB views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pageferry import results
+from pageferry.document import Document
+from pageferry.results import BadResult
+from paging_core.units import FRAME_BYTES
+from source_host.flow_files import FLOW_SCHEMA, MANIFEST, TABLES
+
+RESULT = "result.json"
+"""The result document of the migration, beside its trace."""
+MEMORY_LIMIT = "1GB"
+"""Of DuckDB; what does not fit is spilled to a temporary directory."""
+
+
+@dataclass(frozen=True)
+class FlowTrace:
+    """One migration's flow.
+
+    Attributes:
+        directory: where it lies.
+        document: the result of the migration.
+        db: views `events`, `sends`, `moments`; `dirtied` and `opened` of `epochs.py`.
+    """
+
+    directory: Path
+    document: Document
+    db: duckdb.DuckDBPyConnection
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of guest memory."""
+        return self.document["config"]["memory_bytes"] // FRAME_BYTES
+
+    def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
+        """The answer to a question, row by row."""
+        rows: list[dict[str, Any]] = self.table(sql, **values).to_pylist()
+        return rows
+
+    def row(self, sql: str, **values: object) -> dict[str, Any]:
+        """The one row of an answer."""
+        (row,) = self.rows(sql, **values)
+        return row
+
+    def table(self, sql: str, **values: object) -> pa.Table:
+        """The answer to a question as a table."""
+        return self.db.sql(sql, params=values).to_arrow_table()
+
+
+@contextmanager
+def flow_trace(directory: Path) -> Iterator[FlowTrace]:
+    """Open the trace that ``pageferry migrate --flow`` wrote.
+
+    Raises:
+        BadResult: no trace, an incomplete one, one of another version, or without its result.
+    """
+    manifest = _manifest(directory)
+    for table in TABLES:
+        _check_table(directory, table, manifest)
+    document = _document(directory)
+    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as db:
+        for table in TABLES:
+            db.read_parquet(str(directory / f"{table}.parquet")).create_view(table)
+        yield FlowTrace(directory, document, db)
+
+
+def _manifest(directory: Path) -> Mapping[str, Any]:
+    if not directory.is_dir():
+        raise BadResult(f"there is no directory {directory}; name one of pageferry migrate --flow")
+    if not (directory / MANIFEST).is_file():
+        if any((directory / f"{table}.parquet").exists() for table in TABLES):
+            raise BadResult(
+                f"the flow trace in {directory} is incomplete: its migration was killed; "
+                "run it again into an empty directory"
+            )
+        raise BadResult(f"{directory} holds no flow trace; pageferry migrate --flow DIR makes one")
+    try:
+        manifest = json.loads((directory / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise BadResult(f"{directory / MANIFEST} cannot be read: {error}") from error
+    found = manifest.get("schema") if isinstance(manifest, dict) else None
+    if found != FLOW_SCHEMA:
+        raise BadResult(
+            f"the flow trace in {directory} is of version {found!r}, this pageferry reads "
+            f"{FLOW_SCHEMA}; record it again"
+        )
+    return dict(manifest)
+
+
+def _check_table(directory: Path, table: str, manifest: Mapping[str, Any]) -> None:
+    path = directory / f"{table}.parquet"
+    try:
+        metadata = pq.read_metadata(path)
+        schema = pq.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise BadResult(f"{path} is missing or damaged; record the flow again") from error
+    if schema.names != TABLES[table].names or metadata.num_rows != manifest["rows"].get(table):
+        raise BadResult(f"{path} is not the table that its manifest says; record the flow again")
+
+
+def _document(directory: Path) -> Document:
+    path = directory / RESULT
+    if not path.exists():
+        raise BadResult(
+            f"{path} is missing: of a migration between hosts elsewhere write the result there, "
+            f"with pageferry migrate --json {path}"
+        )
+    return results.read(path)

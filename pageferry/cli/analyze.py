@@ -1,0 +1,50 @@
+"""`pageferry analyze`: what the flow of faults and pages of a migration says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(
+    epilog="""\b
+Example:
+  pageferry migrate --trace examples/traces/redis.parquet --memory 64MiB --link 100Mbit/s \\
+      --group-pages 64 --flow out/redis
+  pageferry analyze out/redis
+"""
+)
+@click.argument("directory", metavar="DIR", type=click.Path())
+@click.option(
+    "--json",
+    "json_target",
+    metavar="FILE",
+    default=None,
+    help="Write the analysis as one JSON document; - is stdout.",
+)
+def analyze(directory: str, json_target: str | None) -> None:
+    """Ask the flow trace of a migration whether its page groups made sense.
+
+    DIR is what pageferry migrate --flow wrote. Answers, in sentences and tables: which cause
+    slowed the guest, what groups saved, what they opened for nothing and how often it crossed
+    the network, how likely the neighbour of a written page is written too, and the group size
+    that this workload would have wanted. docs/analysis.md says how each number is computed.
+    """
+    from pageferry import results
+    from pageferry.analysis.analysis import analyze as analysis_of
+    from pageferry.analysis.sentences import conclusions
+    from pageferry.analysis.tables import tables
+    from pageferry.cli.output import stderr_console, stdout_console
+
+    if json_target is not None:
+        results.check_target(json_target)
+    analysis = analysis_of(Path(directory))
+    if json_target is not None:
+        results.write(analysis, json_target)
+    console = stderr_console() if json_target == "-" else stdout_console()
+    for sentence in conclusions(analysis):
+        console.print(sentence, markup=False)
+    for table in tables(analysis):
+        console.print()
+        console.print(table)
