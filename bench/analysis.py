@@ -20,6 +20,7 @@ import numpy as np
 
 from pageferry import in_process, results
 from pageferry.analysis.analysis import analyze
+from pageferry.document import Document
 from pageferry.request import MigrationOptions
 from source_host.flow_files import DETAILS, EVENT_KINDS, MOMENTS, SEND_KINDS, FlowFiles, names
 
@@ -103,12 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"a trace of {options.events:,} events ({size / 2**20:.0f} MiB), {opened:,} opened frames"
     )
     print(
-        f"analysed in {elapsed_s:.1f} s; memory at most {peak_mib:.0f} MiB ({before_mib:.0f} before)"
+        f"analysed in {elapsed_s:.1f} s; "
+        f"memory at most {peak_mib:.0f} MiB ({before_mib:.0f} before)"
     )
     return 0
 
 
-def replace_memory(document: results.Document, memory_bytes: int) -> results.Document:
+def replace_memory(document: Document, memory_bytes: int) -> Document:
     """The same result of a guest of another size."""
     changed = document.copy()
     changed["config"] = {**document["config"], "memory_bytes": memory_bytes}

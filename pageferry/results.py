@@ -57,7 +57,15 @@ def write(document: Mapping[str, Any], target: str) -> None:
     Raises:
         BadResult: the place cannot be written.
     """
-    text = encode(document)
+    write_text(encode(document), target)
+
+
+def write_text(text: str, target: str) -> None:
+    """Write a text as `write` does a document.
+
+    Raises:
+        BadResult: the place cannot be written.
+    """
     try:
         if target == "-":
             sys.stdout.write(text)

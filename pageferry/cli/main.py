@@ -18,6 +18,7 @@ COMMANDS = {
         "pageferry.cli.analyze:analyze", "Ask a flow trace whether page groups made sense."
     ),
     "sweep": Lazy("pageferry.cli.sweep:sweep", "Migrate once for every combination of settings."),
+    "report": Lazy("pageferry.cli.report:report", "Draw a sweep, or one flow, as one HTML file."),
     "workloads": Lazy("pageferry.cli.workloads:workloads", "List what a guest can run."),
     "trace": Lazy("pageferry.cli.trace:trace", "Import and show memory traces of real programs."),
     "costs": Lazy("pageferry.cli.costs:costs", "List what every event costs, and who says so."),

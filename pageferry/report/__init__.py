@@ -1,0 +1,1 @@
+"""One HTML file that answers: the verdict first, then the pictures, then every run."""

@@ -1,0 +1,49 @@
+"""How every chart looks: one column wide, labelled with units, readable by everybody.
+
+Colours are Okabe and Ito's, which the colour-blind can tell apart, on light and on dark;
+lines and text take the colour of the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+import altair as alt
+import pyarrow as pa
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#B8A800", "#888888")
+_INK = "currentColor"
+_CONFIG = {
+    "background": "transparent",
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": "transparent"},
+    "axis": {
+        "labelColor": _INK, "titleColor": _INK, "tickColor": _INK, "domainColor": _INK,
+        "gridColor": _INK, "gridOpacity": 0.12, "labelFontSize": 11, "titleFontSize": 11,
+        "titleFontWeight": "normal",
+    },
+    "legend": {
+        "labelColor": _INK, "titleColor": _INK, "labelFontSize": 11, "titleFontSize": 11,
+        "orient": "bottom", "columns": 3, "titleFontWeight": "normal", "symbolStrokeWidth": 2,
+    },
+    "title": {"color": _INK, "fontSize": 13, "anchor": "start", "fontWeight": "bold"},
+    "range": {"category": list(COLOURS)},
+}  # fmt: skip
+
+Spec = dict[str, Any]
+
+
+def spec_of(chart: Any, title: str, height: int = 220) -> Spec:
+    """The Vega-Lite specification of a chart as wide as its place."""
+    sized = chart.properties(title=title, width="container", height=height)
+    spec: Spec = sized.to_dict()
+    spec["config"] = _CONFIG
+    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
+    return spec
+
+
+def chart_of(rows: pa.Table | Sequence[Mapping[str, Any]]) -> alt.Chart:
+    """A chart of these rows, which go with it."""
+    values = rows.to_pylist() if isinstance(rows, pa.Table) else list(rows)
+    return alt.Chart(cast("Any", alt).Data(values=values))
