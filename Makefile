@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test check format proto proto-check bench clean
+.PHONY: help setup demo answer test check format proto proto-check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -14,6 +14,10 @@ setup: $(VENV)/ready ## make the virtual environment
 
 demo: setup ## migrate the redis trace with groups of 1 and of 64, tables side by side
 	@$(BIN)/pageferry demo
+
+answer: setup ## settle the question of 2009: a sweep of some 400 migrations, and its report
+	@$(BIN)/pageferry sweep examples/answer.toml --out out/answer
+	@$(BIN)/pageferry report out/answer
 
 test: setup ## run the everyday tests
 	$(BIN)/pytest

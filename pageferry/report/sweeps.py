@@ -15,6 +15,7 @@ from pageferry.report.page import Section, page
 from pageferry.report.runs import runs_table
 from pageferry.report.variants import compared, totals
 from pageferry.report.verdict import verdict
+from pageferry.results import BadResult
 from pageferry.sweep.directory import existing
 from pageferry.tables import CAUSE_LABELS
 from paging_core.events import CAUSES
@@ -32,6 +33,11 @@ def sweep_report(directory: Path) -> str:
     sweep = existing(directory)
     table = sweep.read_table()
     runs = compared(table)
+    if not runs.num_rows:
+        raise BadResult(
+            f"no point of the sweep in {directory} completed; see the errors in its "
+            "results.parquet, or run it"
+        )
     flows = _flows(directory, runs)
     sections = [
         Section(

@@ -77,7 +77,7 @@ def totals(runs: pa.Table) -> pa.Table:
         db.register("runs", runs)
         return db.sql(
             f"SELECT paging, suppress, plain, group_pages, variant, count(*) AS loads, {_SUMS}, "
-            "sum(bytes_wire) AS bytes_wire, sum(pages_falsely_dirty)::BIGINT AS falsely_dirty "
+            "sum(bytes_wire)::BIGINT AS bytes_wire, sum(pages_falsely_dirty)::BIGINT AS falsely_dirty "
             "FROM runs WHERE wire IS NOT NULL GROUP BY ALL "
             "ORDER BY paging, suppress DESC, plain DESC, group_pages, variant"
         ).to_arrow_table()
