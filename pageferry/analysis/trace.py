@@ -59,9 +59,8 @@ class FlowTrace:
         return self.db.sql(sql, params=values).to_arrow_table()
 
 
-@contextmanager
-def flow_trace(directory: Path) -> Iterator[FlowTrace]:
-    """Open the trace that ``pageferry migrate --flow`` wrote.
+def checked(directory: Path) -> Document:
+    """The result of the migration whose flow trace lies there, if that is whole.
 
     Raises:
         BadResult: no trace, an incomplete one, one of another version, or without its result.
@@ -69,7 +68,17 @@ def flow_trace(directory: Path) -> Iterator[FlowTrace]:
     manifest = _manifest(directory)
     for table in TABLES:
         _check_table(directory, table, manifest)
-    document = _document(directory)
+    return _document(directory)
+
+
+@contextmanager
+def flow_trace(directory: Path) -> Iterator[FlowTrace]:
+    """Open the trace that ``pageferry migrate --flow`` wrote.
+
+    Raises:
+        BadResult: no trace, an incomplete one, one of another version, or without its result.
+    """
+    document = checked(directory)
     with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as db:
         for table in TABLES:
             db.read_parquet(str(directory / f"{table}.parquet")).create_view(table)

@@ -32,15 +32,33 @@ def report(directory: str, target: str | None) -> None:
     """
     from pageferry import results
     from pageferry.cli.output import stderr_console
-    from pageferry.report.flows import flow_report
-    from pageferry.report.sweeps import sweep_report
-    from pageferry.sweep.directory import MANIFEST
+    from pageferry.sweep.directory import MANIFEST, existing
 
     place = Path(directory)
     file = target or str(place / "report.html")
-    if place.is_dir():
-        results.check_target(file)
     is_sweep = (place / MANIFEST).is_file()
-    text = sweep_report(place) if is_sweep else flow_report(place)
+    if is_sweep:
+        existing(place)
+    else:
+        from pageferry.analysis.trace import checked
+
+        checked(place)
+    results.check_target(file)
+    text = _sweep(place) if is_sweep else _flow(place)
     results.write_text(text, file)
     stderr_console().print(f"report in {file}", markup=False, soft_wrap=True)
+
+
+# The libraries that draw take seconds to load: nobody waits for them to hear of a mistake.
+
+
+def _sweep(place: Path) -> str:
+    from pageferry.report.sweeps import sweep_report
+
+    return sweep_report(place)
+
+
+def _flow(place: Path) -> str:
+    from pageferry.report.flows import flow_report
+
+    return flow_report(place)

@@ -28,6 +28,20 @@ _KEYS = (
 )  # fmt: skip
 _TRACKING = " + ".join(f"time_{cause}_ns" for cause in CAUSES)
 
+_MEASURES = {
+    "fixups": "faults_fixup",
+    "faults": "faults_total",
+    "wire": "bytes_wire",
+    "tracking": "tracking_ns",
+    "total": "total_s",
+    "downtime": "downtime_s",
+}
+"""What is set against the baseline, by the name of the ratio."""
+_RATIOS = ", ".join(
+    f"b.{measure} AS base_{ratio}, r.{measure} / nullif(b.{measure}, 0) AS {ratio}"
+    for ratio, measure in _MEASURES.items()
+)
+
 
 def compared(results: pa.Table) -> pa.Table:
     """Every run that completed, with its variant and its ratios to its baseline.
@@ -35,7 +49,7 @@ def compared(results: pa.Table) -> pa.Table:
     Returns:
         Columns of the sweep's table and `variant`, `plain` (fixed groups and nothing else),
         `tracking_ns`, and the ratios `fixups`, `faults`, `wire`, `tracking`, `total`, `downtime`
-        to the baseline; NULL where there is none, or where it has 0.
+        to the baseline, whose own values are `base_<ratio>`; NULL where there is none, or 0.
     """
     same = " AND ".join(f"r.{key} IS NOT DISTINCT FROM b.{key}" for key in _KEYS)
     with duckdb.connect() as db:
@@ -46,28 +60,17 @@ def compared(results: pa.Table) -> pa.Table:
             "AND clean IN ('blow', 'lazy') AS plain FROM results WHERE status = 'ok'"
         )
         return db.sql(
-            "SELECT r.*, "
-            "r.faults_fixup / nullif(b.faults_fixup, 0) AS fixups, "
-            "r.faults_total / nullif(b.faults_total, 0) AS faults, "
-            "r.bytes_wire / nullif(b.bytes_wire, 0) AS wire, "
-            "r.tracking_ns / nullif(b.tracking_ns, 0) AS tracking, "
-            "r.total_s / nullif(b.total_s, 0) AS total, "
-            "r.downtime_s / nullif(b.downtime_s, 0) AS downtime "
-            f"FROM runs r LEFT JOIN (FROM runs WHERE plain AND group_pages = 1) b ON {same} "
+            f"SELECT r.*, {_RATIOS} FROM runs r "
+            f"LEFT JOIN (FROM runs WHERE plain AND group_pages = 1) b ON {same} "
             "ORDER BY r.load, r.paging, r.suppress DESC, r.plain DESC, r.group_pages, r.variant"
         ).to_arrow_table()
 
 
+# Only loads whose baseline has something to be compared with.
 _SUMS = ", ".join(
-    f"sum({measure}) FILTER ({ratio} IS NOT NULL) / "
-    f"nullif(sum({measure} / {ratio}) FILTER ({ratio} IS NOT NULL), 0) AS {ratio}"
-    for measure, ratio in (
-        ("faults_fixup", "fixups"),
-        ("faults_total", "faults"),
-        ("bytes_wire", "wire"),
-        ("tracking_ns", "tracking"),
-        ("downtime_s", "downtime"),
-    )
+    f"sum({measure}) FILTER (base_{ratio} > 0) / "
+    f"nullif(sum(base_{ratio}) FILTER (base_{ratio} > 0), 0) AS {ratio}"
+    for ratio, measure in _MEASURES.items()
 )
 
 
@@ -77,7 +80,8 @@ def totals(runs: pa.Table) -> pa.Table:
         db.register("runs", runs)
         return db.sql(
             f"SELECT paging, suppress, plain, group_pages, variant, count(*) AS loads, {_SUMS}, "
-            "sum(bytes_wire)::BIGINT AS bytes_wire, sum(pages_falsely_dirty)::BIGINT AS falsely_dirty "
+            "sum(bytes_wire)::BIGINT AS bytes_wire, "
+            "sum(pages_falsely_dirty)::BIGINT AS falsely_dirty "
             "FROM runs WHERE wire IS NOT NULL GROUP BY ALL "
             "ORDER BY paging, suppress DESC, plain DESC, group_pages, variant"
         ).to_arrow_table()

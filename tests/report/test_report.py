@@ -115,17 +115,18 @@ def sweep_table(where: Path) -> pa.Table:
 def test_totals_are_sums_against_sums() -> None:
     """Two loads: 100 → 10 and 10 → 10 faults make 20 of 110, not the mean of 0.1 and 1."""
     rows = [
-        {"load": load, "faults_fixup": n, "fixups": n / base}
-        for load, base, n in (("a", 100, 10), ("b", 10, 10))
+        {"load": load, "faults_fixup": n, "base_fixups": base}
+        for load, base, n in (("a", 100, 10), ("b", 10, 10), ("idle", 0, 0))
     ]
-    measures = ("faults_total", "bytes_wire", "tracking_ns", "downtime_s")
-    ratios = ("faults", "wire", "tracking", "downtime")
-    rest: dict[str, Any] = dict.fromkeys(measures, 1) | dict.fromkeys(ratios, 1.0)
-    rest |= {"paging": "hap", "suppress": True, "plain": True, "group_pages": 64,
+    measures = ("faults_total", "bytes_wire", "tracking_ns", "total_s", "downtime_s")
+    ratios = ("faults", "wire", "tracking", "total", "downtime")
+    rest: dict[str, Any] = dict.fromkeys(measures, 1)
+    rest |= {f"base_{ratio}": 1 for ratio in ratios}
+    rest |= {"paging": "hap", "suppress": True, "plain": True, "group_pages": 64, "wire": 1.0,
              "variant": "n = 64", "pages_falsely_dirty": 0}  # fmt: skip
     (total,) = totals(pa.Table.from_pylist([row | rest for row in rows])).to_pylist()
     assert total["fixups"] == pytest.approx(20 / 110)
-    assert total["loads"] == 2
+    assert total["loads"] == 3
 
 
 def test_the_verdict_says_the_numbers_of_the_runs(swept: Path) -> None:
