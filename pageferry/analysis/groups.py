@@ -25,6 +25,8 @@ LEFT JOIN (SELECT * FROM crossed QUALIFY row_number()
            OVER (PARTITION BY gfn, epoch ORDER BY time_ns) = 1) c
   ON c.gfn = o.gfn AND c.epoch = o.epoch
 """
+# What the D-bit filter took out of the bitmap was not found dirty, and did not cross.
+_FILTERED = "DELETE FROM false_dirty WHERE sent_ns IS NULL"
 _CLASSES = """
 SELECT count(*) FILTER (sent_ns IS NULL) AS never_sent,
        count(*) FILTER (sent_ns IS NOT NULL AND NOT written_later) AS never_written,
@@ -110,6 +112,10 @@ def saved(trace: FlowTrace) -> Saved:
 def false_dirties(trace: FlowTrace) -> dict[str, object]:
     """What was opened for nothing: how much, of what class, by round, by group, by frame."""
     trace.db.execute(_FALSE)
+    filtered = 0
+    if trace.document["config"]["d_bit_filter"]:
+        filtered = trace.row("SELECT count(*) AS n FROM false_dirty WHERE sent_ns IS NULL")["n"]
+        trace.db.execute(_FILTERED)
     classes = trace.row(_CLASSES)
     same, by_round = trace.row(_SAME_BYTES), trace.rows(_BY_ROUND)
     trace.db.execute(f"CREATE TEMP TABLE group_totals AS {_BY_GROUP}")
@@ -118,6 +124,7 @@ def false_dirties(trace: FlowTrace) -> dict[str, object]:
     )
     return {
         "total": sum(r["falsely_dirty"] for r in by_round),
+        "filtered": filtered,
         **classes,
         "same_bytes": same["frames"],
         "same_bytes_bytes": same["bytes"],

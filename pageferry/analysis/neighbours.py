@@ -62,12 +62,16 @@ def working_set(trace: FlowTrace) -> list[dict[str, Any]]:
     found = []
     for ms in WINDOWS_MS:
         row = trace.row(
-            "SELECT avg(frames) AS mean, max(frames) AS most FROM (SELECT time_ns // $w AS win, "
-            "count(DISTINCT gfn) AS frames FROM dirtied GROUP BY win)",
+            "SELECT sum(frames) * $w / $span AS mean, max(frames) AS most "
+            "FROM (SELECT time_ns // $w AS win, count(DISTINCT gfn) AS frames "
+            "FROM dirtied GROUP BY win)",
             w=int(ms * 1e6),
+            span=max(span, 1),
         )
         if ms * 1e6 <= span:
-            found.append({"window_ms": ms, "mean": row["mean"] or 0.0, "most": row["most"] or 0})
+            found.append(
+                {"window_ms": ms, "mean": float(row["mean"] or 0), "most": row["most"] or 0}
+            )
     return found
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -79,10 +80,39 @@ def flow_trace(directory: Path) -> Iterator[FlowTrace]:
         BadResult: no trace, an incomplete one, one of another version, or without its result.
     """
     document = checked(directory)
-    with duckdb.connect(config={"memory_limit": MEMORY_LIMIT}) as db:
-        for table in TABLES:
-            db.read_parquet(str(directory / f"{table}.parquet")).create_view(table)
-        yield FlowTrace(directory, document, db)
+    with (
+        TemporaryDirectory(prefix="pageferry-") as spill,
+        duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}) as db,
+    ):
+        try:
+            for table in TABLES:
+                db.read_parquet(str(directory / f"{table}.parquet")).create_view(table)
+            trace = FlowTrace(directory, document, db)
+            _check_same_migration(trace)
+            yield trace
+        except duckdb.Error as error:
+            reason = str(error).partition("\n")[0]
+            raise BadResult(
+                f"the flow trace in {directory} cannot be read ({reason}); if the disk has room "
+                "it is damaged: record it again"
+            ) from error
+
+
+def _check_same_migration(trace: FlowTrace) -> None:
+    """Whether trace and result tell of the same faults and pages."""
+    document = trace.document
+    if document["outcome"] != "completed":
+        return
+    seen = trace.row(
+        "SELECT (SELECT count(*) FROM sends) AS sent, "
+        "count(*) FILTER (kind = 'fixup') AS fixups FROM events"
+    )
+    told = {"sent": document["pages"]["sent"], "fixups": document["faults"]["fixup"]}
+    if seen != told:
+        raise BadResult(
+            f"{trace.directory / RESULT} is of another migration than the flow trace beside it: "
+            f"{told['sent']} pages sent, not {seen['sent']}; put the right one there"
+        )
 
 
 def _manifest(directory: Path) -> Mapping[str, Any]:
@@ -115,7 +145,9 @@ def _check_table(directory: Path, table: str, manifest: Mapping[str, Any]) -> No
         schema = pq.read_schema(path)
     except (OSError, pa.ArrowException) as error:
         raise BadResult(f"{path} is missing or damaged; record the flow again") from error
-    if schema.names != TABLES[table].names or metadata.num_rows != manifest["rows"].get(table):
+    rows = manifest.get("rows")
+    same = isinstance(rows, dict) and rows.get(table) == metadata.num_rows
+    if not same or not schema.equals(TABLES[table]):
         raise BadResult(f"{path} is not the table that its manifest says; record the flow again")
 
 
