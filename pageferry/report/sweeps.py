@@ -123,7 +123,7 @@ def _stacked(rows: pa.Table, title: str) -> Spec:
             x=alt.X("size:N", title="pages in a group", sort=alt.SortField("order"),
                     axis=alt.Axis(labelAngle=0)),
             y=alt.Y("sum(percent):Q", title="slowdown, %"),
-            color=alt.Color("cause:N", title=None,
+            color=alt.Color("cause:N", title=None, legend=alt.Legend(columns=2),
                             scale=alt.Scale(domain=list(CAUSE_LABELS.values()),
                                             range=[*COLOURS, "#444444"])),
             tooltip=["cause:N", "size:N", alt.Tooltip("percent:Q", format=".3f", title="%")],
