@@ -4,7 +4,7 @@
 
 Every shipped workload at its defaults and the two traces of real programs, migrated whole and
 verified, under shadow blow, shadow write-protect and HAP lazy: 198 migrations of a 64 MiB
-guest, some four minutes on two cores. docs/adaptive.md shows and discusses the tables.
+guest, three to five minutes on two cores. docs/adaptive.md shows and discusses the tables.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 from pageferry.cli.axes import command_of, options_of
 from pageferry.sweep import sweep
 from pageferry.sweep.directory import opened
-from pageferry.sweep.grid import Grid
+from pageferry.sweep.grid import Grid, Value
 from pageferry.sweep.point import Point
 from pageferry.sweep.workers import LocalWorkers
 from paging_core.workloads.catalog import describe_workloads
@@ -37,13 +37,13 @@ Row = dict[str, Any]
 def points(link: str, *, suppress: bool, d_bit_filter: bool) -> list[Point]:
     """Every load under every tracker with every size."""
     here = Path.cwd()
-    loads = {
+    loads: dict[str, list[Value]] = {
         "workload": [info.name for info in describe_workloads()],
         "trace": [str(path) for path in sorted(TRACES.glob("*.parquet"))],
     }
     made = []
     for paging, clean in TRACKERS:
-        axes = {"memory": ["64MiB"], "link": [link], "suppress": [suppress]}
+        axes: dict[str, list[Value]] = {"memory": ["64MiB"], "link": [link], "suppress": [suppress]}
         axes |= {"paging": [paging], "clean": [clean], "d_bit_filter": [d_bit_filter]}
         axes |= {"group_pages": [1, *(size or "adaptive" for size in SIZES)]}
         grid = Grid("bench", {**loads, **axes})
