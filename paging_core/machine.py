@@ -61,8 +61,8 @@ class Machine(NamedTuple):
         p2m: P2M entries as flags, uint8, level 1 first (see kernels/hap.py).
         pml: the page-modification log, int64 (512,).
         snapshots: out-of-sync tables as they were, int64 (3, 512).
-        groups: what adaptive groups know of each 512 frames, int64 (regions, 4).
-        lessons: frames of groups whose sending will tell if they changed, int64 words.
+        groups: what adaptive groups know of each 512 frames, int64 (regions, 24).
+        lessons: opened frames of which only their sending can tell if they changed, int64 words.
     """
 
     core: Records

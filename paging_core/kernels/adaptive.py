@@ -1,10 +1,15 @@
 """Groups that learn their size, region by region (docs/adaptive.md).
 
-A region is 512 frames. Within a round its groups ramp up: a fixup opens at most RAMP times as
-many frames as fixups are known there, so one stray write costs little and a dense region is
-open after a few. Between rounds the region's largest group grows or splits by what became of
-the frames that groups opened: the hardware's D bit says at the clean who was written, and the
-sender's digest, where there is one, who of those had really changed.
+A region is 512 frames. At each clean the tracker knows which of them were written: those that
+faulted, and those that a group opened and whose D bit the hardware set. With groups of 2**j
+frames that round would have cost
+
+    runs[j] × a fault  +  (runs[j] × 2**j − written) × a false dirty
+
+where `runs[j]` counts the aligned runs of that size in which anything was written. Rounds
+before count half as much with every clean; the cheapest order is the region's until the next.
+Within a round a group is larger than that where enough of it is dirty already (density.py):
+that is what finds a new writer, in the first and longest round above all.
 
 Integers throughout, and nothing that a hypervisor could not know.
 """
@@ -14,63 +19,137 @@ from __future__ import annotations
 from typing import Any
 
 from paging_core.compiled import kernel
+from paging_core.events import Event
 from paging_core.kernels.arrays import groups, lessons
-from paging_core.kernels.state import Core
+from paging_core.kernels.state import SHADOW, Core
+from paging_core.units import PS_PER_NS
 
-REGION_SHIFT = 9
-REGION_WORDS = 4
-ORDER = 0
-"""log2 of the largest group that the region allows."""
-FIXUPS = 1
-"""Since the last clean."""
-USED = 2
-"""Opened frames that were written; older rounds count half as much each."""
-WASTED = 3
-"""Opened frames that were not, or not changed; likewise."""
-
-START_ORDER = 6
 MAX_ORDER = 9
-RAMP_SHIFT = 2
-"""Four frames for each known fixup, where a frame opened in vain costs a digest."""
-PROBE_FIXUPS = 32
-"""Fixups in one round after which a region without groups tries pairs."""
+N_ORDERS = MAX_ORDER + 1
+REGION_SHIFT = 9
+ORDER = 0
+"""Word of a region: log2 of the groups that its history wants."""
+LAST = 1
+"""Its last written frame that this clean has come by, plus one."""
+KNOWN = 2
+"""1 once anything was seen written in it."""
+IN_VAIN = 3
+"""Frames taken for written in the last round of which the sender found out better."""
+RUNS = 4
+"""By order, aligned runs that were written in the last round; `RUNS` itself: frames."""
+COST = RUNS + N_ORDERS
+"""By order, what the rounds before it would have cost, ps; each counts half the next."""
+REGION_WORDS = COST + N_ORDERS
+
+PAGE_PS = 3300 * PS_PER_NS
+"""A false dirty that is sent: a page at 10 Gbit/s. The tracker does not know the link."""
+DIGEST_PS = 400 * PS_PER_NS
+"""One that a digest suppresses: its page is read and digested at 10 GB/s."""
+DENSE_AT_FIRST = 4
+"""Eighths of a run that are dirty when it opens, where nothing was seen written before."""
+DENSE_LATER = 6
+"""Likewise where there is a history, which knows better what is written together."""
+
+_EXIT = int(Event.EXIT)
+_VIOLATION = int(Event.P2M_VIOLATION)
+_FIXUP = int(Event.FIXUP)
+_OPEN = int(Event.GROUP_OPEN)
+_SCAN = int(Event.D_BIT_SCAN)
+
+
+@kernel
+def _region(gfn: int) -> int:
+    """Where the words of a frame's region begin."""
+    return (gfn >> REGION_SHIFT) * REGION_WORDS
+
+
+@kernel
+def _words(m: Core) -> int:
+    return _region(m.n_frames - 1) + REGION_WORDS
 
 
 @kernel
 def reset_groups(m: Core) -> None:
     """Tracking starts: nothing is known of any region."""
     m.taught = 0
-    for i in range(0, (m.n_frames + 511 >> REGION_SHIFT) * REGION_WORDS, REGION_WORDS):
-        groups(m)[i + ORDER] = START_ORDER
-        groups(m)[i + FIXUPS] = 0
-        groups(m)[i + USED] = 0
-        groups(m)[i + WASTED] = 0
+    for i in range(_words(m)):
+        groups(m)[i] = 0
+    for i in range(m.dirty_words):
+        lessons(m)[i] = 0
 
 
 @kernel
-def learned_size(m: Core, gfn: int) -> int:
-    """Frames of the group that a fixup of `gfn` opens now; counts the fixup."""
-    region = (gfn >> REGION_SHIFT) * REGION_WORDS
-    groups(m)[region + FIXUPS] += 1
-    most = groups(m)[region + FIXUPS] << (RAMP_SHIFT if m.taught else 0)
-    n = 1 << groups(m)[region + ORDER]
-    while n > most:
-        n >>= 1
-    return n
+def learned_order(m: Core, gfn: int) -> int:
+    """log2 of the group that history wants around a frame."""
+    return groups(m)[_region(gfn) + ORDER]
 
 
 @kernel
-def note_use(m: Core, gfn: int, used: bool) -> None:
-    """A clean found out whether the hardware wrote an opened frame."""
-    region = (gfn >> REGION_SHIFT) * REGION_WORDS
-    groups(m)[region + (USED if used else WASTED)] += 1
-    if used:
+def wanted_density(m: Core, gfn: int) -> int:
+    """Eighths of a run around a frame that must be dirty for it to open whole."""
+    return DENSE_LATER if groups(m)[_region(gfn) + KNOWN] else DENSE_AT_FIRST
+
+
+@kernel
+def _last_cost(m: Core, region: int, order: int, false_ps: int) -> int:
+    """What the last round would have cost in a region with groups of this order."""
+    fault = _FIXUP if m.paging == SHADOW else _VIOLATION
+    fault_ps = m.cost_ps[_EXIT] + m.cost_ps[fault]
+    runs = groups(m)[region + RUNS + order]
+    false = (runs << order) - groups(m)[region + RUNS]
+    if order > 0:
+        false += groups(m)[region + IN_VAIN]
+    return runs * fault_ps + false * false_ps
+
+
+@kernel
+def _false_ps(m: Core, drop: bool) -> int:
+    """What a false dirty costs: little if a filter drops it or a digest suppresses it."""
+    sent_ps = 0 if drop else (DIGEST_PS if m.taught else PAGE_PS)
+    return m.cost_ps[_OPEN] + m.cost_ps[_SCAN] + sent_ps
+
+
+@kernel
+def begin_lesson(m: Core, drop: bool) -> None:
+    """A clean begins: what the sender said of the last round is in, and it becomes history.
+
+    Args:
+        drop: what groups opened in vain leaves the bitmap (the D-bit filter).
+    """
+    false_ps = _false_ps(m, drop)
+    for region in range(0, _words(m), REGION_WORDS):
+        for order in range(N_ORDERS):
+            cost = groups(m)[region + COST + order] + _last_cost(m, region, order, false_ps)
+            groups(m)[region + COST + order] = cost >> 1
+        for order in range(N_ORDERS):
+            groups(m)[region + RUNS + order] = 0
+        groups(m)[region + LAST] = 0
+        groups(m)[region + IN_VAIN] = 0
+    for i in range(m.dirty_words):
+        lessons(m)[i] = 0
+
+
+@kernel
+def note_written(m: Core, gfn: int, doubtful: bool) -> None:
+    """A clean found a frame that was written in the round that ends; gfns come ascending.
+
+    Args:
+        doubtful: D bits cannot tell; a send will.
+    """
+    region = _region(gfn)
+    last = groups(m)[region + LAST] - 1
+    order = 0
+    while order < N_ORDERS and (last < 0 or (gfn ^ last) >> order != 0):
+        groups(m)[region + RUNS + order] += 1
+        order += 1
+    groups(m)[region + LAST] = gfn + 1
+    if doubtful:
         lessons(m)[gfn >> 6] |= 1 << (gfn & 63)
 
 
 @kernel
 def learn_sent(m: Core, gfns: Any, changed: Any) -> None:
-    """The sender knows which frames had changed: those that groups opened are a lesson."""
+    """The sender knows which frames had changed: it settles what D bits left in doubt."""
     m.taught = 1
     for i in range(len(gfns)):
         gfn = gfns[i]
@@ -79,46 +158,19 @@ def learn_sent(m: Core, gfns: Any, changed: Any) -> None:
             continue
         lessons(m)[gfn >> 6] &= ~bit
         if changed[i] == 0:
-            region = (gfn >> REGION_SHIFT) * REGION_WORDS
-            groups(m)[region + WASTED] += 1
-            if groups(m)[region + USED] > 0:
-                groups(m)[region + USED] -= 1
+            groups(m)[_region(gfn) + IN_VAIN] += 1
 
 
 @kernel
-def forget_lessons(m: Core) -> None:
-    """A clean begins: what was opened before it is over."""
-    for i in range(m.dirty_words):
-        lessons(m)[i] = 0
-
-
-@kernel
-def _grown(order: int, used: int, wasted: int, taught: bool) -> int:
-    """The order that fits what became of the frames that groups opened."""
-    opened = used + wasted
-    enough, too_few = (4, 16) if taught else (1, 2)
-    if taught:
-        grows, splits = used * enough >= opened, used * too_few < opened
-    else:
-        grows, splits = wasted * 3 <= used, used * too_few < opened
-    if grows:
-        return min(order + 1, MAX_ORDER)
-    return max(order - 1, 0) if splits else order
-
-
-@kernel
-def adapt_groups(m: Core) -> None:
-    """Every region grows, splits, tries again or stays as it is.
-
-    Done when all is known of a round: at its clean where D bits are all there is, at the next
-    one where the sender had something to add.
-    """
-    for i in range(0, (m.n_frames + 511 >> REGION_SHIFT) * REGION_WORDS, REGION_WORDS):
-        order, used, wasted = groups(m)[i + ORDER], groups(m)[i + USED], groups(m)[i + WASTED]
-        if used + wasted > 0:
-            groups(m)[i + ORDER] = _grown(order, used, wasted, m.taught != 0)
-        elif order == 0 and groups(m)[i + FIXUPS] >= PROBE_FIXUPS:
-            groups(m)[i + ORDER] = 1
-        groups(m)[i + FIXUPS] = 0
-        groups(m)[i + USED] = used >> 1
-        groups(m)[i + WASTED] = wasted >> 1
+def adapt_groups(m: Core, drop: bool) -> None:
+    """Every region takes the order that its rounds so far would have cost least with."""
+    false_ps = _false_ps(m, drop)
+    for region in range(0, _words(m), REGION_WORDS):
+        best, least = 0, 1 << 62
+        for order in range(N_ORDERS):
+            cost = groups(m)[region + COST + order] + _last_cost(m, region, order, false_ps)
+            if cost < least:
+                best, least = order, cost
+        groups(m)[region + ORDER] = best
+        if groups(m)[region + RUNS] > 0:
+            groups(m)[region + KNOWN] = 1

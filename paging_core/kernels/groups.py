@@ -19,15 +19,15 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
-from paging_core.kernels.adaptive import learned_size
-from paging_core.kernels.arrays import entries, frame_at, links, memory, page_at
-from paging_core.kernels.bitmap import WITH_GROUP, is_dirty, set_dirty
+from paging_core.kernels.adaptive import learned_order, wanted_density
+from paging_core.kernels.arrays import entries, frame_at, links
+from paging_core.kernels.bitmap import WITH_GROUP, set_dirty
+from paging_core.kernels.density import PHYSICAL, dense_order, dirty_places, guest_leaf
 from paging_core.kernels.guest_walk import frame_of
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.state import (
     ACCESSED,
     DIRTY,
-    FL1,
     GUEST_WRITES,
     PRESENT,
     USER,
@@ -39,15 +39,6 @@ _OPEN = int(Event.GROUP_OPEN)
 _GROUP = int(Cause.GROUP)
 OPENABLE = PRESENT | WRITABLE | ACCESSED | DIRTY
 """Bits that a guest leaf must have before write access is granted without a write."""
-
-
-@kernel
-def guest_leaf(m: Core, page: int, slot: int) -> int:
-    """The guest entry behind a shadow L1 slot; under a superpage, made up from its L2 entry."""
-    p = page_at(m, page)
-    if p.kind == FL1:
-        return memory(m)[p.key] + (slot << 12)
-    return memory(m)[p.gfn * 512 + slot]
 
 
 @kernel
@@ -83,25 +74,17 @@ def _open_table(m: Core, page: int, first: int, count: int, skip: int) -> None:
 
 
 @kernel
-def group_size(m: Core, gfn: int) -> int:
-    """Frames of the group that this fixup may open."""
-    return learned_size(m, gfn) if m.adaptive else m.group_frames
+def group_size(m: Core, page: int, at: int, end: int, gfn: int) -> int:
+    """Frames of the group that this fixup may open.
 
-
-@kernel
-def _slot_is_dirty(m: Core, page: int, slot: int) -> bool:
-    entry = entries(m)[page * 512 + slot]
-    if entry & PRESENT == 0:
-        entry = guest_leaf(m, page, slot)
-    return entry & PRESENT != 0 and is_dirty(m, frame_of(entry))
-
-
-@kernel
-def _dirty_slots(m: Core, page: int, first: int, count: int) -> int:
-    found = 0
-    for slot in range(first, first + count):
-        found += 1 if _slot_is_dirty(m, page, slot) else 0
-    return found
+    Args:
+        page, at, end: where it was among what places there are, as for `dense_order`.
+        gfn: the frame that was written.
+    """
+    if m.adaptive == 0:
+        return m.group_frames
+    dense = dense_order(m, page, at, end, wanted_density(m, gfn))
+    return 1 << max(dense, learned_order(m, gfn))
 
 
 @kernel
@@ -110,13 +93,14 @@ def _triggers_virtual(m: Core, page: int, slot: int, parent_id: int, n: int) -> 
     if m.group_trigger == 1:
         return True
     if n <= 512:
-        return _dirty_slots(m, page, slot & ~(n - 1), n) >= m.group_trigger
+        first = slot & ~(n - 1)
+        return dirty_places(m, page, first, first + n) >= m.group_trigger
     found = 0
     first = parent_id & ~((n >> 9) - 1)
     for entry_id in range(first, first + (n >> 9)):
         entry = entries(m)[entry_id]
         if entry & PRESENT:
-            found += _dirty_slots(m, entry >> 12, 0, 512)
+            found += dirty_places(m, entry >> 12, 0, 512)
     return found >= m.group_trigger
 
 
@@ -126,10 +110,7 @@ def triggers_physical(m: Core, gfn: int, n: int) -> bool:
     if m.group_trigger == 1:
         return True
     first = gfn & ~(n - 1)
-    found = 0
-    for neighbour in range(first, min(first + n, m.n_frames)):
-        found += 1 if is_dirty(m, neighbour) else 0
-    return found >= m.group_trigger
+    return dirty_places(m, PHYSICAL, first, min(first + n, m.n_frames)) >= m.group_trigger
 
 
 @kernel
@@ -141,7 +122,7 @@ def open_virtual_group(m: Core, page: int, slot: int, parent_id: int, gfn: int) 
         parent_id: id of the shadow L2 entry through which the fault came.
         gfn: the frame that was written.
     """
-    n = group_size(m, gfn)
+    n = group_size(m, page, slot, 512, gfn)
     if n == 1 or not _triggers_virtual(m, page, slot, parent_id, n):
         return
     if n <= 512:
@@ -168,7 +149,7 @@ def _open_mappings(m: Core, gfn: int) -> None:
 @kernel
 def open_physical_group(m: Core, gfn: int) -> None:
     """Mark the aligned run of gfns around a fixup and open the shadow entries that map it."""
-    n = group_size(m, gfn)
+    n = group_size(m, PHYSICAL, gfn, m.n_frames, gfn)
     if n == 1 or not triggers_physical(m, gfn, n):
         return
     first = gfn & ~(n - 1)

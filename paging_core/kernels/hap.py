@@ -15,6 +15,7 @@ from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.account import count_fault, count_fixup, pay
 from paging_core.kernels.arrays import frame_at, memory, p2m, pml
 from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, WITH_GROUP, mark_dirty, set_dirty
+from paging_core.kernels.density import PHYSICAL
 from paging_core.kernels.groups import group_size, triggers_physical
 from paging_core.kernels.guest_walk import Walk, guest_walk, missing_bits, slot_of
 from paging_core.kernels.shadow_fault import GUEST_FAULT
@@ -163,7 +164,7 @@ def _open_leaf(m: Core, gfn: int) -> None:
 
 @kernel
 def _open_group(m: Core, gfn: int) -> None:
-    n = group_size(m, gfn)
+    n = group_size(m, PHYSICAL, gfn, m.n_frames, gfn)
     if n == 1 or not triggers_physical(m, gfn, n):
         return
     first = gfn & ~(n - 1)

@@ -7,7 +7,7 @@ from typing import Any
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
-from paging_core.kernels.adaptive import adapt_groups, forget_lessons, note_use
+from paging_core.kernels.adaptive import adapt_groups, begin_lesson, note_written
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
 from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
 from paging_core.kernels.hap import (
@@ -20,7 +20,7 @@ from paging_core.kernels.hap import (
 )
 from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.shadow_clean import blow_tables, protect_all, protect_dirty
-from paging_core.kernels.shadow_entries import revoke_writes
+from paging_core.kernels.shadow_entries import mappings, revoke_writes
 from paging_core.kernels.state import DIRTY, SHADOW, Core
 from paging_core.kernels.tlb import flush_tlb
 
@@ -62,6 +62,32 @@ def _p2m_says_clean(m: Core, gfn: int) -> bool:
 
 
 @kernel
+def _says_clean(m: Core, gfn: int, knows_all: bool) -> bool:
+    if m.paging == SHADOW:
+        return _shadow_says_clean(m, gfn, knows_all)
+    return _p2m_says_clean(m, gfn)
+
+
+@kernel
+def _drop(m: Core, gfn: int) -> None:
+    """Take a frame out of the bitmap that nobody wrote."""
+    if m.paging == SHADOW:
+        # It leaves the bitmap, so no policy that goes by the bitmap would find it.
+        revoke_writes(m, gfn)
+    elif m.defers:  # and no clean of everything follows
+        rearm_leaf(m, gfn)
+    dirty(m)[gfn >> 6] &= ~(1 << (gfn & 63))
+
+
+@kernel
+def _note_written(m: Core, gfn: int, knows_all: bool) -> None:
+    """Adaptive groups learn who was written; of some opened frames only a send can tell."""
+    opened = frame_at(m, gfn).opened != 0
+    doubtful = opened and m.paging == SHADOW and not knows_all and mappings(m, gfn) > 1
+    note_written(m, gfn, doubtful)
+
+
+@kernel
 def judge_groups(m: Core, knows_all: bool, drop: bool) -> None:
     """Look at every frame that a group opened: did the hardware write it?
 
@@ -69,30 +95,22 @@ def judge_groups(m: Core, knows_all: bool, drop: bool) -> None:
         knows_all: the hypervisor has a reverse map, so several mappings are no obstacle.
         drop: take those that it never wrote out of the bitmap (the D-bit filter).
     """
-    shadow = m.paging == SHADOW
-    if m.adaptive and m.taught:
-        adapt_groups(m)
-    forget_lessons(m)
+    if m.adaptive:
+        begin_lesson(m, drop)
     dropped = 0
     for gfn in range(m.n_frames):
-        if frame_at(m, gfn).opened == 0 or not is_dirty(m, gfn):
+        if not is_dirty(m, gfn):
             continue
-        clean = _shadow_says_clean(m, gfn, knows_all) if shadow else _p2m_says_clean(m, gfn)
-        if m.adaptive:
-            note_use(m, gfn, not clean)
-        if not clean or not drop:
-            continue
-        if shadow:
-            # It leaves the bitmap, so no policy that goes by the bitmap would find it.
-            revoke_writes(m, gfn)
-        elif m.defers:  # and no clean of everything follows
-            rearm_leaf(m, gfn)
-        dirty(m)[gfn >> 6] &= ~(1 << (gfn & 63))
-        dropped += 1
+        if frame_at(m, gfn).opened != 0 and _says_clean(m, gfn, knows_all):
+            if drop:
+                _drop(m, gfn)
+                dropped += 1
+        elif m.adaptive:
+            _note_written(m, gfn, knows_all)
     if m.defers and dropped:
         flush_tlb(m, _TLB)
-    if m.adaptive and m.taught == 0:
-        adapt_groups(m)
+    if m.adaptive:
+        adapt_groups(m, drop)
 
 
 @kernel

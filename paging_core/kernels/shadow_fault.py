@@ -12,7 +12,8 @@ from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.account import BASE, count_fault, count_fixup, pay
 from paging_core.kernels.arrays import baseline, entries, frame_at, memory
 from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, is_dirty, mark_dirty
-from paging_core.kernels.groups import guest_leaf, open_physical_group, open_virtual_group
+from paging_core.kernels.density import guest_leaf
+from paging_core.kernels.groups import open_physical_group, open_virtual_group
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_bits, slot_of
 from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
 from paging_core.kernels.shadow_entries import set_l1_entry

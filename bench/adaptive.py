@@ -1,0 +1,120 @@
+"""Adaptive groups against every fixed size: fixup faults and bytes, relative to n = 1.
+
+    python -m bench.adaptive [--no-suppress] [--d-bit-filter] [--link 200Mbit/s]
+
+Every shipped workload at its defaults and the two traces of real programs, migrated whole and
+verified, under shadow blow, shadow write-protect and HAP lazy: 198 migrations of a 64 MiB
+guest, three to five minutes on two cores. docs/adaptive.md shows and discusses the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pageferry.cli.axes import command_of, options_of
+from pageferry.sweep import sweep
+from pageferry.sweep.directory import opened
+from pageferry.sweep.grid import Grid, Value
+from pageferry.sweep.point import Point
+from pageferry.sweep.workers import LocalWorkers
+from paging_core.workloads.catalog import describe_workloads
+
+ADAPTIVE = 0
+"""As the table of a sweep writes adaptive."""
+SIZES = (4, 16, 64, 256, ADAPTIVE)
+TRACES = Path(__file__).parent.parent / "examples" / "traces"
+TRACKERS = (("shadow", "blow"), ("shadow", "write-protect"), ("hap", "lazy"))
+
+Row = dict[str, Any]
+
+
+def points(link: str, *, suppress: bool, d_bit_filter: bool) -> list[Point]:
+    """Every load under every tracker with every size."""
+    here = Path.cwd()
+    loads: dict[str, list[Value]] = {
+        "workload": [info.name for info in describe_workloads()],
+        "trace": [str(path) for path in sorted(TRACES.glob("*.parquet"))],
+    }
+    made = []
+    for paging, clean in TRACKERS:
+        axes: dict[str, list[Value]] = {"memory": ["64MiB"], "link": [link], "suppress": [suppress]}
+        axes |= {"paging": [paging], "clean": [clean], "d_bit_filter": [d_bit_filter]}
+        axes |= {"group_pages": [1, *(size or "adaptive" for size in SIZES)]}
+        grid = Grid("bench", {**loads, **axes})
+        made += [Point(options_of(s, here), command_of(s, here)) for s in grid.combinations()]
+    return made
+
+
+def results(chosen: Sequence[Point]) -> list[Row]:
+    """What the table of a sweep says of these points; all of them verified."""
+    with tempfile.TemporaryDirectory() as place, opened(Path(place) / "sweep") as directory:
+        sweep.run(chosen, directory, LocalWorkers(os.cpu_count() or 1), lambda _row: None)
+        rows: list[Row] = directory.read_table().to_pylist()
+    if len(rows) != len(chosen) or any(not row["verified"] for row in rows):
+        sys.exit("error: not every migration completed and was verified")
+    return rows
+
+
+def total(rows: Sequence[Row], size: int, measure: str) -> int:
+    """The sum of a measure over the rows of one size."""
+    return sum(int(row[measure]) for row in rows if row["group_pages"] == size)
+
+
+def ratio(rows: Sequence[Row], size: int, measure: str) -> float:
+    """Of a measure's sum to that of n = 1; 1 where there was nothing to begin with."""
+    return total(rows, size, measure) / (total(rows, 1, measure) or 1) if rows else 1.0
+
+
+def show(name: str, rows: Sequence[Row]) -> None:
+    """One line: fixup faults × n = 1 and bytes beyond n = 1, for every size."""
+    cells = []
+    for size in SIZES:
+        faults = ratio(rows, size, "faults_fixup")
+        more = 100 * (ratio(rows, size, "bytes_wire") - 1)
+        cells.append(f"{faults:8.3f} {more:+6.1f}%")
+    print(f"{name:<22}{total(rows, 1, 'faults_fixup'):>8}" + "".join(cells))
+
+
+def show_tracker(rows: Sequence[Row], paging: str, clean: str) -> None:
+    """The table of one tracker, and its sums."""
+    mine = [row for row in rows if (row["paging"], row["clean"]) == (paging, clean)]
+    sizes = "".join(f"{size or 'adaptive':>16}" for size in SIZES)
+    print(f"\n{f'{paging}, {clean}':<22}{'n = 1':>8}{sizes}")
+    for load in dict.fromkeys(row["load"] for row in mine):
+        show(load, [row for row in mine if row["load"] == load])
+    show("all", mine)
+    for label, measure in (("all faults", "faults_total"), ("sent in vain", "pages_falsely_dirty")):
+        figures = (
+            f"{ratio(mine, size, measure):16.3f}"
+            if measure == "faults_total"
+            else f"{total(mine, size, measure):16}"
+            for size in SIZES
+        )
+        print(f"{label:<22}{total(mine, 1, measure):>8}" + "".join(figures))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--link", default="1Gbit/s")
+    parser.add_argument("--no-suppress", action="store_true")
+    parser.add_argument("--d-bit-filter", action="store_true")
+    options = parser.parse_args(arguments)
+    chosen = points(
+        options.link, suppress=not options.no_suppress, d_bit_filter=options.d_bit_filter
+    )
+    rows = results(chosen)
+    print("adaptive groups: fixup faults × n = 1, and bytes on the wire beyond those of n = 1")
+    for paging, clean in TRACKERS:
+        show_tracker(rows, paging, clean)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
