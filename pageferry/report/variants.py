@@ -16,6 +16,8 @@ _VARIANT = """
 CASE WHEN pml THEN 'PML' ELSE
   concat_ws(', ',
     CASE WHEN group_pages = 0 THEN 'adaptive' ELSE 'n = ' || group_pages END,
+    CASE WHEN paging = 'shadow' AND group_scope = 'physical' AND group_pages <> 1
+         THEN 'runs of gfns' END,
     CASE WHEN group_trigger > 1 THEN 'from dirty frame ' || group_trigger END,
     CASE WHEN d_bit_filter THEN 'D-bit filter' END,
     CASE WHEN clean NOT IN ('blow', 'lazy') THEN clean END)
@@ -57,7 +59,8 @@ def compared(results: pa.Table) -> pa.Table:
         db.execute(
             f"CREATE TABLE runs AS SELECT *, {_VARIANT} AS variant, {_TRACKING} AS tracking_ns, "
             "NOT pml AND group_pages > 0 AND group_trigger = 1 AND NOT d_bit_filter "
-            "AND clean IN ('blow', 'lazy') AS plain FROM results WHERE status = 'ok'"
+            "AND clean IN ('blow', 'lazy') AND (paging = 'hap' OR group_scope = 'virtual') "
+            "AS plain FROM results WHERE status = 'ok'"
         )
         return db.sql(
             f"SELECT r.*, {_RATIOS} FROM runs r "
