@@ -43,8 +43,13 @@ class Engine:
         max_payload_bytes: int,
         cancelled: Event,
         flow: Flow = NO_FLOW,
+        encoder: Encoder | None = None,
     ) -> None:
-        """Nothing moves before `pre_copy`; the guest's writes are logged from before that."""
+        """Nothing moves before `pre_copy`; the guest's writes are logged from before that.
+
+        Args:
+            encoder: what says what to send for a frame; None makes the one that sends it all.
+        """
         self._plan = plan
         self._guest = guest
         self._clock = clock
@@ -55,7 +60,7 @@ class Engine:
         self._policy: Policy = plan.make_policy()
         self._sender = RoundSender(
             n_frames=guest.n_frames,
-            encoder=Encoder(guest.memory.frames, suppress=plan.suppress),
+            encoder=encoder or Encoder(guest.memory.frames, suppress=plan.suppress),
             transport=transport,
             clock=clock,
             policy=self._policy,

@@ -17,6 +17,9 @@ COMMANDS = {
     "analyze": Lazy(
         "pageferry.cli.analyze:analyze", "Ask a flow trace whether page groups made sense."
     ),
+    "predict": Lazy(
+        "pageferry.cli.predict:predict", "Say how a migration would go, without migrating."
+    ),
     "sweep": Lazy("pageferry.cli.sweep:sweep", "Migrate once for every combination of settings."),
     "report": Lazy("pageferry.cli.report:report", "Draw a sweep, or one flow, as one HTML file."),
     "workloads": Lazy("pageferry.cli.workloads:workloads", "List what a guest can run."),

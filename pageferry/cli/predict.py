@@ -1,0 +1,50 @@
+"""`pageferry predict`: what a migration would take, without one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pageferry.cli.axes import axes
+
+
+@click.command(
+    params=list(axes().values()),
+    epilog="""\b
+Examples:
+  pageferry predict --memory 64MiB --workload zipf
+  pageferry predict --trace examples/traces/redis.parquet --policy qemu --link 300Mbit/s
+""",
+)
+@click.option(
+    "--json",
+    "json_target",
+    metavar="FILE",
+    default=None,
+    help="Write the predictions as one JSON document; - is stdout.",
+)
+def predict(json_target: str | None, **options: Any) -> None:
+    """Say how a migration would go, without migrating.
+
+    Takes the options of pageferry migrate about the guest, its tracker, the link and the policy.
+    Shows three models side by side: AVG (a constant rate of dirty pages), HIST (what an earlier
+    run dirtied, window by window) and a rehearsal of the rounds under the tracker, with nobody
+    to send them to. docs/prediction.md says how far each was off.
+    """
+    from pageferry import results
+    from pageferry.cli.output import stderr_console, stdout_console
+    from pageferry.predict.predict import document_of
+    from pageferry.predict.predict import predict as all_models
+    from pageferry.predict.table import table
+    from pageferry.request import MigrationOptions
+
+    asked = MigrationOptions(**options)
+    asked.guest_config()
+    if json_target is not None:
+        results.check_target(json_target)
+    predictions = all_models(asked)
+    if json_target is not None:
+        results.write(document_of(asked, predictions), json_target)
+    console = stderr_console() if json_target == "-" else stdout_console()
+    console.print(table(predictions))

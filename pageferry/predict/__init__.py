@@ -1,0 +1,1 @@
+"""How a migration will go, said before it: two published models and a rehearsal."""

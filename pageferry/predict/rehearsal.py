@@ -1,0 +1,138 @@
+"""Ours: the migration rehearsed, with nobody to send it to.
+
+The guest runs on the virtual clock under the very tracker that is asked about, and the
+engine's own rounds, policy, log cleaning and link decide what happens; so faults, groups, false
+dirties, skipped frames and the slowdown of the guest are those of the model and not a formula's.
+Nothing is sent, rebuilt, checked or digested as a whole. Of a message only a sample is
+compressed, and its ratio taken for the rest. What is left to cost time is the guest itself.
+"""
+
+from __future__ import annotations
+
+from threading import Event
+
+import numpy as np
+
+from pageferry.predict.prediction import Prediction
+from paging_core.digest import Digests
+from paging_core.errors import IllegalTransition
+from paging_core.guest import Guest
+from paging_core.memory import Frames
+from paging_core.units import FRAME_BYTES, NS_PER_S
+from source_host.encoder import Encoder
+from source_host.engine import Engine
+from source_host.plan import Plan
+from source_host.progress import Progress
+from source_host.states import MigrationState
+from source_host.transport import Handover, Offer
+from wire.batch import Batch, Compression
+from wire.codec import encode_batch
+
+SAMPLE_PARTS = 32
+PART_FRAMES = 4
+"""Of a message's content so many runs of so many frames are compressed."""
+MESSAGE_BYTES = 4 << 20
+"""What a destination takes at once, by default."""
+
+
+class SamplingEncoder(Encoder):
+    """Says of every frame what the encoder says; compresses a sample and guesses the size."""
+
+    def _compressed(self, raw: bytes) -> tuple[bytes, Compression]:
+        frames = np.frombuffer(raw, np.uint8).reshape(-1, FRAME_BYTES)
+        if len(frames) <= SAMPLE_PARTS * PART_FRAMES:
+            return super()._compressed(raw)
+        starts = np.linspace(0, len(frames) - PART_FRAMES, SAMPLE_PARTS).astype(np.int64)
+        sample = frames[(starts[:, None] + np.arange(PART_FRAMES)).ravel()].tobytes()
+        small, compression = super()._compressed(sample)
+        return bytes(len(raw) * len(small) // len(sample)), compression
+
+
+class Nowhere:
+    """Implements `source_host.transport.Transport`: weighs every message and drops it."""
+
+    def prepare(self, offer: Offer) -> int:  # noqa: ARG002
+        """Anybody fits."""
+        return MESSAGE_BYTES
+
+    def send(self, batch: Batch) -> int:
+        """How long the message would be."""
+        return len(encode_batch(batch))
+
+    def drain(self) -> None:
+        """Nothing is under way."""
+
+    def differing(self, level: int, first: int, digests: Digests) -> list[int]:  # noqa: ARG002
+        """There is nothing to compare with."""
+        return []
+
+    def commit(self, handover: Handover) -> None:  # noqa: ARG002
+        """Never.
+
+        Raises:
+            IllegalTransition: always.
+        """
+        raise IllegalTransition("a rehearsal hands no guest over")
+
+    def is_committed(self) -> bool:
+        """Never."""
+        return False
+
+    def abort(self, reason: str) -> None:
+        """Nothing to undo."""
+
+    def interrupt(self) -> None:
+        """Nobody waits here."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def frame_bytes(frames: Frames, plan: Plan) -> float:
+    """What a frame costs on the link on average, by a sample of memory as it stands."""
+    encoder = SamplingEncoder(frames, suppress=plan.suppress)
+    encoder.level = plan.make_compression().after(0)
+    gfns = np.unique(np.linspace(0, len(frames) - 1, 1024).astype(np.int64))
+    batch = encoder.encode(gfns, np.zeros(len(gfns), np.bool_), 1, last=False)
+    return len(encode_batch(batch)) / len(gfns)
+
+
+def rehearse(guest: Guest, plan: Plan) -> Prediction:
+    """Let a guest go through its warm-up and its migration; it ends paused.
+
+    Raises:
+        GuestOutOfMemory: its kernel gave up meanwhile, as it would in the migration.
+    """
+    clock, progress = plan.make_clock(guest), Progress("rehearsal", ())
+    nobody_cancels = Event()
+    clock.resume()
+    clock.let_run(plan.warmup_ns, nobody_cancels)
+    began_ns = guest.time_ns
+    with clock.exclusive():
+        guest.start_tracking()
+    engine = Engine(
+        plan=plan,
+        guest=guest,
+        clock=clock,
+        transport=Nowhere(),
+        progress=progress,
+        max_payload_bytes=MESSAGE_BYTES,
+        cancelled=nobody_cancels,
+        encoder=SamplingEncoder(guest.memory.frames, suppress=plan.suppress),
+    )
+    engine.pre_copy()
+    engine.pause()
+    engine.send_rest()
+    progress.advance(MigrationState.VERIFYING)
+    progress.advance(MigrationState.COMMITTING)
+    progress.complete()
+    report = progress.report()
+    assert report.downtime is not None  # noqa: S101 - it completed
+    return Prediction(
+        model="rehearsal",
+        rounds=len(report.rounds),
+        total_s=report.totals.total_ns / NS_PER_S,
+        downtime_s=report.downtime.total_ns / NS_PER_S,
+        bytes_wire=report.totals.wire_bytes,
+        guest_s=(guest.time_ns - began_ns) / NS_PER_S,
+    )
