@@ -14,6 +14,7 @@ from pageferry.analysis.trace import FlowTrace, flow_trace
 from pageferry.document import Document
 from pageferry.report.charts import COLOURS, Spec, chart_of, spec_of
 from pageferry.report.page import Section, page
+from pageferry.report.predictions import prediction_section
 from pageferry.tables import CAUSE_LABELS
 
 _TIME_BINS, _FRAME_BINS = 72, 64
@@ -55,6 +56,7 @@ def flow_report(directory: Path) -> str:
                 [*_neighbour_charts(name, analysis), _sizes(analysis)],
                 wide=True,
             ),
+            *prediction_section([(name, directory)]),
         ]
     return page(f"The flow of one migration: {name}", conclusions(analysis), sections)
 

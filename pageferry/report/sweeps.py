@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from pageferry.report.charts import COLOURS, Spec, chart_of, spec_of
 from pageferry.report.flows import flow_sections, neighbour_charts
 from pageferry.report.page import Section, page
+from pageferry.report.predictions import prediction_section
 from pageferry.report.runs import runs_table
 from pageferry.report.variants import compared, totals
 from pageferry.report.verdict import verdict
@@ -68,6 +69,7 @@ def sweep_report(directory: Path) -> str:
         )
         for load, flow in flows[:_MAPS]:
             sections += flow_sections(flow, load)
+    sections += prediction_section(flows)
     sections.append(
         Section(
             "Every run",

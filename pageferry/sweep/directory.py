@@ -2,7 +2,7 @@
 
     DIR/sweep.json          the model that every point was run with
     DIR/points/ID.json      the row of a point, written whole when it ended
-    DIR/flows/ID/           its flow trace, where one was asked for
+    DIR/flows/ID/           its flow trace and what was predicted, where asked for
     DIR/results.parquet     all rows; made of the points, so it can always be made again
 
 A file per point is what makes a sweep resumable: nothing that a crash can tear is shared.
@@ -73,6 +73,8 @@ class SweepDirectory:
             flow = self.flow_of(point)
             if finished.document is not None and flow.is_dir():
                 _write(flow / "result.json", encode(finished.document))
+            if finished.predictions is not None and flow.is_dir():
+                _write(flow / "predictions.json", encode(finished.predictions))
         return row
 
     def write_table(self) -> pa.Table:

@@ -64,7 +64,7 @@ def run(
         HostUnreachable: the workers went away.
     """
     model = model_digest()
-    tasks = [Task(_with_flow(point, directory), model) for point in points]
+    tasks = [Task(_with_flow(point, directory), model, point.flow) for point in points]
     try:
         # mypy knows no closing of iterators, but every generator has it.
         with closing(workers.run(tasks)) as results:  # type: ignore[type-var]

@@ -9,6 +9,8 @@ import structlog
 
 from pageferry import in_process
 from pageferry.document import Document
+from pageferry.predict.predict import Document as Predictions
+from pageferry.predict.predict import document_of, predict
 from pageferry.request import MigrationOptions
 from pageferry.sweep.model import model_digest
 from paging_core.errors import PageferryError
@@ -21,10 +23,12 @@ class Task:
     Attributes:
         options: of the migration.
         model: `model_digest` of who asks: another model gives other results.
+        predict: say beforehand how it will go, from another run of the same load.
     """
 
     options: MigrationOptions
     model: str
+    predict: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,10 +38,12 @@ class Finished:
     Attributes:
         document: its result; None when there is none.
         error: why it failed, in one line; empty when it completed.
+        predictions: what the models had expected, if they were asked.
     """
 
     document: Document | None
     error: str = ""
+    predictions: Predictions | None = None
 
 
 def perform_quietly(task: Task) -> Finished:
@@ -57,6 +63,14 @@ def perform(task: Task) -> Finished:
     except Exception as error:  # noqa: BLE001 - the other points go on
         return Finished(None, f"a bug in pageferry: {error!r}")
     if document["outcome"] == "completed" and document["verified"]:
-        return Finished(document)
+        return Finished(document, predictions=_predictions(task))
     said = document["error"]
     return Finished(document, said["message"] if said else f"it ended {document['outcome']}")
+
+
+def _predictions(task: Task) -> Predictions | None:
+    """What the models say of the point, shown an earlier run: the same load, another seed."""
+    if not task.predict:
+        return None
+    earlier = replace(task.options, seed=task.options.seed + 1, flow=None)
+    return document_of(earlier, predict(earlier))

@@ -83,12 +83,16 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_report_of_a_sweep_is_whole(swept: Path) -> None:
     page = sweep_report(swept)
     tags = check(page)
-    assert tags.rows == 1 + 12  # the heads, 11 runs, and one that failed
+    assert tags.rows == 1 + 12 + 4  # heads, 11 runs, one that failed; heads and three models
     assert "found no free frame" in page
     assert "pageferry migrate --memory 4MiB" in page
     titles = {spec["title"] for spec in specs_in(page).values()}
     assert {"shadow, suppression", "hap, no suppression", "sent too early"} <= titles
     assert {"shadow, mean of 1 loads", "hotcold, hap"} <= titles
+    assert {"total time", "bytes on the wire", "downtime"} <= titles
+    assert [page.count(f'<td class="text">{m}</td>') for m in ("AVG", "HIST", "rehearsal")] == [
+        1
+    ] * 3
 
 
 def test_ratios_are_against_single_pages_of_the_same_kind(swept: Path) -> None:

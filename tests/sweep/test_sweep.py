@@ -141,7 +141,10 @@ def test_a_flow_trace_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
         assert not directory.flow_of(plain).exists()
         manifest = json.loads((directory.flow_of(traced) / "flow.json").read_text())
         assert manifest["outcome"] == "completed"
-        assert results.read(directory.flow_of(traced) / "result.json")
+        result = results.read(directory.flow_of(traced) / "result.json")
+        said = json.loads((directory.flow_of(traced) / "predictions.json").read_text())
+        assert said["config"]["seed"] == result["config"]["seed"] + 1  # of another run
+        assert [each["model"] for each in said["predictions"]] == ["AVG", "HIST", "rehearsal"]
         # Asked for later, the point is run again: the trace is not there yet.
         later = point(flow=True)
         assert later.id == plain.id
