@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from pageferry.analysis.break_even import DIGEST_BYTES, Prices, gain_ns, page_ns
+from pageferry.analysis.break_even import (
+    DIGEST_BYTES,
+    Prices,
+    gain_ns,
+    page_ns,
+    written_at_break_even,
+)
 from pageferry.analysis.groups import prices_of
 from pageferry.analysis.trace import FlowTrace
 
@@ -58,5 +64,6 @@ def _at(trace: FlowTrace, n: int, prices: Prices, sends: dict[str, float]) -> di
             + falsely * (p.open_ns + p.send_ns)
             for case, p in cases.items()
         },
+        "break_even_k": {case: written_at_break_even(n, p) for case, p in cases.items()},
         "pays": {case: gain_ns(n, min(k, n), p) > 0 for case, p in cases.items()},
     }

@@ -73,6 +73,33 @@ SELECT gfn, count(*) AS rounds, coalesce(sum(bytes), 0) AS false_bytes,
 FROM false_dirty GROUP BY gfn ORDER BY rounds DESC, false_bytes DESC, gfn LIMIT $top
 """
 
+FULL = {
+    "rounds": _BY_ROUND,
+    "groups": "FROM group_totals ORDER BY first_gfn",
+    "frames": """
+WITH written AS (
+  SELECT gfn, count(*) AS dirtied, count(*) FILTER (how = 'fixup') AS fixups
+  FROM dirtied GROUP BY gfn),
+groups AS (
+  SELECT gfn, count(*) AS opened, count(written_ns) AS saved FROM opened GROUP BY gfn),
+falses AS (
+  SELECT gfn, count(*) AS falsely_dirty, count(*) FILTER (written_later) AS sent_too_early
+  FROM false_dirty GROUP BY gfn),
+crossings AS (
+  SELECT gfn, count(*) AS sent, count(*) FILTER (NOT changed) AS unchanged,
+         sum(wire_bytes) AS wire_bytes
+  FROM sends GROUP BY gfn)
+SELECT gfn, coalesce(dirtied, 0) AS dirtied, coalesce(fixups, 0) AS fixups,
+       coalesce(opened, 0) AS opened, coalesce(saved, 0) AS saved,
+       coalesce(falsely_dirty, 0) AS falsely_dirty, coalesce(sent_too_early, 0) AS sent_too_early,
+       coalesce(sent, 0) AS sent, coalesce(unchanged, 0) AS unchanged,
+       coalesce(wire_bytes, 0) AS wire_bytes
+FROM written FULL JOIN groups USING (gfn) FULL JOIN falses USING (gfn)
+FULL JOIN crossings USING (gfn) ORDER BY gfn
+""",
+}
+"""Whole tables, for those who want to go on; asked after `false_dirties`."""
+
 
 class Saved(TypedDict):
     """Faults that groups saved against the ungrouped tracker."""

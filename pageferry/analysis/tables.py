@@ -36,23 +36,25 @@ def _rounds(analysis: Analysis) -> Table:
 
 
 def _sizes(analysis: Analysis) -> Table:
-    columns = (
-        "n",
-        "faults",
-        "falsely dirty",
-        "written of n",
-        "guest",
-        "link, digest",
-        "link, page",
+    cases = {
+        "guest": "guest",
+        "with_suppression": "link, digest",
+        "without_suppression": "link, page",
+    }
+    columns = ("n", "faults", "falsely dirty", "written of n")
+    prices = [column for title in cases.values() for column in (title, "pays from")]
+    title = (
+        "Groups of n on the same writes: what they would cost, and how many of n must be written"
     )
-    table = _table("Groups of n on the same writes: what they would cost", columns)
+    table = _table(title, (*columns, *prices))
     for row in analysis["group_size"]["curve"]:
-        costs = row["cost_ns"]
-        shown = (costs[case] for case in ("guest", "with_suppression", "without_suppression"))
-        table.add_row(
-            str(row["n"]), count(row["faults"]), count(row["falsely_dirty"]),
-            f"{row['written_per_group']:.1f}", *map(format_ns, shown),
-        )  # fmt: skip
+        shown = [
+            text
+            for case in cases
+            for text in (format_ns(row["cost_ns"][case]), f"{row['break_even_k'][case]:.1f}")
+        ]
+        counts = (str(row["n"]), count(row["faults"]), count(row["falsely_dirty"]))
+        table.add_row(*counts, f"{row['written_per_group']:.1f}", *shown)
     return table
 
 

@@ -23,7 +23,14 @@ Example:
     default=None,
     help="Write the analysis as one JSON document; - is stdout.",
 )
-def analyze(directory: str, json_target: str | None) -> None:
+@click.option(
+    "--tables",
+    "tables_target",
+    metavar="DIR",
+    default=None,
+    help="Write every frame, every group and every round as Parquet tables.",
+)
+def analyze(directory: str, json_target: str | None, tables_target: str | None) -> None:
     """Ask the flow trace of a migration whether its page groups made sense.
 
     DIR is what pageferry migrate --flow wrote. Answers, in sentences and tables: which cause
@@ -33,6 +40,7 @@ def analyze(directory: str, json_target: str | None) -> None:
     """
     from pageferry import results
     from pageferry.analysis.analysis import analyze as analysis_of
+    from pageferry.analysis.analysis import write_tables
     from pageferry.analysis.sentences import conclusions
     from pageferry.analysis.tables import tables
     from pageferry.cli.output import stderr_console, stdout_console
@@ -42,6 +50,8 @@ def analyze(directory: str, json_target: str | None) -> None:
     analysis = analysis_of(Path(directory))
     if json_target is not None:
         results.write(analysis, json_target)
+    if tables_target is not None:
+        write_tables(Path(directory), Path(tables_target))
     console = stderr_console() if json_target == "-" else stdout_console()
     for sentence in conclusions(analysis):
         console.print(sentence, markup=False)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageferry.analysis.analysis import Analysis, analyze
+from pageferry.analysis.analysis import Analysis, analyze, write_tables
 from pageferry.analysis.break_even import Prices, gain_ns, page_ns, written_at_break_even
 from pageferry.document import Document
 from pageferry.results import BadResult
@@ -86,6 +86,20 @@ def test_false_dirties_by_class(story: Analysis) -> None:
         }
     ]  # fmt: skip
     assert [row["gfn"] for row in false["worst_frames"]] == [10, 11]
+
+
+def test_every_frame_and_group_as_tables(tmp_path: Path, document: Document) -> None:
+    flow = STORY.write(tmp_path / "flow", document)
+    files = {file.stem: pq.read_table(file) for file in write_tables(flow, tmp_path / "t")}
+    frames = {row.pop("gfn"): row for row in files["frames"].to_pylist()}
+    assert sorted(frames) == [8, 9, 10, 11, 12]
+    assert frames[10] == {
+        "dirtied": 1, "fixups": 1, "opened": 1, "saved": 0, "falsely_dirty": 1,
+        "sent_too_early": 1, "sent": 2, "unchanged": 0, "wire_bytes": 200.0,
+    }  # fmt: skip
+    assert frames[9]["saved"] == frames[9]["unchanged"] == 1
+    assert files["groups"]["first_gfn"].to_pylist() == [8]
+    assert files["rounds"].num_rows == 2
 
 
 def test_neighbours_that_were_clean_and_became_dirty(story: Analysis) -> None:
