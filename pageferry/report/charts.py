@@ -24,8 +24,9 @@ _CONFIG = {
         "titleFontWeight": "normal",
     },
     "legend": {
-        "labelColor": _INK, "titleColor": _INK, "labelFontSize": 11, "titleFontSize": 11,
-        "orient": "bottom", "columns": 3, "titleFontWeight": "normal", "symbolStrokeWidth": 2,
+        "labelColor": _INK, "titleColor": _INK, "labelFontSize": 10, "titleFontSize": 10,
+        "orient": "bottom", "columns": 2, "titleFontWeight": "normal", "symbolStrokeWidth": 2,
+        "symbolSize": 60, "columnPadding": 8,
     },
     "title": {"color": _INK, "fontSize": 13, "anchor": "start", "fontWeight": "bold"},
     "range": {"category": list(COLOURS)},

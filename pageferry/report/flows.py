@@ -103,7 +103,12 @@ def _maps(trace: FlowTrace) -> list[Spec]:
         _MAP, start=span["start"], span=length, times=_TIME_BINS, bins=_FRAME_BINS,
         frames=trace.n_frames,
     )  # fmt: skip
-    return [_map(cells, what, COLOURS[i], length, trace) for i, what in enumerate(_LAYERS)]
+    seen = {cell["what"] for cell in cells}
+    return [
+        _map(cells, what, COLOURS[i], length, trace)
+        for i, what in enumerate(_LAYERS)
+        if what in seen
+    ]
 
 
 def _map(

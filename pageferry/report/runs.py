@@ -46,7 +46,9 @@ _COLUMNS: tuple[tuple[str, str, _Show | None], ...] = (
 
 def runs_table(results: pa.Table, runs: pa.Table) -> str:
     """HTML of all runs, the failed ones at the end with their errors."""
-    heads = "".join(f"<th>{title}</th>" for _, title, _ in _COLUMNS)
+    heads = "".join(
+        f"<th{'' if show else ' class=text'}>{title}</th>" for _, title, show in _COLUMNS
+    )
     body = "".join(_row(row) for row in runs.to_pylist())
     failed = [row for row in results.to_pylist() if row["status"] != "ok"]
     body += "".join(_failed(row) for row in failed)

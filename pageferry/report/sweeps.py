@@ -67,7 +67,7 @@ def sweep_report(directory: Path) -> str:
                 [chart for load, flow in flows for chart in neighbour_charts(load, flow)],
             )
         )
-        for load, flow in flows[:_MAPS]:
+        for load, flow in (_flows(directory, runs, grouped=True) or flows)[:_MAPS]:
             sections += flow_sections(flow, load)
     sections += prediction_section(flows)
     sections.append(
@@ -80,12 +80,12 @@ def sweep_report(directory: Path) -> str:
     return page("Page groups: what the sweep says", verdict(runs), sections)
 
 
-def _flows(directory: Path, runs: pa.Table) -> list[tuple[str, Path]]:
-    """The flow traces of single pages, by load; recorded programs first."""
+def _flows(directory: Path, runs: pa.Table, *, grouped: bool = False) -> list[tuple[str, Path]]:
+    """The flow traces of single pages, or of groups, by load; recorded programs first."""
     found: dict[str, Path] = {}
     for row in runs.select(["point", "load", "trace", "group_pages"]).to_pylist():
         flow = directory / "flows" / row["point"]
-        if row["group_pages"] == 1 and (flow / "result.json").exists():
+        if (row["group_pages"] != 1) == grouped and (flow / "result.json").exists():
             found.setdefault(("" if row["trace"] else "~") + row["load"], flow)
     return [(name.removeprefix("~"), flow) for name, flow in sorted(found.items())]
 

@@ -87,7 +87,7 @@ def test_the_report_of_a_sweep_is_whole(swept: Path) -> None:
     assert "found no free frame" in page
     assert "pageferry migrate --memory 4MiB" in page
     titles = {spec["title"] for spec in specs_in(page).values()}
-    assert {"shadow, suppression", "hap, no suppression", "sent too early"} <= titles
+    assert {"shadow, suppression", "hap, no suppression", "sent again"} <= titles
     assert {"shadow, mean of 1 loads", "hotcold, hap"} <= titles
     assert {"total time", "bytes on the wire", "downtime"} <= titles
     assert [page.count(f'<td class="text">{m}</td>') for m in ("AVG", "HIST", "rehearsal")] == [
