@@ -9,12 +9,12 @@ from rich.table import Table
 
 from pageferry.analysis.analysis import Analysis
 from pageferry.tables import count
-from paging_core.units import format_bytes, format_ns
+from paging_core.units import FRAME_BYTES, format_bytes, format_ns
 
 
 def tables(analysis: Analysis) -> list[Table]:
-    """By round, by group size, by distance."""
-    return [_rounds(analysis), _sizes(analysis), _distances(analysis)]
+    """By round, by group size, by distance, by window."""
+    return [_rounds(analysis), _sizes(analysis), _distances(analysis), _windows(analysis)]
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -66,4 +66,13 @@ def _distances(analysis: Analysis) -> Table:
     for row in by_distance:
         shares = [*row["within_ms"].values(), row["in_epoch"]]
         table.add_row(str(row["distance"]), *(f"{100 * share:.1f} %" for share in shares))
+    return table
+
+
+def _windows(analysis: Analysis) -> Table:
+    columns = ("window", "frames, mean", "most", "mean")
+    table = _table("The writable working set: distinct frames dirtied in a window", columns)
+    for row in analysis["working_set"]:
+        size = format_bytes(row["mean"] * FRAME_BYTES)
+        table.add_row(f"{row['window_ms']:g} ms", f"{row['mean']:,.0f}", count(row["most"]), size)
     return table

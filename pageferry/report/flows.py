@@ -53,7 +53,7 @@ def flow_report(directory: Path) -> str:
                 "Are neighbours of a dirtied frame dirtied soon?",
                 "Of the frames at a distance that were clean when a frame was dirtied. The dashed "
                 "line is the chance of any frame.",
-                [*_neighbour_charts(name, analysis), _sizes(analysis)],
+                [*_neighbour_charts(name, analysis), _sizes(analysis), _working_set(analysis)],
                 wide=True,
             ),
             *prediction_section([(name, directory)]),
@@ -233,3 +233,22 @@ def _sizes(analysis: Analysis) -> Spec:
                 tooltip=["n:Q", "case:N", alt.Tooltip("ms:Q", format=".3f")])
     )  # fmt: skip
     return spec_of(chart, "what groups of n would cost on the same writes")
+
+
+def _working_set(analysis: Analysis) -> Spec:
+    rows = [
+        {"window": row["window_ms"], "what": what, "frames": row[key]}
+        for row in analysis["working_set"]
+        for key, what in (("mean", "mean"), ("most", "most"))
+    ]
+    chart = (
+        chart_of(rows)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("window:Q", title="window, ms", scale=alt.Scale(type="log")),
+            y=alt.Y("frames:Q", title="distinct frames dirtied"),
+            color=alt.Color("what:N", title=None, sort=None),
+            tooltip=["window:Q", "what:N", alt.Tooltip("frames:Q", format=",.0f")],
+        )
+    )
+    return spec_of(chart, "writable working set by window")
