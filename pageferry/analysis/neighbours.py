@@ -62,7 +62,7 @@ def working_set(trace: FlowTrace) -> list[dict[str, Any]]:
     found = []
     for ms in WINDOWS_MS:
         row = trace.row(
-            "SELECT sum(frames) * $w / $span AS mean, max(frames) AS most "
+            "SELECT sum(frames) / ceil($span / $w) AS mean, max(frames) AS most "
             "FROM (SELECT time_ns // $w AS win, count(DISTINCT gfn) AS frames "
             "FROM dirtied GROUP BY win)",
             w=int(ms * 1e6),
