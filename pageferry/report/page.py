@@ -33,7 +33,10 @@ th::after { content: " ↕"; opacity: .4; }
 td.text, th.text { text-align: left; }
 code { font-size: .75rem; user-select: all; }
 @media print { body { max-width: none; font-size: 11px; } .chart { break-inside: avoid; }
-  .scroll { overflow: visible; } table { font-size: 7px; } td.command { white-space: normal; } }
+  .chart svg { max-width: 100%; height: auto; }
+  .scroll { overflow: visible; } table { font-size: 7px; } th, td { padding: .1rem .15rem; }
+  th { white-space: normal; position: static; } th::after { content: none; }
+  td.command { white-space: normal; } code { font-size: 6px; overflow-wrap: anywhere; } }
 """
 _SCRIPT = """
 for (const [id, spec] of Object.entries(SPECS))
