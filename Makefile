@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo answer test check format proto proto-check bench clean
+.PHONY: help setup demo answer test check format docs docs-check proto proto-check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,7 +22,7 @@ answer: setup ## settle the question of 2009: a sweep of some 400 migrations, an
 test: setup ## run the everyday tests
 	$(BIN)/pytest
 
-check: setup proto-check ## lint, format, types, imports, generated stubs
+check: setup proto-check docs-check ## lint, format, types, imports, generated stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -34,6 +34,12 @@ format: setup ## put everything in shape
 
 proto: setup ## generate the stubs from proto/
 	$(BIN)/python proto/generate.py
+
+docs: setup ## generate the pages of docs/ that come from the code
+	$(BIN)/python docs/generate.py
+
+docs-check: setup ## compare them with the code
+	$(BIN)/python docs/generate.py --check
 
 proto-check: setup ## compare the stubs with proto/
 	$(BIN)/python proto/generate.py --check

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import grpc
 from google.protobuf.wrappers_pb2 import BytesValue, UInt64Value
 
-from wire.channel import SERVER_OPTIONS, connect, tune_malloc
+from wire.channel import connect, server_options, tune_malloc
 
 _METHOD = "/bare.Stream/Send"
 
@@ -28,7 +28,7 @@ def _receive(messages: Iterator[BytesValue], _context: grpc.ServicerContext) -> 
 
 def serve() -> None:
     tune_malloc()
-    server = grpc.server(ThreadPoolExecutor(4), options=SERVER_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(4), options=server_options())
     handler = grpc.stream_unary_rpc_method_handler(
         _receive, BytesValue.FromString, UInt64Value.SerializeToString
     )

@@ -6,9 +6,13 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import Self, TextIO
 
+from dest_host.factory import ModelGuestFactory
 from dest_host.receiver import Receiver
-from dest_host.service import SERVICE, DestinationService, PageStreamCodec
+from dest_host.service import CONTROL, RULES, SERVICE, DestinationService, PageStreamCodec
+from dest_host.settings import DestinationSettings
+from dest_host.streams import OpenStreams
 from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
+from wire.access import Access
 from wire.serving import Server
 
 
@@ -20,30 +24,25 @@ class DestinationHost:
         server: where it is served.
     """
 
-    def __init__(
-        self, receiver: Receiver, listen: str = "127.0.0.1:0", metrics_port: int | None = None
-    ) -> None:
-        """Nothing listens yet.
-
-        Args:
-            receiver: what does the work.
-            listen: ``host:port`` or ``unix:path``.
-            metrics_port: where to show metrics; None for nowhere.
+    def __init__(self, settings: DestinationSettings) -> None:
+        """Assemble; nothing listens yet.
 
         Raises:
-            BadOption: not an address.
+            BadOption: it cannot serve with these settings.
         """
-        self.receiver = receiver
+        self.receiver = Receiver(settings.limits(), ModelGuestFactory(settings.trace_dir))
+        self._streams = OpenStreams(settings.limits().stream_idle_s)
         self.server = Server(
             "dest-host",
-            listen,
+            settings,
             [SERVICE],
-            registry=receiver.metrics.registry,
-            metrics_port=metrics_port,
+            registry=self.receiver.metrics.registry,
+            access=Access(RULES, otherwise=CONTROL, sources=settings.sources),
             interceptors=[PageStreamCodec()],
             before_stop=self._refuse,
         )
-        add_DestinationHostServicer_to_server(DestinationService(receiver), self.server.grpc)
+        service = DestinationService(self.receiver, self._streams)
+        add_DestinationHostServicer_to_server(service, self.server.grpc)
         self._ended = Event()
         self._expiry = Thread(target=self._expire, name="expiry", daemon=True)
 
@@ -63,9 +62,11 @@ class DestinationHost:
         self.receiver.abort_all("the destination host stops")
 
     def _expire(self) -> None:
-        period_s = min(1.0, self.receiver.limits.idle_expiry_s / 4)
+        limits = self.receiver.limits
+        period_s = min(1.0, limits.idle_expiry_s / 4, limits.stream_idle_s / 4)
         while not self._ended.wait(period_s):
             self.receiver.expire()
+            self._streams.end_idle()
 
     def _end(self) -> None:
         self._ended.set()

@@ -37,12 +37,14 @@ class Offer:
         guest_id: what the guest is called on both hosts.
         config: what the guest is made of.
         trace_digest: xxh3_64 of the trace that it replays; 0 without one.
+        owner: name on the certificate of the source; empty without one.
     """
 
     migration_id: str
     guest_id: str
     config: GuestConfig
     trace_digest: int = 0
+    owner: str = ""
 
 
 @dataclass(frozen=True)

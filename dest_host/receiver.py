@@ -213,6 +213,11 @@ class Receiver:
             raise NotFound(f"no migration {migration_id!r} was prepared on this host")
         return incoming
 
+    def owner(self, migration_id: str) -> str | None:
+        """Name of the source that prepared a migration; None when nobody did."""
+        incoming = self._incoming.get(migration_id)
+        return None if incoming is None else incoming.offer.owner
+
     def view(self, migration_id: str) -> IncomingView:
         """How far a migration came, or how it ended.
 

@@ -12,14 +12,27 @@ from dest_host.guests import GuestView, HostedGuest
 from dest_host.incoming import Handover, Offer
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
+from dest_host.streams import OpenStreams
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
-from paging_core.errors import BadOption, StreamError
+from paging_core.errors import BadOption, PermissionDenied, StreamError
+from wire.access import Role, caller_of
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
 from wire.version import check_version, contract_message
 
 SERVICE = destination_pb2.DESCRIPTOR.services_by_name["DestinationHost"].full_name
 """Its name for health checks and reflection."""
+
+RULES = {
+    **dict.fromkeys(
+        ("Prepare", "Transfer", "CompareDigests", "Commit", "Abort", "GetIncoming"),
+        frozenset({Role.SOURCE}),
+    ),
+    "GetGuest": frozenset({Role.OPERATOR, Role.VIEWER}),
+}
+"""Whose certificates may call what."""
+CONTROL = frozenset({Role.OPERATOR})
+"""Who may call the rest."""
 
 ACK_BATCHES = 2
 """Batches between two acknowledgements; the last of a round is acknowledged at once."""
@@ -43,8 +56,9 @@ _Response = TypeVar("_Response")
 class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     """Thin over a `Receiver`; what it raises becomes a status in `wire.guard`."""
 
-    def __init__(self, receiver: Receiver) -> None:
+    def __init__(self, receiver: Receiver, streams: OpenStreams) -> None:
         self._receiver = receiver
+        self._streams = streams
 
     def Prepare(
         self, request: destination_pb2.PrepareRequest, context: grpc.ServicerContext
@@ -57,6 +71,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             guest_id=_named(request.guest.guest_id, "guest_id"),
             config=guest_config(request.guest),
             trace_digest=request.trace_digest,
+            owner=caller_of(context).name,
         )
         return destination_pb2.PrepareReply(
             version=contract_message(),
@@ -69,12 +84,14 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         request_iterator: Iterator[destination_pb2.TransferMessage],
         context: grpc.ServicerContext,
     ) -> Iterator[destination_pb2.TransferReply]:
-        messages = cast("Iterator[Incoming]", request_iterator)  # see `PageStreamCodec`
+        received = cast("Iterator[Incoming]", request_iterator)  # see `PageStreamCodec`
+        messages = self._streams.watched(received, context)
         hello = _understood(next(messages, StreamError("a page stream begins with a hello")))
         if not isinstance(hello, destination_pb2.TransferHello):
             raise StreamError("a page stream begins with a hello and not with a batch")
         if hello.stream:
             raise BadOption(f"this host takes stream 0 alone, not {hello.stream}")
+        self._check_owner(hello.migration_id, context)
         incoming, stream = self._receiver.attach(hello.migration_id, hello.first_sequence)
         for message in messages:
             raw = _understood(message)
@@ -87,6 +104,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def CompareDigests(
         self, request: destination_pb2.CompareDigestsRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CompareDigestsReply:
+        self._check_owner(request.migration_id, context)
         theirs = np.array(request.digests, np.uint64)
         differing = self._receiver.compare(
             request.migration_id, request.level, request.first, theirs
@@ -96,6 +114,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def Commit(
         self, request: destination_pb2.CommitRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CommitReply:
+        self._check_owner(request.migration_id, context)
         handover = Handover(request.memory_digest, request.guest_state, request.state_digest)
         view = self._receiver.commit(request.migration_id, handover, start=request.start)
         return destination_pb2.CommitReply(guest=_guest_status(view))
@@ -104,12 +123,14 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self, request: destination_pb2.AbortRequest, context: grpc.ServicerContext
     ) -> destination_pb2.AbortReply:
         migration_id = _named(request.migration_id, "migration_id")
+        self._check_owner(migration_id, context)
         self._receiver.abort(migration_id, request.reason or "the source gave no reason")
         return destination_pb2.AbortReply()
 
     def GetIncoming(
         self, request: destination_pb2.IncomingRequest, context: grpc.ServicerContext
     ) -> destination_pb2.IncomingStatus:
+        self._check_owner(request.migration_id, context)
         view = self._receiver.view(request.migration_id)
         return destination_pb2.IncomingStatus(
             migration_id=view.migration_id,
@@ -153,6 +174,16 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
         return _guest_status(self._receiver.guests.delete(request.guest_id))
+
+    def _check_owner(self, migration_id: str, context: grpc.ServicerContext) -> None:
+        """A source has no business with the migrations of another."""
+        owner = self._receiver.owner(migration_id)
+        caller = caller_of(context).name
+        if owner is not None and owner != caller:
+            raise PermissionDenied(
+                f"migration {migration_id!r} was prepared by another source than {caller!r}; "
+                "choose another migration id"
+            )
 
     def _guest(self, request: common_pb2.GuestRequest) -> HostedGuest:
         return self._receiver.guests.get(request.guest_id)

@@ -21,7 +21,8 @@ from paging_core.errors import BadOption
 from paging_core.footprint import MIB, memory_for
 from paging_core.units import FRAME_BYTES, format_bytes
 from paging_core.workloads.catalog import canonical_spec, parse_spec
-from wire.channel import parse_address
+from wire.address import parse_address
+from wire.security import THIS_MACHINE, Security
 
 DEFAULT_WORKLOAD = "hotcold"
 ADAPTIVE = "adaptive"
@@ -59,6 +60,8 @@ class MigrationOptions:
     latency_ns: int = 100_000
     source: str | None = None
     dest: str | None = None
+    tls: str | None = None
+    insecure: bool = False
     flow: str | None = None
 
     def guest_config(self) -> GuestConfig:
@@ -70,6 +73,9 @@ class MigrationOptions:
         if self.workload is not None and self.trace is not None:
             raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
         _check_addresses(self.source, self.dest)
+        if self.source is not None:
+            # Before anything starts: a missing certificate, or plain text to another machine.
+            self.security().channel_credentials(self.source)
         config = GuestConfig(
             memory_bytes=self.memory_bytes,
             tracker=self._tracker(),
@@ -131,6 +137,16 @@ class MigrationOptions:
         ):
             if given:
                 raise BadOption(f"{option} is about shadow pages and needs --paging shadow")
+
+    def security(self) -> Security:
+        """Who we are to the source host.
+
+        Raises:
+            BadOption: see `Security.of`.
+        """
+        if self.source is None:
+            return THIS_MACHINE  # hosts of our own, on loopback
+        return Security.of(Path(self.tls) if self.tls else None, insecure=self.insecure)
 
     def hosts(self) -> tuple[str | None, str | None, tuple[str, ...]]:
         """Where to migrate, as `pageferry.hosts.hosts` takes it."""

@@ -9,6 +9,7 @@ from typing import Self
 from pageferry.v1 import common_pb2, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from wire.channel import connect
+from wire.security import THIS_MACHINE, Security
 from wire.status import rpc_errors
 
 _BOOT_TIMEOUT_S = 600
@@ -23,9 +24,10 @@ class SourceClient:
     Every call raises the `PageferryError` that the host raised, or `HostUnreachable`.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, security: Security = THIS_MACHINE) -> None:
         self.address = address
-        self._channel = connect(address)
+        self._security = security
+        self._channel = connect(address, security)
         self._stub = source_pb2_grpc.SourceHostStub(self._channel)
 
     def __enter__(self) -> Self:
@@ -41,39 +43,39 @@ class SourceClient:
 
     def create_guest(self, spec: common_pb2.GuestSpec) -> common_pb2.GuestStatus:
         """Boot a guest, paused."""
-        with rpc_errors(self.address):
+        with rpc_errors(self.address, self._security):
             return self._stub.CreateGuest(spec, timeout=_BOOT_TIMEOUT_S)
 
     def guest(self, guest_id: str) -> common_pb2.GuestStatus:
         """What a guest is doing."""
-        with rpc_errors(self.address):
+        with rpc_errors(self.address, self._security):
             return self._stub.GetGuest(
                 common_pb2.GuestRequest(guest_id=guest_id), timeout=_CALL_TIMEOUT_S
             )
 
     def start_guest(self, guest_id: str) -> common_pb2.GuestStatus:
         """Let a guest run."""
-        with rpc_errors(self.address):
+        with rpc_errors(self.address, self._security):
             return self._stub.StartGuest(
                 common_pb2.GuestRequest(guest_id=guest_id), timeout=_CALL_TIMEOUT_S
             )
 
     def delete_guest(self, guest_id: str) -> None:
         """Forget a guest and free its memory."""
-        with rpc_errors(self.address):
+        with rpc_errors(self.address, self._security):
             self._stub.DeleteGuest(
                 common_pb2.GuestRequest(guest_id=guest_id), timeout=_CALL_TIMEOUT_S
             )
 
     def migrate(self, request: pb.MigrateRequest) -> pb.MigrationStatus:
         """Start a migration."""
-        with rpc_errors(self.address):
+        with rpc_errors(self.address, self._security):
             return self._stub.Migrate(request, timeout=_CALL_TIMEOUT_S)
 
     def watch(self, migration_id: str) -> Iterator[pb.MigrationStatus]:
         """The states of a migration until one that carries an outcome."""
         request = pb.WatchRequest(migration_id=migration_id, period_ms=_WATCH_PERIOD_MS)
-        with rpc_errors(self.address):
+        with rpc_errors(self.address, self._security):
             call = self._stub.WatchMigration(request)
             try:
                 yield from call
@@ -82,7 +84,7 @@ class SourceClient:
 
     def cancel(self, migration_id: str) -> pb.MigrationStatus:
         """Cancel a migration that is not committed."""
-        with rpc_errors(self.address):
+        with rpc_errors(self.address, self._security):
             return self._stub.CancelMigration(
                 pb.MigrationRequest(migration_id=migration_id), timeout=_CALL_TIMEOUT_S
             )

@@ -167,3 +167,15 @@ class InvariantViolation(PageferryError):
     """A bug in pageferry itself."""
 
     grpc_status = "INTERNAL"
+
+
+class Unauthenticated(PageferryError):
+    """A peer showed no certificate, or one that is not believed."""
+
+    grpc_status = "UNAUTHENTICATED"
+
+
+class PermissionDenied(PageferryError):
+    """A peer is who it says and may not do this."""
+
+    grpc_status = "PERMISSION_DENIED"

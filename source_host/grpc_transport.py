@@ -22,10 +22,11 @@ from paging_core.errors import (
 from source_host.in_flight import InFlight
 from source_host.transport import Handover, Offer
 from wire.batch import Batch
-from wire.channel import CHANNEL_OPTIONS, parse_address
+from wire.channel import CHANNEL_OPTIONS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
+from wire.security import THIS_MACHINE, Security
 from wire.status import ERROR_KEY, error_from_rpc, rpc_errors
 from wire.version import check_version, contract_message
 
@@ -52,19 +53,25 @@ class GrpcTransport:
     """Implements `source_host.transport.Transport`."""
 
     def __init__(
-        self, address: str, *, on_ack: Callable[[float], None] = lambda _seconds: None
+        self,
+        address: str,
+        security: Security = THIS_MACHINE,
+        *,
+        on_ack: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
         """Nothing is sent before `prepare`.
 
         Args:
             address: of the destination host.
+            security: who this host is there.
             on_ack: told the seconds between a batch and its acknowledgement.
 
         Raises:
-            BadOption: not an address.
+            BadOption: not an address, or of another machine and there is no certificate.
         """
         self._address = address
-        self._channel = grpc.insecure_channel(parse_address(address), options=_CHANNEL_OPTIONS)
+        self._security = security
+        self._channel = connect(address, security, _CHANNEL_OPTIONS)
         self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
         self._migration_id = ""
         self._window = InFlight(on_ack=on_ack)
@@ -127,7 +134,7 @@ class GrpcTransport:
         """Ask how the migration stands there."""
         request = pb.IncomingRequest(migration_id=self._migration_id)
         try:
-            with rpc_errors(self._address):
+            with rpc_errors(self._address, self._security):
                 status = self._stub.GetIncoming(request, timeout=ASK_S)
         except NotFound:
             return False
@@ -137,7 +144,7 @@ class GrpcTransport:
         """Have the destination drop the migration."""
         request = pb.AbortRequest(migration_id=self._migration_id, reason=reason)
         try:
-            with rpc_errors(self._address):
+            with rpc_errors(self._address, self._security):
                 self._stub.Abort(request, timeout=ASK_S)
         except NotFound:
             return
@@ -176,7 +183,7 @@ class GrpcTransport:
                 if reply.WhichOneof("message") == "ack":
                     self._window.acknowledge(reply.ack.sequence)
         except grpc.RpcError as error:
-            self._window.fail(error_from_rpc(error, self._address))
+            self._window.fail(error_from_rpc(error, self._address, self._security))
         else:
             self._window.fail(HostUnreachable(f"the host at {self._address} ended the stream"))
 
@@ -193,7 +200,7 @@ class GrpcTransport:
             pending = method.future(request, timeout=timeout_s)
             self._pending = pending
         try:
-            with rpc_errors(self._address):
+            with rpc_errors(self._address, self._security):
                 return pending.result()
         except grpc.FutureCancelledError:
             raise _cancelled() from None
@@ -202,7 +209,7 @@ class GrpcTransport:
 
     def _refusal(self, rpc_error: grpc.RpcError) -> PageferryError:
         """What a failed commit means: only a destination that says no has refused it."""
-        error = error_from_rpc(rpc_error, self._address)
+        error = error_from_rpc(rpc_error, self._address, self._security)
         said_no = isinstance(rpc_error, grpc.Call) and any(
             key == ERROR_KEY for key, _ in rpc_error.trailing_metadata() or ()
         )

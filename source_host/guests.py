@@ -201,13 +201,15 @@ class _Idle:
 class Guests:
     """All guests of this host, by name. Thread-safe."""
 
-    def __init__(self, max_memory_bytes: int) -> None:
+    def __init__(self, max_memory_bytes: int, max_guest_bytes: int | None = None) -> None:
         """An empty host.
 
         Args:
             max_memory_bytes: most memory of all guests together.
+            max_guest_bytes: most memory of one guest; None for as much.
         """
         self._max_memory_bytes = max_memory_bytes
+        self._max_guest_bytes = max_guest_bytes
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
         self._booting: dict[str, int] = {}
@@ -270,6 +272,12 @@ class Guests:
             raise BadOption(
                 f"{guest_id!r} cannot name a guest; use 1 to 64 letters, digits, dots, "
                 "dashes and underscores"
+            )
+        if self._max_guest_bytes is not None and memory_bytes > self._max_guest_bytes:
+            raise LimitExceeded(
+                f"a guest of {format_bytes(memory_bytes)} is larger than the "
+                f"{format_bytes(self._max_guest_bytes)} that this host boots; raise its "
+                "--max-guest-memory or take a smaller guest"
             )
         with self._lock:
             if guest_id in self._guests or guest_id in self._booting:

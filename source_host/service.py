@@ -12,9 +12,17 @@ from paging_core.errors import BadOption
 from source_host.guests import Guests
 from source_host.messages import guest_status
 from source_host.migrations import Migrations
+from wire.access import Role
 from wire.convert import guest_config
 
 DEFAULT_PERIOD_MS = 200
+
+
+_LOOK = frozenset({Role.OPERATOR, Role.VIEWER})
+RULES = dict.fromkeys(("GetGuest", "GetMigration", "WatchMigration"), _LOOK)
+"""Whose certificates may call what."""
+CONTROL = frozenset({Role.OPERATOR})
+"""Who may call the rest."""
 
 
 class SourceHostServicer(source_pb2_grpc.SourceHostServicer):

@@ -1,4 +1,4 @@
-"""Addresses, channel options and allocator settings that both ends of a stream use.
+"""Channels, their options and allocator settings that both ends of a stream use.
 
 Every setting was measured on the page stream; docs/data-path.md has the figures.
 """
@@ -7,24 +7,25 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import grpc
 
-from paging_core.errors import BadOption
+from wire.address import parse_address
+from wire.security import THIS_MACHINE, Security
 
 MIB = 2**20
 MAX_PAYLOAD_BYTES = 4 * MIB
 """Default limit of one batch's payload after decompression: 1024 frames, a batch of any policy."""
 MAX_MESSAGE_BYTES = 64 * MIB
 """No host reads a longer message: a payload, its runs and digests fit many times over."""
+MAX_METADATA_BYTES = 16 * 2**10
+"""No host reads longer headers of a call; ours need a few hundred bytes."""
 
-ChannelOption = tuple[str, int]
+ChannelOption = tuple[str, int | str]
 
-CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
+_STREAM_OPTIONS: tuple[ChannelOption, ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # A fixed wide window: probing for the bandwidth-delay product costs round trips and stalls.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 64 * MIB),
@@ -34,19 +35,35 @@ CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
 )
 """For channels and servers alike."""
 
-SERVER_OPTIONS: tuple[ChannelOption, ...] = (
-    *CHANNEL_OPTIONS,
-    # Two hosts on one port would share its connections without either of them noticing.
-    ("grpc.so_reuseport", 0),
+CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
+    *_STREAM_OPTIONS,
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
 )
+"""Of a client."""
+
+
+def server_options(
+    max_message_bytes: int = MAX_MESSAGE_BYTES, max_metadata_bytes: int = MAX_METADATA_BYTES
+) -> tuple[ChannelOption, ...]:
+    """Of a server that reads no longer messages and headers than these."""
+    return (
+        *_STREAM_OPTIONS,
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_metadata_size", max_metadata_bytes),
+        ("grpc.absolute_max_metadata_size", max_metadata_bytes),
+        # Two hosts on one port would share its connections without either of them noticing.
+        ("grpc.so_reuseport", 0),
+        # A peer that vanished without a word is noticed, and its streams end.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 20_000),
+    )
+
 
 _MMAP_THRESHOLD_BYTES = 32 * MIB  # the most that glibc accepts on 64 bits
 _TRIM_THRESHOLD_BYTES = 2**31 - 1
 _TOP_PAD_BYTES = 64 * MIB
 _ARENAS = 1
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
-
-_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s/\[\]]+):(?P<port>[0-9]{1,5})")
 
 
 def malloc_environment(base: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -86,29 +103,23 @@ def tune_malloc() -> bool:
     return all(accepted)
 
 
-def parse_address(text: str) -> str:
-    """An address to listen on or to connect to, as gRPC takes it.
-
-    Args:
-        text: ``host:port`` (an IPv6 address in brackets) or ``unix:path``.
-
-    Raises:
-        BadOption: neither of them.
-    """
-    if text.startswith("unix:") and len(text) > len("unix:"):
-        return text
-    match = _HOST_PORT.fullmatch(text)
-    if match is None or int(match["port"]) > 65535:
-        raise BadOption(
-            f"address {text!r} is neither host:port nor unix:path; write it like 127.0.0.1:50051"
-        )
-    return text
-
-
-def connect(address: str) -> grpc.Channel:
+def connect(
+    address: str,
+    security: Security = THIS_MACHINE,
+    options: Sequence[ChannelOption] = CHANNEL_OPTIONS,
+) -> grpc.Channel:
     """A channel to the host at `address`; nothing is sent until it is used.
 
+    Args:
+        address: ``host:port`` or ``unix:path``.
+        security: who we are there; without it, hosts of this machine alone can be reached.
+        options: of the channel.
+
     Raises:
-        BadOption: not an address.
+        BadOption: not an address, or of another machine and `security` allows no plain text.
     """
-    return grpc.insecure_channel(parse_address(address), options=CHANNEL_OPTIONS)
+    parse_address(address)
+    credentials = security.channel_credentials(address)
+    if credentials is None:
+        return grpc.insecure_channel(address, options=options)
+    return grpc.secure_channel(address, credentials, options=options)

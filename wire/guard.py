@@ -1,4 +1,4 @@
-"""The server side of `wire.status`: whatever a servicer raises leaves as its status."""
+"""Before every call of ours: who may make it, and how errors leave it (see `wire.status`)."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import grpc
 import structlog
 
 from paging_core.errors import InvariantViolation, PageferryError
+from wire.access import Access, caller_of
 from wire.status import abort_with
 
 _Request = TypeVar("_Request")
@@ -20,8 +21,15 @@ _OURS = "/pageferry."
 _log = structlog.get_logger("wire.guard")
 
 
-class ErrorGuard(grpc.ServerInterceptor):
-    """Maps every error of pageferry's own services; an unexpected one is logged, INTERNAL."""
+class Guard(grpc.ServerInterceptor):
+    """Stands before pageferry's own services.
+
+    Refuses whoever may not call, and maps every error; an unexpected one is logged, INTERNAL.
+    """
+
+    def __init__(self, access: Access | None = None) -> None:
+        """Everybody may call everything when there are no rules."""
+        self._access = access
 
     def intercept_service(
         self,
@@ -35,12 +43,14 @@ class ErrorGuard(grpc.ServerInterceptor):
         method = handler_call_details.method
         if handler is None or not method.startswith(_OURS):
             return handler
-        return _guarded(handler, method)
+        return _guarded(handler, method, self._access)
 
 
 @contextmanager
-def _mapped(context: grpc.ServicerContext, method: str) -> Iterator[None]:
+def _mapped(context: grpc.ServicerContext, method: str, access: Access | None) -> Iterator[None]:
     try:
+        if access is not None:
+            access.check(method, caller_of(context))
         yield
     except PageferryError as error:
         _log.info("refused", method=method, error=type(error).__name__, message=str(error))
@@ -53,17 +63,19 @@ def _mapped(context: grpc.ServicerContext, method: str) -> Iterator[None]:
         abort_with(context, InvariantViolation(text))
 
 
-def _guarded(handler: _Handler[_Request, _Response], method: str) -> _Handler[_Request, _Response]:
+def _guarded(
+    handler: _Handler[_Request, _Response], method: str, access: Access | None
+) -> _Handler[_Request, _Response]:
     inner: Any = (
         handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     )
 
     def one(request: Any, context: grpc.ServicerContext) -> Any:
-        with _mapped(context, method):
+        with _mapped(context, method, access):
             return inner(request, context)
 
     def many(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        with _mapped(context, method):
+        with _mapped(context, method, access):
             yield from inner(request, context)
 
     make, behaviour = {

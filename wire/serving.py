@@ -23,10 +23,12 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
 from paging_core.errors import AddressInUse, BadOption
-from wire.channel import SERVER_OPTIONS, parse_address
-from wire.guard import ErrorGuard
+from wire.access import Access
+from wire.address import host_of, parse_address
+from wire.channel import server_options
+from wire.guard import Guard
+from wire.serve_settings import ServeSettings
 
-_THREADS = 64  # one per open stream or running call
 _GRACE_S = 5.0
 
 _log = structlog.get_logger("wire.serving")
@@ -72,11 +74,11 @@ class Server:
     def __init__(
         self,
         host: str,
-        listen: str,
+        settings: ServeSettings,
         services: Sequence[str],
         *,
         registry: CollectorRegistry,
-        metrics_port: int | None = None,
+        access: Access | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
     ) -> None:
@@ -84,27 +86,33 @@ class Server:
 
         Args:
             host: name of the service, for the logs and the ready line.
-            listen: ``host:port`` (port 0 for a free one) or ``unix:path``.
+            settings: where and how to serve.
             services: full names, for health and reflection.
             registry: metrics to show.
-            metrics_port: where to show them (0 for a free port); None for nowhere.
-            interceptors: further ones, inside of the one that maps errors.
+            access: who may call what; everybody everything when None.
+            interceptors: further ones, inside of the one that guards.
             before_stop: ends work of the host's own while running calls can still see it end.
 
         Raises:
-            BadOption: not an address.
+            BadOption: not an address, no certificate where one is needed, or one that is no use.
         """
         self.host = host
         self._before_stop = before_stop
-        self.address = parse_address(listen)
+        self.address = parse_address(settings.listen)
         self.metrics_address: str | None = None
+        self._credentials = settings.security().server_credentials(self.address)
+        self._insecure = settings.insecure and self._credentials is None
         self._registry = registry
-        self._metrics_port = metrics_port
+        self._metrics_port = settings.metrics_port
         self._metrics_server: tuple[WSGIServer, threading.Thread] | None = None
         self._stop = threading.Event()
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix=host)
+        self._threads = ThreadPoolExecutor(settings.max_calls, thread_name_prefix=host)
         self.grpc = grpc.server(
-            self._threads, interceptors=[ErrorGuard(), *interceptors], options=SERVER_OPTIONS
+            self._threads,
+            interceptors=[Guard(access), *interceptors],
+            options=server_options(settings.max_message, settings.max_metadata),
+            # One thread for each: a call beyond them would wait unseen, so it is refused.
+            maximum_concurrent_rpcs=settings.max_calls,
         )
         self._services = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         self._health = health.HealthServicer()
@@ -118,12 +126,20 @@ class Server:
             AddressInUse: somebody listens there.
             BadOption: not an address of this machine.
         """
-        self.address = _bind(self.grpc, self.address)
+        self.address = _bind(self.grpc, self.address, self._credentials)
         self._start_metrics()
         self.grpc.start()
         for service in ("", *self._services):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
-        _log.info("serving", address=self.address, metrics=self.metrics_address)
+        encrypted = self._credentials is not None
+        _log.info(
+            "serving", address=self.address, metrics=self.metrics_address, encrypted=encrypted
+        )
+        if self._insecure:
+            _log.warning(
+                "insecure: plain text, and anyone who reaches this address controls the host",
+                address=self.address,
+            )
 
     def stop(self, grace_s: float = _GRACE_S) -> None:
         """Say NOT_SERVING, let running calls end for `grace_s`, then cancel them."""
@@ -168,8 +184,7 @@ class Server:
         if self._metrics_port is None:
             return
         # The page is read from where the service is: both on loopback, or both not.
-        name = self.address.rpartition(":")[0].strip("[]")
-        host = "127.0.0.1" if self.address.startswith("unix:") else name
+        host = "127.0.0.1" if self.address.startswith("unix:") else host_of(self.address)
         try:
             server, thread = start_http_server(self._metrics_port, host, self._registry)
         except OSError as error:
@@ -190,11 +205,14 @@ class Server:
         self.stop()
 
 
-def _bind(server: grpc.Server, address: str) -> str:
+def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
     """Listen on `address`, and return it with the port that was given."""
     _check_free(address)
     try:
-        port = server.add_insecure_port(address)
+        if credentials is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise AddressInUse(
             f"cannot listen on {address}: somebody took it just now; choose another"

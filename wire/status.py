@@ -15,6 +15,7 @@ import grpc
 
 from paging_core import errors
 from paging_core.errors import PageferryError, VerificationFailed
+from wire.security import THIS_MACHINE, Security
 
 ERROR_KEY = "pageferry-error"
 """Trailing metadata: the name of the error's class."""
@@ -40,9 +41,15 @@ def abort_with(context: grpc.ServicerContext, error: PageferryError) -> NoReturn
     context.abort(grpc.StatusCode[error.grpc_status], str(error))
 
 
-def error_from_rpc(rpc_error: grpc.RpcError, address: str) -> PageferryError:
+def error_from_rpc(
+    rpc_error: grpc.RpcError, address: str, security: Security = THIS_MACHINE
+) -> PageferryError:
     """The error that the host at `address` raised, or the one that says it is not there."""
     code, details = _outcome(rpc_error)
+    if code is grpc.StatusCode.UNAVAILABLE:
+        reason = security.explain(address)
+        if reason is not None:
+            return reason
     metadata = _metadata(rpc_error)
     leaf = _LEAVES.get(metadata.get(ERROR_KEY, ""))
     if leaf is VerificationFailed:
@@ -102,8 +109,12 @@ def _metadata(rpc_error: grpc.RpcError) -> dict[str, str]:
 
 
 @contextmanager
-def rpc_errors(address: str) -> Iterator[None]:
+def rpc_errors(address: str, security: Security = THIS_MACHINE) -> Iterator[None]:
     """Turn the RPC errors of calls to `address` into pageferry's own.
+
+    Args:
+        address: of the host.
+        security: that the channel was made with.
 
     Raises:
         PageferryError: the leaf that the other host raised.
@@ -111,4 +122,4 @@ def rpc_errors(address: str) -> Iterator[None]:
     try:
         yield
     except grpc.RpcError as error:
-        raise error_from_rpc(error, address) from error
+        raise error_from_rpc(error, address, security) from error

@@ -234,6 +234,19 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
     help="Address of a running destination host, as the source reaches it.",
 )
 @click.option(
+    "--tls",
+    metavar="DIR",
+    envvar="PAGEFERRY_TLS",
+    default=None,
+    help="Your certificate for --source: a directory that pageferry certs made, such as "
+    "certs/operator.",
+)
+@click.option(
+    "--insecure",
+    is_flag=True,
+    help="Speak plain text with a --source on another machine.",
+)
+@click.option(
     "--json",
     "json_target",
     metavar="FILE",
@@ -267,6 +280,7 @@ def migrate(
     from pageferry.request import MigrationOptions
 
     _refuse_a_modelled_link(ctx)
+    _refuse_tls_of_our_own(ctx)
     output = Output(json_target, quiet=quiet, progress=not no_progress)
     ctx.exit(run(MigrationOptions(**options), output))
 
@@ -280,4 +294,15 @@ def _refuse_a_modelled_link(ctx: click.Context) -> None:
             raise click.UsageError(
                 f"{option} models a link on the virtual clock; drop it, or use --clock virtual",
                 ctx,
+            )
+
+
+def _refuse_tls_of_our_own(ctx: click.Context) -> None:
+    # From the environment it may stay set; typed, somebody believes that it does something.
+    if ctx.params["source"] is not None:
+        return
+    for name in ("tls", "insecure"):
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name} is about hosts that run already: give --source and --dest too", ctx
             )

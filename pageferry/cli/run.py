@@ -113,7 +113,10 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
     with progress_for(console, silent=output.quiet or not output.progress) as progress:
         if options.source is None:
             progress.doing(_STARTING)
-        with hosts(*options.hosts()) as where, SourceClient(where.source) as client:
+        with (
+            hosts(*options.hosts()) as where,
+            SourceClient(where.source, options.security()) as client,
+        ):
             watcher = Watcher(progress, _notifier(console), interrupts)
             ended = travel(client, where.destination, guest, options, watcher)
             if ended.status.error_status == HostUnreachable.grpc_status:

@@ -11,7 +11,7 @@ from typing import Any, NoReturn, Self
 import grpc
 
 from pageferry.v1.destination_pb2 import PageBatch, TransferMessage
-from wire.channel import SERVER_OPTIONS, connect
+from wire.channel import connect, server_options
 
 _SERVICE = "/pageferry.v1.DestinationHost/"
 _CALL_S = 60
@@ -77,7 +77,7 @@ class Relay(grpc.GenericRpcHandler):
         self.seen: list[str] = []
         self._channel = connect(target)
         self._threads = ThreadPoolExecutor(16, "relay")
-        self._server = grpc.server(self._threads, [self], options=SERVER_OPTIONS)
+        self._server = grpc.server(self._threads, [self], options=server_options())
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
 
     def aim(self, target: str) -> None:

@@ -151,9 +151,9 @@ def test_an_option_that_cannot_be(module: str, arguments: list[str], says: str) 
 def test_options_from_the_environment_are_overruled_by_flags(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("DEST_HOST_SERVE_MAX_GUEST_MEMORY", "4MiB")
-    monkeypatch.setenv("DEST_HOST_SERVE_MAX_INCOMING", "9")
-    monkeypatch.setenv("DEST_HOST_SERVE_LOG_LEVEL", "warning")
+    monkeypatch.setenv("DEST_HOST_MAX_GUEST_MEMORY", "4MiB")
+    monkeypatch.setenv("DEST_HOST_MAX_INCOMING", "9")
+    monkeypatch.setenv("DEST_HOST_LOG_LEVEL", "warning")
     log = tmp_path / "log"
     guest = spec(new_name())
     with (

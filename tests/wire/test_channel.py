@@ -7,7 +7,8 @@ import platform
 import pytest
 
 from paging_core.errors import BadOption
-from wire.channel import connect, malloc_environment, parse_address, tune_malloc
+from wire.address import parse_address
+from wire.channel import connect, malloc_environment, tune_malloc
 
 GOOD = ("127.0.0.1:50051", "localhost:0", "[::1]:65535", "[::]:1", "dest.example:1", "unix:/tmp/x")
 BAD = ("", "localhost", ":50051", "localhost:", "localhost:65536", "localhost:x", "unix:", "::1:50")

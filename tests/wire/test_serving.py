@@ -19,13 +19,17 @@ from paging_core.errors import AddressInUse, BadOption, HostUnreachable
 from wire.channel import connect
 from wire.launch import HostProcess
 from wire.metrics import host_registry
+from wire.serve_settings import ServeSettings
 from wire.serving import Ready, Server
 
 SERVICE = DESCRIPTOR.services_by_name["DestinationHost"].full_name
 
 
-def server(listen: str = "127.0.0.1:0", metrics_port: int | None = None) -> Server:
-    return Server("test", listen, [SERVICE], registry=_registry(), metrics_port=metrics_port)
+def server(
+    listen: str = "127.0.0.1:0", metrics_port: int | None = None, *, insecure: bool = False
+) -> Server:
+    settings = ServeSettings(listen=listen, metrics_port=metrics_port, insecure=insecure)
+    return Server("test", settings, [SERVICE], registry=_registry())
 
 
 def _registry() -> CollectorRegistry:
@@ -116,7 +120,7 @@ def test_a_port_in_use_by_something_that_is_not_grpc() -> None:
 
 def test_an_address_of_another_machine() -> None:
     with pytest.raises(BadOption, match="cannot listen on 192"):
-        server("192.0.2.1:50052").start()
+        server("192.0.2.1:50052", insecure=True).start()
 
 
 def test_a_unix_socket(tmp_path: Path) -> None:

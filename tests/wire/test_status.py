@@ -23,8 +23,8 @@ from paging_core.errors import (
     PageferryError,
     VerificationFailed,
 )
-from wire.channel import CHANNEL_OPTIONS, SERVER_OPTIONS, connect
-from wire.guard import ErrorGuard
+from wire.channel import CHANNEL_OPTIONS, connect, server_options
+from wire.guard import Guard
 from wire.status import ERROR_KEY, rpc_errors
 
 SERVICE = "pageferry.test.Echo"
@@ -58,7 +58,7 @@ def serving(behaviour: Callable[[str], str], service: str = SERVICE) -> Iterator
             lambda requests, _: many(requests), *_codec()
         ),
     }
-    server = grpc.server(ThreadPoolExecutor(2), interceptors=[ErrorGuard()], options=SERVER_OPTIONS)
+    server = grpc.server(ThreadPoolExecutor(2), interceptors=[Guard()], options=server_options())
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()

@@ -1,0 +1,81 @@
+"""What a destination host can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from dest_host.limits import Limits
+from paging_core.units import NS_PER_S
+from wire.quantity import DURATION, MEMORY, NAMES, SIZE
+from wire.serve_settings import ServeSettings
+from wire.settings import setting
+
+
+@dataclass(frozen=True)
+class DestinationSettings(ServeSettings):
+    """Where a destination host serves, what it takes in, and from whom."""
+
+    listen: str = setting(
+        "127.0.0.1:50052",
+        click.STRING,
+        "host:port or unix:path to serve on; port 0 takes a free one and tells it.",
+        metavar="ADDRESS",
+    )
+    sources: frozenset[str] = setting(
+        "source",
+        NAMES,
+        "Names of the certificates that may bring guests here, with commas between them.",
+        metavar="NAMES",
+    )
+    max_guest_memory: int = setting(
+        "16GiB", MEMORY, "Refuse larger guests when they are announced, before a page moves."
+    )
+    max_total_memory: int = setting(
+        "64GiB", MEMORY, "Memory of all guests and incoming migrations together."
+    )
+    max_incoming: int = setting(
+        "4", click.IntRange(1), "Migrations that may be under way at the same time."
+    )
+    max_payload: int = setting(
+        "4MiB",
+        SIZE,
+        "Most that one batch may hold after decompression; sources send no more at once.",
+    )
+    idle_expiry: int = setting(
+        "5min",
+        DURATION,
+        "Drop a migration, and free its memory, when its source says nothing for so long.",
+    )
+    stream_idle: int = setting(
+        "5min", DURATION, "End a page stream on which nothing came for so long."
+    )
+    trace_dir: Path | None = setting(
+        None,
+        click.Path(exists=True, file_okay=False, path_type=Path),
+        "Where the traces lie that guests replay, by file name; without it, the path that the "
+        "source names.",
+        metavar="DIR",
+    )
+
+    def __post_init__(self) -> None:
+        """Check the limits.
+
+        Raises:
+            BadOption: naming the field.
+        """
+        super().__post_init__()
+        self.limits()
+
+    def limits(self) -> Limits:
+        """What it is willing to take."""
+        return Limits(
+            max_guest_bytes=self.max_guest_memory,
+            max_total_bytes=self.max_total_memory,
+            max_incoming=self.max_incoming,
+            max_payload_bytes=self.max_payload,
+            idle_expiry_s=self.idle_expiry / NS_PER_S,
+            stream_idle_s=self.stream_idle / NS_PER_S,
+        )

@@ -1,0 +1,45 @@
+"""What a source host can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from wire.quantity import MEMORY
+from wire.serve_settings import ServeSettings
+from wire.settings import setting
+
+
+@dataclass(frozen=True)
+class SourceSettings(ServeSettings):
+    """Where a source host serves, and how much it takes upon itself."""
+
+    listen: str = setting(
+        "127.0.0.1:50051",
+        click.STRING,
+        "host:port or unix:path to serve on; port 0 takes a free one and tells it.",
+        metavar="ADDRESS",
+    )
+    max_guest_memory: int | None = setting(
+        None,
+        MEMORY,
+        "Refuse to boot larger guests; without it, a guest may take all of --max-total-memory.",
+    )
+    max_total_memory: int = setting(
+        "8GiB",
+        MEMORY,
+        "Memory of all guests together; a guest that would go beyond is refused.",
+    )
+    max_migrations: int = setting(
+        "4",
+        click.IntRange(1, 64),
+        "Migrations that run at the same time; each takes a thread and up to 32 MiB on the way.",
+    )
+    flow_dir: Path | None = setting(
+        None,
+        click.Path(path_type=Path, file_okay=False),
+        "Where migrations may write flow traces; without it they may not.",
+        metavar="DIR",
+    )

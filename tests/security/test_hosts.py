@@ -1,0 +1,243 @@
+"""Mutual TLS between real hosts: who gets in, and what the others are told."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+
+from pageferry.certs import Holder, make
+from pageferry.source_client import SourceClient
+from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
+from pageferry.v1 import source_pb2 as pb
+from paging_core.errors import PageferryError, PermissionDenied, Unauthenticated
+from tests.journey.hosts import request, spec
+from tests.pageferry.hosts import SMALL, pageferry
+from tests.security.authority import SOURCE, certified, expire
+from tests.security.conftest import Secured
+from wire.access import Role
+from wire.channel import connect
+from wire.launch import HostProcess
+from wire.security import THIS_MACHINE, Security
+from wire.status import rpc_errors
+from wire.version import contract_message
+
+_names = itertools.count(1)
+
+
+@pytest.fixture
+def guest(secured: Secured) -> Iterator[str]:
+    """A guest that waits at the source."""
+    name = f"locked-{next(_names)}"
+    with secured.client("operator") as client:
+        client.create_guest(spec(name))
+        client.start_guest(name)
+        yield name
+        client.delete_guest(name)
+
+
+def migrated(client: SourceClient, guest_id: str, destination: str) -> pb.MigrationStatus:
+    begun = client.migrate(request(guest_id, destination))
+    (*_, last) = client.watch(begun.migration_id)
+    return last
+
+
+def test_a_whole_migration(secured: Secured, tmp_path: Path) -> None:
+    result = tmp_path / "result.json"
+    ended = pageferry(
+        "migrate", *SMALL, "--json", str(result),
+        "--source", secured.source.ready.address, "--dest", secured.destination.ready.address,
+        env={"PAGEFERRY_TLS": str(secured.certs / "operator")},
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert '"outcome": "completed"' in result.read_text()
+
+
+def refused_to(who: Security, secured: Secured) -> PageferryError:
+    """What somebody is told who asks the source for a guest."""
+    address = secured.source.ready.address
+    with SourceClient(address, who) as client, pytest.raises(PageferryError) as caught:
+        client.guest("any")
+    return caught.value
+
+
+def test_no_certificate(secured: Secured) -> None:
+    error = refused_to(THIS_MACHINE, secured)
+    assert isinstance(error, Unauthenticated)
+    assert "this side showed none; give --tls" in str(error)
+
+
+def test_a_certificate_of_another_authority(secured: Secured, tmp_path: Path) -> None:
+    other = certified(tmp_path)
+    error = refused_to(Security.of(other / "operator", insecure=False), secured)
+    assert isinstance(error, Unauthenticated)
+    assert "its certificate is not believed here" in str(error)
+
+
+def test_a_stolen_authority_file_does_not_help(secured: Secured, tmp_path: Path) -> None:
+    other = certified(tmp_path) / "operator"
+    (other / "ca.crt").write_bytes((secured.certs / "operator" / "ca.crt").read_bytes())
+    error = refused_to(Security.of(other, insecure=False), secured)
+    assert isinstance(error, Unauthenticated)
+    assert "need certificates of one authority" in str(error)
+
+
+def test_an_expired_certificate(secured: Secured) -> None:
+    late = Holder("late", Role.OPERATOR)
+    make(secured.certs, [late], 30, renew=True)
+    identity = Security.of(secured.certs / "late", insecure=False)
+    expire(secured.certs, late)
+    error = refused_to(identity, secured)
+    assert isinstance(error, Unauthenticated)
+    assert "expired" in str(error)
+
+
+def test_plain_text_where_the_client_speaks_tls(secured: Secured) -> None:
+    with (
+        HostProcess("dest_host") as plain,
+        SourceClient(plain.ready.address, secured.identity("operator")) as client,
+        pytest.raises(Unauthenticated, match="it speaks plain text and this side TLS"),
+    ):
+        client.guest("any")
+
+
+def test_nobody_answers_is_still_that(secured: Secured) -> None:
+    with (
+        SourceClient("127.0.0.1:1", secured.identity("operator")) as client,
+        pytest.raises(PageferryError, match="no host answers"),
+    ):
+        client.guest("any")
+
+
+def test_a_viewer_looks_and_touches_nothing(secured: Secured, guest: str) -> None:
+    with secured.client("viewer") as client:
+        assert client.guest(guest).state == common_pb2.GUEST_STATE_RUNNING
+        for act in (
+            lambda: client.delete_guest(guest),
+            lambda: client.create_guest(spec("more")),
+            lambda: client.migrate(request(guest, "127.0.0.1:1")),
+        ):
+            with pytest.raises(PermissionDenied, match="role operator; that of 'viewer'"):
+                act()
+        assert client.guest(guest).state == common_pb2.GUEST_STATE_RUNNING
+
+
+def test_a_host_controls_no_guests(secured: Secured) -> None:
+    with secured.client("rack2") as client, pytest.raises(PermissionDenied, match="has source"):
+        client.create_guest(spec("mine"))
+
+
+def test_a_source_that_the_destination_does_not_list(secured: Secured) -> None:
+    tls = ["--tls", str(secured.certs / "stranger")]
+    with (
+        HostProcess("source_host", tls) as stranger,
+        SourceClient(stranger.ready.address, secured.identity("operator")) as client,
+    ):
+        client.create_guest(spec("kept"))
+        client.start_guest("kept")
+        ended = migrated(client, "kept", secured.destination.ready.address)
+        assert ended.error_status == "PERMISSION_DENIED"
+        assert re.search(r"'stranger' may not bring guests.*--sources", ended.error)
+        assert client.guest("kept").state == common_pb2.GUEST_STATE_RUNNING
+
+
+def test_a_source_without_a_certificate(secured: Secured) -> None:
+    with HostProcess("source_host") as plain, SourceClient(plain.ready.address) as client:
+        client.create_guest(spec("kept"))
+        client.start_guest("kept")
+        ended = migrated(client, "kept", secured.destination.ready.address)
+        assert ended.error_status == "UNAUTHENTICATED"
+        assert "this side showed none" in ended.error
+        assert client.guest("kept").state == common_pb2.GUEST_STATE_RUNNING
+
+
+def test_certificates_are_read_again(tmp_path: Path) -> None:
+    certs = certified(tmp_path)
+    tls = ["--tls", str(certs / "source")]
+    operator = Security.of(certs / "operator", insecure=False)
+    with HostProcess("source_host", tls) as host:
+        address = host.ready.address
+
+        def asked() -> str:
+            with SourceClient(address, operator) as client:
+                try:
+                    client.guest("any")
+                except PageferryError as error:
+                    return f"{type(error).__name__}: {error}"
+            raise AssertionError
+
+        assert asked().startswith("NotFound")
+        expire(certs, SOURCE)
+        assert "not believed here (certificate has expired)" in asked()
+        make(certs, [SOURCE], 30, renew=True)
+        assert asked().startswith("NotFound")
+        # A renewal that was cut off: the key is new, the certificate is not.
+        (certs / "source" / "tls.key").write_bytes((certs / "operator" / "tls.key").read_bytes())
+        assert asked().startswith("NotFound")
+
+
+def offer(migration_id: str, guest_id: str) -> destination_pb2.PrepareRequest:
+    return destination_pb2.PrepareRequest(
+        version=contract_message(), migration_id=migration_id, guest=spec(guest_id), streams=1
+    )
+
+
+def test_a_source_cannot_touch_what_another_one_brings(secured: Secured) -> None:
+    address = secured.destination.ready.address
+    with (
+        connect(address, secured.identity("source")) as one,
+        connect(address, secured.identity("rack2")) as other,
+    ):
+        mine = destination_pb2_grpc.DestinationHostStub(one)
+        theirs = destination_pb2_grpc.DestinationHostStub(other)
+        mine.Prepare(offer("mine-1", "mine"), timeout=60)
+        hello = destination_pb2.TransferHello(migration_id="mine-1")
+        for call in (
+            lambda: theirs.Abort(destination_pb2.AbortRequest(migration_id="mine-1"), timeout=20),
+            lambda: theirs.GetIncoming(
+                destination_pb2.IncomingRequest(migration_id="mine-1"), timeout=20
+            ),
+            lambda: theirs.Commit(destination_pb2.CommitRequest(migration_id="mine-1"), timeout=20),
+            lambda: theirs.CompareDigests(
+                destination_pb2.CompareDigestsRequest(migration_id="mine-1"), timeout=20
+            ),
+            lambda: list(
+                theirs.Transfer(iter([destination_pb2.TransferMessage(hello=hello)]), timeout=20)
+            ),
+        ):
+            with pytest.raises(PermissionDenied, match="another source"), rpc_errors(address):
+                call()
+        mine.Abort(destination_pb2.AbortRequest(migration_id="mine-1"), timeout=20)
+
+
+def test_an_operator_brings_no_pages(secured: Secured) -> None:
+    address = secured.destination.ready.address
+    with connect(address, secured.identity("operator")) as channel:
+        stub = destination_pb2_grpc.DestinationHostStub(channel)
+        with pytest.raises(grpc.RpcError) as caught:
+            stub.Prepare(offer("no-1", "no"), timeout=20)
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_nothing_secret_is_told(secured: Secured, guest: str, logs: tuple[Path, Path]) -> None:
+    """Neither in the logs of every detail, nor on the metrics pages."""
+    with secured.client("operator") as client:
+        ended = migrated(client, guest, secured.destination.ready.address)
+        assert ended.state == pb.MIGRATION_STATE_COMPLETED
+    told = "".join(log.read_text() for log in logs)
+    for host in (secured.source, secured.destination):
+        page = urllib.request.urlopen(f"http://{host.ready.metrics}/metrics", timeout=20)
+        told += page.read().decode()
+    assert "committed" in told
+    for key in secured.certs.glob("*/*.key"):
+        secret = key.read_text().splitlines()[1]
+        assert secret not in told
+    # A page's content would be bytes or a long run of digits: nothing is longer than a traceback.
+    assert not re.search(r"\\x[0-9a-f]{2}\\x|[0-9a-f]{128}", told)
+    assert "BEGIN " not in told

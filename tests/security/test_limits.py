@@ -1,0 +1,125 @@
+"""A peer that wants more than it may: every limit, tried."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import grpc
+import pytest
+
+from pageferry.v1 import common_pb2, destination_pb2
+from pageferry.v1 import source_pb2 as pb
+from tests.journey.hosts import (
+    CALL_S,
+    Destination,
+    Source,
+    fails_with,
+    new_name,
+    request,
+    spec,
+    start,
+    until,
+)
+from wire.codec import page_stream
+
+RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.fixture(scope="module")
+def tight() -> Iterator[Destination]:
+    """A destination with small limits."""
+    limits = ["--max-message", "1MiB", "--max-metadata", "4KiB", "--max-calls", "4",
+              "--stream-idle", "1s", "--max-payload", "64KiB"]  # fmt: skip
+    with Destination(start("dest_host", *limits)) as destination:
+        yield destination
+
+
+def test_a_long_message(tight: Destination) -> None:
+    for size, refused in ((2**19, False), (2**20 + 1, True)):
+        long = destination_pb2.AbortRequest(migration_id="x", reason="y" * size)
+        if refused:
+            with fails_with(RESOURCE_EXHAUSTED) as failure:
+                tight.stub.Abort(long, timeout=CALL_S)
+            assert "larger" in failure.details
+        else:
+            tight.stub.Abort(long, timeout=CALL_S)
+
+
+def test_long_headers(tight: Destination) -> None:
+    asked = destination_pb2.IncomingRequest(migration_id="nobody")
+    with fails_with(grpc.StatusCode.NOT_FOUND):
+        tight.stub.GetIncoming(asked, timeout=CALL_S, metadata=(("x", "y" * 1000),))
+    with fails_with(RESOURCE_EXHAUSTED):
+        tight.stub.GetIncoming(asked, timeout=CALL_S, metadata=(("x", "y" * 8000),))
+
+
+def test_a_stream_on_which_nothing_comes(tight: Destination) -> None:
+    silent = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        silent.wait(CALL_S)
+        yield from ()
+
+    try:
+        with pytest.raises(grpc.RpcError) as caught:
+            list(page_stream(tight.channel)(nothing()))
+    finally:
+        silent.set()
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+def test_many_calls(tight: Destination) -> None:
+    """Streams that hold every thread: more are refused, and it recovers when they end."""
+    silent = threading.Event()
+
+    def nothing() -> Iterator[destination_pb2.TransferMessage]:
+        silent.wait(CALL_S)
+        yield from ()
+
+    asked = destination_pb2.IncomingRequest(migration_id="nobody")
+    streams = [tight.stub.Transfer(nothing()) for _ in range(8)]
+
+    def code() -> grpc.StatusCode:
+        with pytest.raises(grpc.RpcError) as caught:
+            tight.stub.GetIncoming(asked, timeout=CALL_S)
+        assert isinstance(caught.value, grpc.Call)
+        return caught.value.code()
+
+    try:
+        until(lambda: code() is RESOURCE_EXHAUSTED)
+        until(lambda: code() is grpc.StatusCode.NOT_FOUND)  # idle streams were ended meanwhile
+    finally:
+        silent.set()
+        for stream in streams:
+            stream.cancel()
+
+
+def test_guests_at_the_source() -> None:
+    limits = ["--max-guest-memory", "8MiB", "--max-total-memory", "16MiB", "--max-migrations", "1"]
+    with ExitStack() as stack:
+        source = stack.enter_context(Source(start("source_host", *limits)))
+        with fails_with(RESOURCE_EXHAUSTED) as failure:
+            larger = common_pb2.GuestSpec(guest_id="large", memory_bytes=12 << 20, workload="idle")
+            source.stub.CreateGuest(larger, timeout=CALL_S)
+        assert "--max-guest-memory" in failure.details
+        guests = [source.boot(spec(new_name())) for _ in range(2)]
+        with fails_with(RESOURCE_EXHAUSTED) as failure:
+            source.boot(spec(new_name()))
+        assert "--max-total-memory" in failure.details
+        _one_migration_at_a_time(source, guests, stack)
+
+
+def _one_migration_at_a_time(source: Source, guests: list[str], stack: ExitStack) -> None:
+    destination = stack.enter_context(Destination(start("dest_host")))
+    endless = {"policy": pb.POLICY_XEN_2009, "clock": common_pb2.CLOCK_REAL, "max_rounds": 1000}
+    first = source.migrate(guests[0], destination.address, **endless)
+    with fails_with(RESOURCE_EXHAUSTED) as failure:
+        source.stub.Migrate(request(guests[1], destination.address), timeout=CALL_S)
+    assert "--max-migrations" in failure.details
+    source.cancel(first)
+    assert source.follow(first).state == pb.MIGRATION_STATE_CANCELLED
+    again = source.migrate(guests[1], destination.address)
+    assert source.follow(again).state == pb.MIGRATION_STATE_COMPLETED

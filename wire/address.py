@@ -1,0 +1,56 @@
+"""Addresses of hosts, as people write them and as gRPC takes them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from paging_core.errors import BadOption
+
+_HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s/\[\]]+):(?P<port>[0-9]{1,5})")
+UNIX = "unix:"
+
+
+def parse_address(text: str) -> str:
+    """An address to listen on or to connect to, as gRPC takes it.
+
+    Args:
+        text: ``host:port`` (an IPv6 address in brackets) or ``unix:path``.
+
+    Raises:
+        BadOption: neither of them.
+    """
+    if text.startswith(UNIX) and len(text) > len(UNIX):
+        return text
+    match = _HOST_PORT.fullmatch(text)
+    if match is None or int(match["port"]) > 65535:
+        raise BadOption(
+            f"address {text!r} is neither host:port nor unix:path; write it like 127.0.0.1:50051"
+        )
+    return text
+
+
+def host_of(address: str) -> str:
+    """The host of ``host:port``, an IPv6 address without its brackets."""
+    return address.rpartition(":")[0].strip("[]")
+
+
+def stays_here(address: str) -> bool:
+    """Whether what is sent there cannot leave this machine: loopback or a Unix socket.
+
+    A name other than ``localhost`` is not looked up: what it means can change.
+    """
+    if address.startswith(UNIX):
+        return True
+    host = host_of(address)
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def as_dialled(address: str) -> str:
+    """Where to reach a server of this machine that listens on `address`."""
+    host, port = host_of(address), address.rpartition(":")[2]
+    anywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - not bound to
+    return f"{anywhere[host]}:{port}" if host in anywhere else address

@@ -1,0 +1,89 @@
+"""What every host can be told, whatever it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from paging_core.errors import BadOption
+from wire.channel import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
+from wire.logs import LEVELS
+from wire.quantity import SIZE
+from wire.security import Security
+from wire.settings import setting
+
+_MIN_MESSAGE_BYTES = 2**20
+_MIN_METADATA_BYTES = 2**10
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Settings of a server: where it listens, whom it believes, how much it reads."""
+
+    listen: str = setting(
+        "127.0.0.1:0",
+        click.STRING,
+        "host:port or unix:path to serve on; port 0 takes a free one and tells it.",
+        metavar="ADDRESS",
+    )
+    metrics_port: int | None = setting(
+        None,
+        click.IntRange(0, 65535),
+        "Show Prometheus metrics on this port of the same host, in plain text; 0 takes a free one.",
+        metavar="PORT",
+    )
+    tls: Path | None = setting(
+        None,
+        click.Path(path_type=Path, file_okay=False),
+        "Directory with tls.crt, tls.key and ca.crt, as pageferry certs makes them: connections "
+        "are encrypted, and both sides show a certificate. Renewed files are read again.",
+        metavar="DIR",
+    )
+    insecure: bool = setting(
+        "false",
+        click.BOOL,
+        "Speak plain text with other machines, too. Anyone who can reach the port can read guests "
+        "and control this host.",
+    )
+    max_message: int = setting(
+        f"{MAX_MESSAGE_BYTES // 2**20}MiB", SIZE, "Longest message that is read from a peer."
+    )
+    max_metadata: int = setting(
+        f"{MAX_METADATA_BYTES // 2**10}KiB", SIZE, "Longest headers of a call that are read."
+    )
+    max_calls: int = setting(
+        "64",
+        click.IntRange(4, 1024),
+        "Calls and streams at a time, of all peers together; more are refused.",
+    )
+    log_level: str = setting(
+        "info", click.Choice(LEVELS), "Least severe lines that are logged to standard error."
+    )
+    exit_with_parent: bool = setting(
+        "false",
+        click.BOOL,
+        "End when the process that started this one ends, however it ends.",
+    )
+
+    def __post_init__(self) -> None:
+        """Check what one field alone cannot.
+
+        Raises:
+            BadOption: naming the field.
+        """
+        for value, least, name in (
+            (self.max_message, _MIN_MESSAGE_BYTES, "max-message"),
+            (self.max_metadata, _MIN_METADATA_BYTES, "max-metadata"),
+        ):
+            if not least <= value < 2**31:
+                raise BadOption(f"--{name} of {value} bytes is not between {least} and 2 GiB")
+
+    def security(self) -> Security:
+        """Its certificate, or none.
+
+        Raises:
+            BadOption: see `Security.of`.
+        """
+        return Security.of(self.tls, insecure=self.insecure)
