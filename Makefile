@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo answer test check format docs docs-check proto proto-check bench clean
+.PHONY: help setup demo answer test test-containers image check format docs docs-check proto proto-check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +34,12 @@ format: setup ## put everything in shape
 
 proto: setup ## generate the stubs from proto/
 	$(BIN)/python proto/generate.py
+
+image: setup ## build the container images (needs a Docker engine; see deploy/image/build)
+	deploy/image/build
+
+test-containers: setup ## test the compose file's services on a real Docker engine
+	@scripts/with-docker sh -c 'deploy/image/build && $(BIN)/pytest tests/containers'
 
 docs: setup ## generate the pages of docs/ that come from the code
 	$(BIN)/python docs/generate.py

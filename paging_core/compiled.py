@@ -7,8 +7,10 @@ kernels are made of, so a stale kernel cannot be loaded; old folders are harmles
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -50,8 +52,17 @@ def _cache_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}" / folder.name
 
 
+def _writable_copy(shipped: str) -> Path:
+    """Kernels that came compiled, where numba can write: it refuses a cache that it cannot."""
+    folder = Path(tempfile.mkdtemp(prefix="pageferry-kernels-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(shutil.copytree(shipped, folder, dirs_exist_ok=True))
+
+
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    vars(numba.config)["CACHE_DIR"] = str(_cache_folder())
+    # A container image compiles them when it is built, and its file system is read-only.
+    _shipped = os.environ.get("PAGEFERRY_KERNELS")
+    vars(numba.config)["CACHE_DIR"] = str(_writable_copy(_shipped) if _shipped else _cache_folder())
 
 
 def kernel(function: _Function) -> _Function:

@@ -13,11 +13,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from paging_core.config import CLEAN_POLICIES, GroupPolicy, GuestConfig, Paging, TrackerConfig
-from paging_core.digest import DigestTree
+from paging_core.digest import DigestTree, frame_digests
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.lackey import import_lackey
 from paging_core.traces.replay import make_replay
+from paging_core.units import FRAME_BYTES
 from paging_core.workloads.catalog import describe_workloads
 from paging_core.workloads.ops import OP_DTYPE
 
@@ -69,12 +70,18 @@ def _warm_traces() -> None:
         make_replay(str(trace), 0).fill(0, np.zeros(1, OP_DTYPE))
 
 
+def _warm_digests() -> None:
+    """Of memory, as a guest's is warmed already, and of copies in bytes that nobody may write."""
+    frame_digests(np.frombuffer(bytes(FRAME_BYTES), np.uint8).reshape(1, FRAME_BYTES))
+
+
 def main() -> None:
     """Compile, or load what an earlier run compiled."""
     print("compiling the model (about a minute, once)", flush=True)
     _warm_trackers()
     _warm_workloads()
     _warm_traces()
+    _warm_digests()
 
 
 if __name__ == "__main__":

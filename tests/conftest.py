@@ -1,8 +1,22 @@
-"""How hypothesis runs here: the same examples everywhere, no clock, few of them."""
+"""What runs every day, and how hypothesis runs here: the same examples everywhere, no clock."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+OF_THEIR_OWN = {"containers"}
+"""Suites with a make target each: they need an engine or root, and minutes."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave those out unless the command line names them."""
+    if collection_path.name not in OF_THEIR_OWN:
+        return None
+    return None if any(collection_path.name in argument for argument in config.args) else True
+
 
 settings.register_profile(
     "everyday",

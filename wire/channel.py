@@ -38,6 +38,9 @@ _STREAM_OPTIONS: tuple[ChannelOption, ...] = (
 CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
     *_STREAM_OPTIONS,
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # A network that is cut sends no word; a guest that is paused must not wait for TCP's minutes.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
 )
 """Of a client."""
 
@@ -54,8 +57,10 @@ def server_options(
         # Two hosts on one port would share its connections without either of them noticing.
         ("grpc.so_reuseport", 0),
         # A peer that vanished without a word is noticed, and its streams end.
-        ("grpc.keepalive_time_ms", 30_000),
-        ("grpc.keepalive_timeout_ms", 20_000),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        # And peers may ask just as often.
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
     )
 
 

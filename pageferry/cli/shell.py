@@ -19,6 +19,9 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+_LAB = ("altair", "duckdb", "vl_convert")
+"""What the extra ``lab`` brings."""
+
 
 class Lazy(NamedTuple):
     """A subcommand that is imported only when it runs.
@@ -79,6 +82,11 @@ class LazyGroup(click.Group):
             code = super().main(args, prog_name, standalone_mode=False, **extra)
         except (click.ClickException, click.Abort, PageferryError) as error:
             return _fail(error)
+        except ModuleNotFoundError as error:
+            if error.name not in _LAB:
+                raise
+            complain(f"this command needs {error.name}; install pageferry with its extra lab")
+            return EXIT_FAILED
         except BrokenPipeError:
             _forget_stdout()
             return EXIT_FAILED
