@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo answer test test-containers image check format docs docs-check proto proto-check bench clean
+.PHONY: help setup demo answer test test-containers test-machines image check format docs docs-check proto proto-check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,6 +40,9 @@ image: setup ## build the container images (needs a Docker engine; see deploy/im
 
 test-containers: setup ## test the compose file's services on a real Docker engine
 	@scripts/with-docker sh -c 'deploy/image/build && $(BIN)/pytest tests/containers'
+
+test-machines: setup ## test two machines, as network namespaces with a slow wire (needs root)
+	$(BIN)/pytest tests/machines
 
 docs: setup ## generate the pages of docs/ that come from the code
 	$(BIN)/python docs/generate.py

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-OF_THEIR_OWN = {"containers"}
+OF_THEIR_OWN = {"containers", "machines"}
 """Suites with a make target each: they need an engine or root, and minutes."""
 
 
