@@ -2,7 +2,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo answer test test-containers test-machines image check format docs docs-check proto proto-check bench clean
+.PHONY: help setup demo answer test test-containers test-machines test-observability image check \
+    format docs docs-check dashboards dashboards-check proto proto-check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -22,7 +23,10 @@ answer: setup ## settle the question of 2009: a sweep of some 400 migrations, an
 test: setup ## run the everyday tests
 	$(BIN)/pytest
 
-check: setup proto-check docs-check ## lint, format, types, imports, generated stubs
+test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
+	$(BIN)/pytest tests/observability/live_*.py
+
+check: setup proto-check docs-check dashboards-check ## lint, format, types, imports, generated stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -49,6 +53,12 @@ docs: setup ## generate the pages of docs/ that come from the code
 
 docs-check: setup ## compare them with the code
 	$(BIN)/python docs/generate.py --check
+
+dashboards: setup ## generate the dashboards in deploy/grafana
+	$(BIN)/python -m deploy.grafana
+
+dashboards-check: setup ## compare them with the code
+	$(BIN)/python -m deploy.grafana --check
 
 proto-check: setup ## compare the stubs with proto/
 	$(BIN)/python proto/generate.py --check

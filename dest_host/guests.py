@@ -53,10 +53,16 @@ class HostedGuest:
 
     On the real clock it runs in a thread of its own, in slices during which no interpreter
     lock is held; whoever else wants it waits for the end of a slice.
+
+    Attributes:
+        guest_id: its name.
+        migration_id: what brought it here.
+        memory_bytes: that it takes.
     """
 
     def __init__(self, guest_id: str, guest: RunnableGuest) -> None:
         self.guest_id = guest_id
+        self.migration_id = ""
         self.memory_bytes = guest.n_frames * FRAME_BYTES
         self._guest = guest
         self._life = guest_lifecycle(guest_id)

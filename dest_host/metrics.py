@@ -1,9 +1,12 @@
-"""What a destination counts, for Prometheus. Names and labels are bounded and stay."""
+"""What a destination counts, for Prometheus. Names and labels are bounded and stay.
+
+Which migration a sample came from stands in its exemplar, for scrapers that speak OpenMetrics.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -19,7 +22,13 @@ from paging_core.errors import (
     PayloadSize,
 )
 from paging_core.units import FRAME_BYTES
-from wire.metrics import DURATION_BUCKETS_S, LATENCY_BUCKETS_S, host_registry
+from wire.metrics import (
+    DURATION_BUCKETS_S,
+    LATENCY_BUCKETS_S,
+    guest_family,
+    host_registry,
+    show_guests,
+)
 from wire.runs import FrameKind, FrameRuns
 
 _REFUSALS: Mapping[type[PageferryError], str] = {
@@ -29,6 +38,8 @@ _REFUSALS: Mapping[type[PageferryError], str] = {
     PayloadSize: "payload_size",
     IllegalTransition: "illegal_transition",
 }
+GUESTS = guest_family("destination", ("guest_id", "migration_id"))
+_EXEMPLAR_CHARS = 128 - len("migration_id")
 _State = TypeVar("_State")
 
 _OPEN = (IncomingState.PREPARED, IncomingState.RECEIVING, IncomingState.VERIFIED)
@@ -91,6 +102,13 @@ class DestinationMetrics:
             ["outcome"],
             registry=registry,
         )
+        self._handovers = Counter(
+            "pageferry_destination_handovers",
+            "Commits that came, by what became of them: taken, refused, or repeated because the "
+            "guest is here already.",
+            ["result"],
+            registry=registry,
+        )
         self._make_children()
 
     def watch(
@@ -98,6 +116,7 @@ class DestinationMetrics:
         incoming: Callable[[IncomingState], int],
         guests: Callable[[GuestState], int],
         reserved_bytes: Mapping[str, Callable[[], int]],
+        names: Callable[[], Iterable[tuple[str, str]]],
     ) -> None:
         """Show what stands here at the moment of every scrape.
 
@@ -105,6 +124,7 @@ class DestinationMetrics:
             incoming: migrations in a state.
             guests: guests in a state.
             reserved_bytes: memory by what it is used for.
+            names: of each guest, and of the migration that brought it.
         """
         migrations = _gauge(
             self.registry,
@@ -130,12 +150,14 @@ class DestinationMetrics:
         )
         for use, count_bytes in reserved_bytes.items():
             memory.labels(use).set_function(count_bytes)
+        show_guests(self.registry, GUESTS, names)
 
     @contextmanager
-    def batch(self, wire_bytes: int, applied: list[FrameRuns]) -> Iterator[None]:
+    def batch(self, migration_id: str, wire_bytes: int, applied: list[FrameRuns]) -> Iterator[None]:
         """Around the handling of one batch.
 
         Args:
+            migration_id: whose.
             wire_bytes: length of its message; 0 when it did not come over a wire.
             applied: the handler puts the runs here that it placed.
         """
@@ -143,9 +165,10 @@ class DestinationMetrics:
         try:
             yield
         except PageferryError as error:
-            self._refused.labels(_REFUSALS.get(type(error), "other")).inc()
+            reason = _REFUSALS.get(type(error), "other")
+            self._refused.labels(reason).inc(1, _whose(migration_id))
             raise
-        self._apply.observe(time.perf_counter() - began)
+        self._apply.observe(time.perf_counter() - began, _whose(migration_id))
         for runs in applied:
             for kind, child in self._by_kind:
                 count = runs.count(kind)
@@ -160,13 +183,28 @@ class DestinationMetrics:
         with self._verify.time():
             yield
 
-    def verified(self, *, equal: bool) -> None:
+    def verified(self, migration_id: str, *, equal: bool) -> None:
         """A comparison of all memory had this result."""
-        self._verifications.labels("equal" if equal else "different").inc()
+        result = "equal" if equal else "different"
+        self._verifications.labels(result).inc(1, _whose(migration_id))
 
-    def outcome(self, outcome: str) -> None:
+    @contextmanager
+    def handover(self, migration_id: str) -> Iterator[None]:
+        """Around a commit that was not taken before."""
+        try:
+            yield
+        except PageferryError:
+            self._handovers.labels("refused").inc(1, _whose(migration_id))
+            raise
+        self._handovers.labels("taken").inc(1, _whose(migration_id))
+
+    def repeated(self, migration_id: str) -> None:
+        """A commit came again."""
+        self._handovers.labels("repeated").inc(1, _whose(migration_id))
+
+    def outcome(self, migration_id: str, outcome: str) -> None:
         """A migration ended: ``committed``, ``aborted`` or ``expired``."""
-        self._outcomes.labels(outcome).inc()
+        self._outcomes.labels(outcome).inc(1, _whose(migration_id))
 
     def _make_children(self) -> None:
         """Every series exists from the start, at 0: a rate over an absent one is no rate."""
@@ -179,6 +217,8 @@ class DestinationMetrics:
             self._verifications.labels(result)
         for outcome in ("committed", "aborted", "expired"):
             self._outcomes.labels(outcome)
+        for result in ("taken", "refused", "repeated"):
+            self._handovers.labels(result)
 
 
 def _gauge(registry: CollectorRegistry, name: str, text: str, label: str) -> Gauge:
@@ -187,3 +227,8 @@ def _gauge(registry: CollectorRegistry, name: str, text: str, label: str) -> Gau
 
 def _count(count: Callable[[_State], int], state: _State) -> Callable[[], float]:
     return lambda: float(count(state))
+
+
+def _whose(migration_id: str) -> dict[str, str] | None:
+    """An exemplar, if it is not longer than OpenMetrics allows: a peer chose this name."""
+    return {"migration_id": migration_id} if len(migration_id) <= _EXEMPLAR_CHARS else None

@@ -69,6 +69,7 @@ class Receiver:
                 "incoming": lambda: sum(one.memory_bytes for one in self._open()),
                 "guest": lambda: self.guests.memory_bytes,
             },
+            names=lambda: ((one.guest_id, one.migration_id) for one in self.guests.all()),
         )
 
     def prepare(self, offer: Offer) -> int:
@@ -119,7 +120,7 @@ class Receiver:
             IllegalTransition: see `Incoming.accept`.
         """
         applied: list[FrameRuns] = []
-        with self.metrics.batch(raw.wire_bytes, applied):
+        with self.metrics.batch(incoming.offer.migration_id, raw.wire_bytes, applied):
             batch = raw.checked(incoming.offer.config.n_frames, self.limits.max_payload_bytes)
             incoming.accept(batch, stream)
             applied.append(batch.runs)
@@ -134,7 +135,7 @@ class Receiver:
         """
         incoming = self.incoming(migration_id)
         applied: list[FrameRuns] = []
-        with self.metrics.batch(0, applied):
+        with self.metrics.batch(migration_id, 0, applied):
             batch.check(incoming.offer.config.n_frames, self.limits.max_payload_bytes)
             incoming.accept(batch)
             applied.append(batch.runs)
@@ -146,10 +147,10 @@ class Receiver:
         with self.metrics.verifying():
             differing = incoming.compare(level, first, theirs)
         if differing:
-            self.metrics.verified(equal=False)
+            self.metrics.verified(migration_id, equal=False)
             _log.warning("differs", migration=migration_id, level=level, nodes=differing[:16])
         elif before is not incoming.state:
-            self.metrics.verified(equal=True)
+            self.metrics.verified(migration_id, equal=True)
         return differing
 
     def commit(self, migration_id: str, handover: Handover, *, start: bool) -> GuestView:
@@ -167,11 +168,15 @@ class Receiver:
         incoming = self.incoming(migration_id)
         with incoming.exclusive():
             if incoming.state is not IncomingState.COMMITTED:
-                incoming.commit(handover, self.guests.add)
-                self.metrics.outcome("committed")
+                with self.metrics.handover(migration_id):
+                    incoming.commit(handover, self.guests.add)
+                self.guests.get(incoming.offer.guest_id).migration_id = migration_id
+                self.metrics.outcome(migration_id, "committed")
                 _log.info("committed", migration=migration_id, guest=incoming.offer.guest_id)
                 if start:
                     self.guests.get(incoming.offer.guest_id).start()
+            else:
+                self.metrics.repeated(migration_id)
             if incoming.answer is None:
                 incoming.answer = self.guests.get(incoming.offer.guest_id).view()
             return incoming.answer
@@ -190,14 +195,14 @@ class Receiver:
                 self._refused.setdefault(migration_id, reason)
                 return
         if incoming.abort(reason):
-            self.metrics.outcome("aborted")
+            self.metrics.outcome(migration_id, "aborted")
             _log.info("aborted", migration=migration_id, reason=reason)
 
     def expire(self) -> None:
         """Abort the migrations whose source has been silent for too long."""
         for incoming in self._open():
             if incoming.expire(self.limits.idle_expiry_s):
-                self.metrics.outcome("expired")
+                self.metrics.outcome(incoming.offer.migration_id, "expired")
                 _log.warning("expired", migration=incoming.offer.migration_id)
 
     def incoming(self, migration_id: str) -> Incoming:

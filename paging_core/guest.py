@@ -21,6 +21,19 @@ DirtyWords = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
+class ShadowPool:
+    """How full the pool of shadow pages is.
+
+    Attributes:
+        used_pages: that hold a shadow.
+        pages: in all; beyond that the oldest shadows are evicted.
+    """
+
+    used_pages: int
+    pages: int
+
+
+@dataclass(frozen=True)
 class Cleaned:
     """What one clean (get-and-clear) of the log-dirty bitmap returned.
 
@@ -31,6 +44,7 @@ class Cleaned:
         falsely_dirty_count: frames in `dirty` that nobody had written since the last clean,
             known from the model's oracle and not from the tracker.
         cost_ns: guest-visible stall of this clean.
+        shadow_pool: as the clean found it, before it dropped anything; None without shadows.
     """
 
     dirty: DirtyWords
@@ -38,6 +52,7 @@ class Cleaned:
     fault_count: int
     falsely_dirty_count: int
     cost_ns: int
+    shadow_pool: ShadowPool | None = None
 
 
 @dataclass(frozen=True)

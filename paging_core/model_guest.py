@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.boot import lay_out
-from paging_core.config import CleanPolicy, GuestConfig
+from paging_core.config import CleanPolicy, GuestConfig, Paging
 from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition
 from paging_core.events import CAUSES, FAULT_KINDS, Event
 from paging_core.flow import FlowRows
 from paging_core.flow_buffer import FlowBuffer
 from paging_core.footprint import check_fits
-from paging_core.guest import Cleaned, DirtyWords, GuestCounters
+from paging_core.guest import Cleaned, DirtyWords, GuestCounters, ShadowPool
 from paging_core.guest_state import architectural_state, decode_state, encode_state
 from paging_core.kernels.adaptive import learn_sent, reset_groups
 from paging_core.kernels.bitmap import count_false
@@ -203,6 +203,7 @@ class ModelGuest:
         """
         machine = self.machine
         self._check_logging()
+        pool = self._shadow_pool()
         before_ps = int(machine.core["spent_ps"][0])
         sync_hardware_log(machine.record)
         group = self.config.tracker.group
@@ -218,7 +219,13 @@ class ModelGuest:
         cost_ps = int(machine.core["spent_ps"][0]) - before_ps
         if self._flow is not None:
             self._flow.check()
-        return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS)
+        return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS, pool)
+
+    def _shadow_pool(self) -> ShadowPool | None:
+        if self.config.tracker.paging is Paging.HAP:
+            return None
+        pages = int(self.machine.core["pool_pages"][0])
+        return ShadowPool(pages - int(self.machine.core["free_pages"][0]), pages)
 
     @property
     def clear_chunk_frames(self) -> int:

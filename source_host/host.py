@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from pageferry.v1 import source_pb2_grpc
 from source_host.grpc_transport import GrpcTransport
 from source_host.guests import Guests
+from source_host.live_metrics import GUESTS, show_running
 from source_host.metrics import Metrics
 from source_host.migrations import Migrations
 from source_host.service import CONTROL, RULES, SourceHostServicer
@@ -15,7 +16,7 @@ from source_host.settings import SourceSettings
 from source_host.states import GuestState, MigrationState
 from source_host.transport import Transport
 from wire.access import Access
-from wire.metrics import host_registry
+from wire.metrics import host_registry, show_guests
 from wire.serving import Server
 
 SERVICE = "pageferry.v1.SourceHost"
@@ -57,6 +58,9 @@ class SourceHost:
             lambda: Counter(entry.state.value for entry in self.migrations.all()),
             (tuple(GuestState), tuple(MigrationState)),
         )
+        metrics.watch_memory(lambda: sum(hosted.memory_bytes for hosted in self.guests.all()))
+        show_running(registry, self.migrations.running)
+        show_guests(registry, GUESTS, self._guests_here)
         self.server = Server(
             "source",
             settings,
@@ -67,3 +71,12 @@ class SourceHost:
         )
         servicer = SourceHostServicer(self.guests, self.migrations)
         source_pb2_grpc.add_SourceHostServicer_to_server(servicer, self.server.grpc)
+
+    def _guests_here(self) -> Iterator[tuple[str, str, str]]:
+        """Those that this host holds, the ones in doubt first: they need somebody."""
+        here = [(hosted.life.state, hosted) for hosted in self.guests.all()]
+        for state, hosted in sorted(
+            here, key=lambda one: (one[0] is not GuestState.IN_DOUBT, one[1].guest_id)
+        ):
+            if state is not GuestState.MOVED:
+                yield hosted.guest_id, state.value, hosted.migration_id

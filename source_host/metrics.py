@@ -1,19 +1,23 @@
 """What this host counts, for Prometheus.
 
 Fed by migrations as they go on, never by a scrape. Labels have few, fixed values: no guest
-and no migration is a label.
+and no migration is a label. Which migration a sample came from stands in its exemplar, for
+scrapers that speak OpenMetrics; those that run now are in `live_metrics`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.guest import Cleaned, GuestCounters
 from paging_core.log_dirty import count
 from source_host.clocks import ClockName
+from source_host.plan import Plan
 from source_host.report import Report
 from source_host.results import Downtime, RoundStats
 from source_host.states import MigrationState
@@ -22,6 +26,14 @@ from wire.metrics import DURATION_BUCKETS_S, LATENCY_BUCKETS_S
 _P = "pageferry_source_"
 _SLOWDOWN_BUCKETS = (1.0, 1.01, 1.03, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 _NS = 1e-9
+_MOMENTS = ("started", "round", "suspend", "handover")
+_HANDOVERS = {
+    (MigrationState.COMMITTING, MigrationState.COMPLETED): "committed",
+    (MigrationState.COMMITTING, MigrationState.FAILED): "refused",
+    (MigrationState.COMMITTING, MigrationState.IN_DOUBT): "in_doubt",
+    (MigrationState.IN_DOUBT, MigrationState.COMPLETED): "resolved_moved",
+    (MigrationState.IN_DOUBT, MigrationState.FAILED): "resolved_stayed",
+}
 _DOWNTIME_PARTS = ("suspend", "last_round", "state", "verify", "commit")
 
 
@@ -35,9 +47,16 @@ class Metrics:
         self.outcome = _Outcome(registry)
         self._registry = registry
 
-    def of_migration(self, clock: ClockName) -> MigrationMetrics:
+    def of_migration(self, migration_id: str, plan: Plan) -> MigrationMetrics:
         """An observer for one migration."""
-        return MigrationMetrics(self, clock)
+        return MigrationMetrics(self, migration_id, plan)
+
+    def watch_memory(self, reserved_bytes: Callable[[], int]) -> None:
+        """Show how much memory guests take here."""
+        Gauge(
+            _P + "memory_reserved_bytes", "Memory of the guests on this host.",
+            registry=self._registry,
+        ).set_function(reserved_bytes)  # fmt: skip
 
     def watch_states(
         self,
@@ -131,6 +150,8 @@ class _Tracking:
             "the model, no hypervisor could tell.",
             registry=registry,
         )
+        _start(self.faults, (kind for kind in FAULT_KINDS if kind != "fixup"))
+        _start(self.time, CAUSES)
 
 
 class _Transfer:
@@ -173,6 +194,8 @@ class _Transfer:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
+        _start(self.rounds, ("live", "stop_and_copy"))
+        _start(self.frames, ("data", "zero", "unchanged"))
 
 
 class _Outcome:
@@ -218,80 +241,141 @@ class _Outcome:
             buckets=DURATION_BUCKETS_S,
             registry=registry,
         )
-        for outcome in (state.value for state in MigrationState if state.is_outcome):
-            self.migrations.labels(outcome)
-        for result in ("match", "mismatch"):
-            self.verifications.labels(result)
+        self.handovers = Counter(
+            _P + "handovers",
+            "Commits that were sent, by what became of them: committed, refused by the "
+            "destination, or in_doubt because no answer came. Those in doubt end as "
+            "resolved_moved or resolved_stayed once the destination can be asked.",
+            ["result"],
+            registry=registry,
+        )
+        self.limit_missed = Counter(
+            _P + "downtime_limit_missed",
+            "Completed migrations whose downtime was longer than their downtime limit.",
+            registry=registry,
+        )
+        self.moments = Gauge(
+            _P + "last_moment_timestamp_seconds",
+            "When something last happened in a migration, seconds since 1970 and 0 for never: "
+            "one started, a round began, a guest was suspended, a guest was handed over.",
+            ["moment"],
+            registry=registry,
+        )
+        _start(self.moments, _MOMENTS)
+        _start(self.handovers, _HANDOVERS.values())
+        _start(self.migrations, (state.value for state in MigrationState if state.is_outcome))
+        _start(self.verifications, ("match", "mismatch"))
+        _start(self.downtime, ClockName)
+        _start(self.duration, ClockName)
+        for clock in ClockName:
+            for part in _DOWNTIME_PARTS:
+                self.downtime_parts.labels(clock, part)
+
+
+def _start(metric: Counter | Gauge | Histogram, values: Iterable[str]) -> None:
+    """Every series exists from the start, at 0: a rate over an absent one is no rate."""
+    for value in values:
+        metric.labels(value)
 
 
 class MigrationMetrics:
     """Adds what one migration does; implements `source_host.observer.Observer`."""
 
-    def __init__(self, metrics: Metrics, clock: ClockName) -> None:
+    def __init__(self, metrics: Metrics, migration_id: str, plan: Plan) -> None:
         self._metrics = metrics
-        self._clock = clock.value
+        self._clock = plan.clock.value
+        self._limit_ns = plan.downtime_limit_ns
+        self._who = {"migration_id": migration_id}
+        self._state = MigrationState.SETUP
         self._seen: GuestCounters | None = None
+        self._happened("started")
 
     def acknowledged(self, seconds: float) -> None:
         """A batch was acknowledged after so many seconds."""
-        self._metrics.transfer.ack_latency.observe(seconds)
+        self._metrics.transfer.ack_latency.observe(seconds, self._who)
 
     def cleaned(self, cleaned: Cleaned, counters: GuestCounters) -> None:
-        """Count a clean, and what the guest did since the last one."""
+        """Count a clean, and what the guest did since the last one; then a round begins."""
         tracking, seen = self._metrics.tracking, self._seen
-        tracking.cleans.inc()
-        tracking.clean_time.inc(cleaned.cost_ns * _NS)
-        tracking.dirty.inc(count(cleaned.dirty))
-        tracking.falsely_dirty.inc(cleaned.falsely_dirty_count)
+        self._add(tracking.cleans, 1)
+        self._add(tracking.clean_time, cleaned.cost_ns * _NS)
+        self._add(tracking.dirty, count(cleaned.dirty))
+        self._add(tracking.falsely_dirty, cleaned.falsely_dirty_count)
         faults = _more(counters.faults, seen.faults if seen else {})
-        tracking.fixups.inc(faults.pop("fixup", 0))
+        self._add(tracking.fixups, faults.pop("fixup", 0))
         faults.pop("total", None)
         for kind, more in faults.items():
-            tracking.faults.labels(kind).inc(more)
+            self._add(tracking.faults.labels(kind), more)
         events = _more(counters.events, seen.events if seen else {})
-        tracking.pages_built.inc(events.get("shadow_page_build", 0))
-        tracking.pages_torn_down.inc(events.get("shadow_teardown_page", 0))
+        self._add(tracking.pages_built, events.get("shadow_page_build", 0))
+        self._add(tracking.pages_torn_down, events.get("shadow_teardown_page", 0))
         for cause, ns in _more(counters.tracking_ns, seen.tracking_ns if seen else {}).items():
-            tracking.time.labels(cause).inc(ns * _NS)
-        tracking.base_time.inc((counters.base_ns - (seen.base_ns if seen else 0)) * _NS)
+            self._add(tracking.time.labels(cause), ns * _NS)
+        self._add(tracking.base_time, (counters.base_ns - (seen.base_ns if seen else 0)) * _NS)
         self._seen = counters
+        self._happened("round")
 
     def round_sent(self, stats: RoundStats, bandwidth_bytes_per_s: int) -> None:
         """Count a round."""
         transfer = self._metrics.transfer
-        transfer.rounds.labels("stop_and_copy" if stats.stop_and_copy else "live").inc()
-        transfer.frames.labels("data").inc(stats.data_frames)
-        transfer.frames.labels("zero").inc(stats.zero_frames)
-        transfer.frames.labels("unchanged").inc(stats.suppressed_frames)
-        transfer.skipped.inc(stats.skipped_frames)
-        transfer.raw_bytes.inc(stats.raw_bytes)
-        transfer.wire_bytes.inc(stats.wire_bytes)
+        phase = "stop_and_copy" if stats.stop_and_copy else "live"
+        self._add(transfer.rounds.labels(phase), 1)
+        self._add(transfer.frames.labels("data"), stats.data_frames)
+        self._add(transfer.frames.labels("zero"), stats.zero_frames)
+        self._add(transfer.frames.labels("unchanged"), stats.suppressed_frames)
+        self._add(transfer.skipped, stats.skipped_frames)
+        self._add(transfer.raw_bytes, stats.raw_bytes)
+        self._add(transfer.wire_bytes, stats.wire_bytes)
         if bandwidth_bytes_per_s:
             transfer.bandwidth.set(bandwidth_bytes_per_s)
 
     def verified(self, *, agreed: bool) -> None:
         """Count a comparison."""
         result = "match" if agreed else "mismatch"
-        self._metrics.outcome.verifications.labels(result).inc()
+        self._add(self._metrics.outcome.verifications.labels(result), 1)
 
     def changed(self, report: Report) -> None:
-        """Count an outcome."""
-        if not report.state.is_outcome:
+        """Count hand-overs and an outcome."""
+        before, self._state = self._state, report.state
+        if before is report.state:
             return
+        if report.state is MigrationState.PRE_COPY:
+            self._happened("round")
+        elif report.state is MigrationState.STOP_AND_COPY:
+            self._happened("suspend")
+        handover = _HANDOVERS.get((before, report.state))
+        if handover is not None:
+            self._add(self._metrics.outcome.handovers.labels(handover), 1)
+        if report.state.is_outcome:
+            self._ended(report)
+
+    def _ended(self, report: Report) -> None:
         outcome = self._metrics.outcome
-        outcome.migrations.labels(report.state.value).inc()
+        self._add(outcome.migrations.labels(report.state.value), 1)
         if report.cost is not None:
-            outcome.slowdown.observe(report.cost.slowdown)
+            outcome.slowdown.observe(report.cost.slowdown, self._who)
         if report.downtime is not None:
-            outcome.duration.labels(self._clock).observe(report.totals.total_ns * _NS)
+            self._happened("handover")
+            total_s = report.totals.total_ns * _NS
+            outcome.duration.labels(self._clock).observe(total_s, self._who)
             self._observe_downtime(report.downtime)
 
     def _observe_downtime(self, downtime: Downtime) -> None:
         outcome = self._metrics.outcome
-        outcome.downtime.labels(self._clock).observe(downtime.total_ns * _NS)
+        outcome.downtime.labels(self._clock).observe(downtime.total_ns * _NS, self._who)
+        if downtime.total_ns > self._limit_ns:
+            self._add(outcome.limit_missed, 1)
         for part in _DOWNTIME_PARTS:
             part_ns: int = getattr(downtime, f"{part}_ns")
-            outcome.downtime_parts.labels(self._clock, part).observe(part_ns * _NS)
+            parts = outcome.downtime_parts.labels(self._clock, part)
+            parts.observe(part_ns * _NS, self._who)
+
+    def _add(self, counter: Counter, more: float) -> None:
+        """Count, and leave the migration's name with what it added."""
+        counter.inc(more, self._who if more else None)
+
+    def _happened(self, moment: str) -> None:
+        self._metrics.outcome.moments.labels(moment).set(time.time())
 
 
 def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

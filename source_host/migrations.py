@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from paging_core.model_guest import ModelGuest
 from source_host.flow import NO_FLOW, Flow
 from source_host.flow_recorder import FlowRecorder
 from source_host.guests import Guests, HostedGuest
+from source_host.live_metrics import Running
 from source_host.messages import filled_in, migration_status, plan_of
 from source_host.metrics import Metrics
 from source_host.migration import Migration
@@ -53,11 +55,17 @@ class HostedMigration:
         migration_id: its name.
         offer: what the destination is told.
         guest_life: the state of the guest that it moves.
+        slot: its place among those that run.
     """
 
-    def __init__(self, offer: Offer, hosted: HostedGuest, request: pb.MigrateRequest) -> None:
+    def __init__(
+        self, offer: Offer, hosted: HostedGuest, request: pb.MigrateRequest, plan: Plan, slot: int
+    ) -> None:
         """Remember what was asked for; `begin` starts it."""
         self.offer = offer
+        self.slot = slot
+        self._plan = plan
+        self._started_s = time.time()
         self.migration_id = offer.migration_id
         self.guest_life = hosted.life
         self._hosted = hosted
@@ -88,6 +96,22 @@ class HostedMigration:
     def is_settled(self) -> bool:
         """Whether nothing more happens by itself."""
         return self._migration.report().settled
+
+    def running(self) -> Running | None:
+        """A picture of it for the metrics; None once it is settled."""
+        report = self._migration.report()
+        if report.settled:
+            return None
+        return Running(
+            slot=self.slot,
+            migration_id=self.migration_id,
+            guest_id=self.offer.guest_id,
+            destination=self._request.destination,
+            started_s=self._started_s,
+            config=self.offer.config,
+            plan=self._plan,
+            report=report,
+        )
 
     def status(self) -> pb.MigrationStatus:
         """A picture of it for the wire."""
@@ -214,12 +238,12 @@ class Migrations:
         hosted = self._guests.get(request.guest_id)
         plan = plan_of(request)
         with self._lock:
-            self._check_room()
+            slot = self._free_slot()
             migration_id = self._next_id(hosted.guest_id)
             guest = hosted.claim(migration_id)
             try:
                 offer = Offer(migration_id, hosted.guest_id, hosted.config, hosted.trace_digest)
-                entry = HostedMigration(offer, hosted, filled_in(request, plan))
+                entry = HostedMigration(offer, hosted, filled_in(request, plan), plan, slot)
                 migration = self._make(plan, entry, request)
             except PageferryError:
                 hosted.release()
@@ -230,7 +254,7 @@ class Migrations:
         return entry
 
     def _make(self, plan: Plan, entry: HostedMigration, request: pb.MigrateRequest) -> Migration:
-        metrics = self._metrics.of_migration(plan.clock)
+        metrics = self._metrics.of_migration(entry.migration_id, plan)
         return Migration(
             plan=plan,
             offer=entry.offer,
@@ -274,13 +298,18 @@ class Migrations:
         for entry in self.all():
             entry.shut_down()
 
-    def _check_room(self) -> None:
-        running = sum(not entry.is_settled for entry in self._migrations.values())
-        if running >= self._max_migrations:
+    def running(self) -> list[Running]:
+        """A picture of each that is not settled."""
+        return [one for entry in self.all() if (one := entry.running()) is not None]
+
+    def _free_slot(self) -> int:
+        taken = {entry.slot for entry in self._migrations.values() if not entry.is_settled}
+        if len(taken) >= self._max_migrations:
             raise LimitExceeded(
-                f"{running} migrations run already, this host allows {self._max_migrations}; "
+                f"{len(taken)} migrations run already, this host allows {self._max_migrations}; "
                 "wait for one to end or raise --max-migrations"
             )
+        return next(slot for slot in range(self._max_migrations) if slot not in taken)
 
     def _next_id(self, guest_id: str) -> str:
         self._count[guest_id] = number = self._count.get(guest_id, 0) + 1

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from paging_core.errors import PageferryError
-from paging_core.guest import Cleaned, GuestCounters
+from paging_core.guest import Cleaned, GuestCounters, ShadowPool
 from paging_core.units import FRAME_BYTES
 from source_host.clocks import Clock, Lap
 from source_host.observer import Observer
@@ -36,6 +36,7 @@ class Progress:
         self._clock: Clock | None = None
         self._sender: RoundSender | None = None
         self._cost: GuestCounters | None = None
+        self._shadow_pool: ShadowPool | None = None
         self._started_ns = 0
         self._commit_lap: Lap | None = None
         self._settled = False
@@ -96,6 +97,7 @@ class Progress:
     def cleaned(self, cleaned: Cleaned, counters: GuestCounters) -> None:
         """The log was cleaned."""
         self._cost = counters
+        self._shadow_pool = cleaned.shadow_pool
         self._tell(lambda observer: observer.cleaned(cleaned, counters))
         self._changed()
 
@@ -115,7 +117,7 @@ class Progress:
         # In this order: frames are counted as sent before they are marked as sent once.
         unique_frames = sender.ledger.unique_frames if sender else 0
         rounds = sender.rounds if sender else Rounds((), None)
-        owed_bytes = sender.ledger.owed_frames * FRAME_BYTES if sender else 0
+        owed_frames = sender.ledger.owed_frames if sender else 0
         total_ns = clock.now_ns - self._started_ns if clock else 0
         return Report(
             state=state,
@@ -128,7 +130,10 @@ class Progress:
             verified=self.verified,
             error=self._error,
             memory_digest=self.memory_digest,
-            estimated_downtime_ns=sender.meter.ns_for(owed_bytes) if sender else 0,
+            estimated_downtime_ns=sender.meter.ns_for(owed_frames * FRAME_BYTES) if sender else 0,
+            owed_frames=owed_frames,
+            bandwidth_bytes_per_s=sender.meter.bytes_per_s if sender else 0,
+            shadow_pool=self._shadow_pool,
         )
 
     def _changed(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paging_core.errors import PageferryError
-from paging_core.guest import GuestCounters
+from paging_core.guest import GuestCounters, ShadowPool
 from source_host.results import Downtime, RoundStats, Totals
 from source_host.states import MigrationState
 
@@ -26,6 +26,9 @@ class Report:
         error: what went wrong.
         memory_digest: root of the digest tree at the hand-over; 0 before.
         estimated_downtime_ns: what is owed at the measured bandwidth; 0 before it was measured.
+        owed_frames: what still has to be sent, as far as is known.
+        bandwidth_bytes_per_s: as it was measured last; 0 before.
+        shadow_pool: as the last clean found it; None before, and without shadows.
     """
 
     state: MigrationState
@@ -39,3 +42,6 @@ class Report:
     error: PageferryError | None
     memory_digest: int
     estimated_downtime_ns: int
+    owed_frames: int = 0
+    bandwidth_bytes_per_s: int = 0
+    shadow_pool: ShadowPool | None = None

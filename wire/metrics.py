@@ -3,9 +3,20 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import islice
 
-from prometheus_client import CollectorRegistry, Info, ProcessCollector, disable_created_metrics
+from prometheus_client import (
+    CollectorRegistry,
+    Info,
+    Metric,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from wire.version import CONTRACT
 
@@ -15,6 +26,101 @@ LATENCY_BUCKETS_S = (
 """Buckets for the handling of a batch: a MiB takes half a millisecond on an idle core."""
 DURATION_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
 """Buckets for verification, downtime and rounds: a millisecond to a minute."""
+NAMED_GUESTS = 256
+"""Most guests that a host shows by name: a bound, whatever its memory could hold."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A gauge whose series come and go with what they speak of.
+
+    Attributes:
+        name: of the family.
+        text: what it tells.
+        labels: of every series.
+    """
+
+    name: str
+    text: str
+    labels: tuple[str, ...]
+
+
+Row = tuple[str, Sequence[str], float]
+"""Name of the family, values of its labels, value."""
+
+
+class ShownNow(Collector):
+    """Gauges that are asked for at every scrape; nothing stays of a series that is gone.
+
+    A gauge of prometheus_client keeps its last value forever, and a guest or a migration that is
+    over must leave no series behind.
+    """
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        families: Sequence[Shown],
+        rows: Callable[[], Iterable[Row]],
+    ) -> None:
+        """Register the families.
+
+        Args:
+            registry: where they are shown.
+            families: all that there are; `rows` speaks of no other.
+            rows: the series of this moment; must not wait.
+        """
+        self._families = families
+        self._rows = rows
+        registry.register(self)
+
+    def describe(self) -> Iterable[Metric]:
+        """The families, without asking for a row."""
+        return self._empty().values()
+
+    def collect(self) -> Iterable[Metric]:
+        """The families with the series of this moment."""
+        families = self._empty()
+        for name, labels, value in self._rows():
+            families[name].add_metric(labels, value)
+        return families.values()
+
+    def _empty(self) -> dict[str, GaugeMetricFamily]:
+        return {
+            one.name: GaugeMetricFamily(one.name, one.text, labels=one.labels)
+            for one in self._families
+        }
+
+
+def guest_family(host: str, labels: tuple[str, ...]) -> Shown:
+    """Names the guests that a host holds, so that one on two hosts, or on none, can be seen.
+
+    Args:
+        host: ``source`` or ``destination``.
+        labels: of each guest.
+    """
+    text = (
+        "Always 1, for each guest that this host holds, by name; at most "
+        f"{NAMED_GUESTS} of them. Gone when the guest is."
+    )
+    return Shown(f"pageferry_{host}_guest_info", text, labels)
+
+
+def show_guests(
+    registry: CollectorRegistry, family: Shown, guests: Callable[[], Iterable[Sequence[str]]]
+) -> None:
+    """Show them, at every scrape.
+
+    Args:
+        registry: where.
+        family: made by `guest_family`.
+        guests: the values of the labels, ordered; those after the first `NAMED_GUESTS` are left
+            out.
+    """
+    ShownNow(
+        registry,
+        [family],
+        lambda: ((family.name, values, 1) for values in islice(guests(), NAMED_GUESTS)),
+    )
 
 
 def host_registry(host: str) -> CollectorRegistry:

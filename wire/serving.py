@@ -69,6 +69,7 @@ class Server:
         grpc: where the servicers are added, before `start`.
         address: what it listens on; the port is known once it started.
         metrics_address: host:port of the metrics page once it started, or None.
+        registry: what the metrics page shows.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class Server:
         self.metrics_address: str | None = None
         self._credentials = settings.security().server_credentials(self.address)
         self._insecure = settings.insecure and self._credentials is None
-        self._registry = registry
+        self.registry = registry
         self._metrics_port = settings.metrics_port
         self._metrics_server: tuple[WSGIServer, threading.Thread] | None = None
         self._stop = threading.Event()
@@ -186,7 +187,7 @@ class Server:
         # The page is read from where the service is: both on loopback, or both not.
         host = "127.0.0.1" if self.address.startswith("unix:") else host_of(self.address)
         try:
-            server, thread = start_http_server(self._metrics_port, host, self._registry)
+            server, thread = start_http_server(self._metrics_port, host, self.registry)
         except OSError as error:
             raise _cannot_bind(f"{host}:{self._metrics_port}", "--metrics-port", error) from error
         self._metrics_server = server, thread

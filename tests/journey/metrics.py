@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import urllib.request
+from http.client import HTTPConnection
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
@@ -13,11 +13,20 @@ Values = dict[tuple[str, *tuple[tuple[str, str], ...]], float]
 """A sample's value by its name and its labels."""
 
 
+def page(host: HostProcess, accept: str = "text/plain") -> str:
+    """A host's metrics page in a format."""
+    assert host.ready.metrics is not None
+    connection = HTTPConnection(host.ready.metrics, timeout=60)
+    try:
+        connection.request("GET", "/metrics", headers={"Accept": accept})
+        return connection.getresponse().read().decode()
+    finally:
+        connection.close()
+
+
 def families(host: HostProcess) -> dict[str, Metric]:
     """Every metric family that a host shows."""
-    with urllib.request.urlopen(f"http://{host.ready.metrics}/metrics", timeout=60) as page:
-        text = page.read().decode()
-    return {family.name: family for family in text_string_to_metric_families(text)}
+    return {family.name: family for family in text_string_to_metric_families(page(host))}
 
 
 def scrape(host: HostProcess) -> Values:

@@ -17,6 +17,7 @@ class Log:
 
     unique_frames = 0
     owed_frames = 0
+    bytes_per_s = 0
 
     def ns_for(self, _n_bytes: int) -> int:
         return 0

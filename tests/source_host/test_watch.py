@@ -10,9 +10,11 @@ from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
 from paging_core.errors import HostUnreachable
 from paging_core.model_guest import ModelGuest
+from source_host.clocks import ClockName
 from source_host.guests import HostedGuest
 from source_host.migration import Migration
 from source_host.migrations import HostedMigration
+from source_host.plan import Plan
 from source_host.progress import Progress
 from source_host.states import MigrationState
 from source_host.transport import Offer
@@ -40,7 +42,8 @@ def hosted() -> HostedGuest:
 
 def test_the_guest_is_free_when_the_end_is_told(hosted: HostedGuest) -> None:
     guest = hosted.claim("web-1")
-    entry = HostedMigration(Offer("web-1", "web", CONFIG), hosted, pb.MigrateRequest())
+    offer, plan = Offer("web-1", "web", CONFIG), Plan(clock=ClockName.REAL)
+    entry = HostedMigration(offer, hosted, pb.MigrateRequest(), plan, slot=0)
     ended = Ended()
     entry.begin(cast("Migration", ended), guest)
     asked = 0

@@ -1,0 +1,1 @@
+"""What it takes to run both hosts where operators run services."""
