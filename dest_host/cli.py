@@ -49,7 +49,7 @@ def serve(settings: DestinationSettings) -> None:
     from dest_host.host import DestinationHost  # noqa: PLC0415
 
     warm_up()
-    DestinationHost(settings).run()
+    DestinationHost(settings, settings.traces("pageferry-destination")).run()
 
 
 @cli.command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from threading import Event, Thread
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from dest_host.factory import ModelGuestFactory
 from dest_host.receiver import Receiver
@@ -15,6 +15,9 @@ from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_ser
 from wire.access import Access
 from wire.serving import Server
 
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+
 
 class DestinationHost:
     """Serves a receiver. Also a context manager: starts, then stops.
@@ -24,8 +27,12 @@ class DestinationHost:
         server: where it is served.
     """
 
-    def __init__(self, settings: DestinationSettings) -> None:
+    def __init__(self, settings: DestinationSettings, traces: TracerProvider | None = None) -> None:
         """Assemble; nothing listens yet.
+
+        Args:
+            settings: what it is told.
+            traces: where spans go; None makes none.
 
         Raises:
             BadOption: it cannot serve with these settings.
@@ -38,6 +45,7 @@ class DestinationHost:
             [SERVICE],
             registry=self.receiver.metrics.registry,
             access=Access(RULES, otherwise=CONTROL, sources=settings.sources),
+            traces=traces,
             interceptors=[PageStreamCodec()],
             before_stop=self._refuse,
         )

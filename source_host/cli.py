@@ -47,7 +47,7 @@ def serve(settings: SourceSettings) -> None:
     prepare_process(settings, "source")
     from source_host.host import SourceHost  # noqa: PLC0415 - numba is slow to import
 
-    SourceHost(settings).server.run()
+    SourceHost(settings, settings.traces("pageferry-source")).server.run()
 
 
 @cli.command()

@@ -20,7 +20,7 @@ from paging_core.errors import (
     PageferryError,
 )
 from source_host.in_flight import InFlight
-from source_host.transport import Handover, Offer
+from source_host.transport import Handover, Metadata, Offer
 from wire.batch import Batch
 from wire.channel import CHANNEL_OPTIONS, connect
 from wire.checksum import xxh3
@@ -58,6 +58,7 @@ class GrpcTransport:
         security: Security = THIS_MACHINE,
         *,
         on_ack: Callable[[float], None] = lambda _seconds: None,
+        metadata: Callable[[], Metadata] = tuple,
     ) -> None:
         """Nothing is sent before `prepare`.
 
@@ -65,6 +66,7 @@ class GrpcTransport:
             address: of the destination host.
             security: who this host is there.
             on_ack: told the seconds between a batch and its acknowledgement.
+            metadata: what each call carries beside its message.
 
         Raises:
             BadOption: not an address, or of another machine and there is no certificate.
@@ -75,6 +77,7 @@ class GrpcTransport:
         self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
         self._migration_id = ""
         self._window = InFlight(on_ack=on_ack)
+        self._metadata = metadata
         self._reader: Thread | None = None
         self._lock = Lock()
         self._interrupted = False
@@ -126,7 +129,7 @@ class GrpcTransport:
             start=handover.start,
         )
         try:
-            self._stub.Commit(request, timeout=COMMIT_S)
+            self._stub.Commit(request, timeout=COMMIT_S, metadata=self._metadata())
         except grpc.RpcError as error:
             raise self._refusal(error) from error
 
@@ -135,7 +138,7 @@ class GrpcTransport:
         request = pb.IncomingRequest(migration_id=self._migration_id)
         try:
             with rpc_errors(self._address, self._security):
-                status = self._stub.GetIncoming(request, timeout=ASK_S)
+                status = self._stub.GetIncoming(request, timeout=ASK_S, metadata=self._metadata())
         except NotFound:
             return False
         return status.state == pb.INCOMING_STATE_COMMITTED
@@ -145,7 +148,7 @@ class GrpcTransport:
         request = pb.AbortRequest(migration_id=self._migration_id, reason=reason)
         try:
             with rpc_errors(self._address, self._security):
-                self._stub.Abort(request, timeout=ASK_S)
+                self._stub.Abort(request, timeout=ASK_S, metadata=self._metadata())
         except NotFound:
             return
 
@@ -166,7 +169,7 @@ class GrpcTransport:
             self._reader.join()
 
     def _open_stream(self) -> None:
-        replies = page_stream(self._channel)(self._outgoing())
+        replies = page_stream(self._channel)(self._outgoing(), metadata=self._metadata())
         self._reader = Thread(
             target=self._read, args=(replies,), name="acknowledgements", daemon=True
         )
@@ -197,7 +200,7 @@ class GrpcTransport:
         with self._lock:
             if self._interrupted:
                 raise _cancelled()
-            pending = method.future(request, timeout=timeout_s)
+            pending = method.future(request, timeout=timeout_s, metadata=self._metadata())
             self._pending = pending
         try:
             with rpc_errors(self._address, self._security):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from pageferry.v1 import source_pb2_grpc
 from source_host.grpc_transport import GrpcTransport
@@ -14,10 +15,13 @@ from source_host.migrations import Migrations
 from source_host.service import CONTROL, RULES, SourceHostServicer
 from source_host.settings import SourceSettings
 from source_host.states import GuestState, MigrationState
-from source_host.transport import Transport
+from source_host.transport import Metadata, Transport
 from wire.access import Access
 from wire.metrics import host_registry, show_guests
 from wire.serving import Server
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 SERVICE = "pageferry.v1.SourceHost"
 
@@ -33,25 +37,28 @@ class SourceHost:
         migrations: its migrations.
     """
 
-    def __init__(
-        self,
-        settings: SourceSettings,
-    ) -> None:
+    def __init__(self, settings: SourceSettings, traces: TracerProvider | None = None) -> None:
         """Assemble; nothing listens yet.
+
+        Args:
+            settings: what it is told.
+            traces: where spans go; None makes none.
 
         Raises:
             BadOption: it cannot serve with these settings.
         """
         security = settings.security()
 
-        def connect(address: str, on_ack: Callable[[float], None]) -> Transport:
-            return GrpcTransport(address, security, on_ack=on_ack)
+        def connect(
+            address: str, on_ack: Callable[[float], None], metadata: Callable[[], Metadata]
+        ) -> Transport:
+            return GrpcTransport(address, security, on_ack=on_ack, metadata=metadata)
 
         registry = host_registry("source")
         metrics = Metrics(registry)
         self.guests = Guests(settings.max_total_memory, settings.max_guest_memory)
         self.migrations = Migrations(
-            self.guests, metrics, connect, settings.max_migrations, settings.flow_dir
+            self.guests, metrics, connect, settings.max_migrations, settings.flow_dir, traces
         )
         metrics.watch_states(
             lambda: Counter(hosted.life.state.value for hosted in self.guests.all()),
@@ -67,6 +74,7 @@ class SourceHost:
             [SERVICE],
             registry=registry,
             access=Access(RULES, otherwise=CONTROL),
+            traces=traces,
             before_stop=self.migrations.shut_down,
         )
         servicer = SourceHostServicer(self.guests, self.migrations)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from threading import Condition, Lock, Thread
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -28,12 +29,16 @@ from source_host.live_metrics import Running
 from source_host.messages import filled_in, migration_status, plan_of
 from source_host.metrics import Metrics
 from source_host.migration import Migration
+from source_host.observer import Observer
 from source_host.plan import Plan
 from source_host.report import Report
 from source_host.results import RoundStats
 from source_host.states import GuestState, MigrationState
-from source_host.transport import Offer, Transport
+from source_host.transport import Metadata, Offer, Transport
 from wire.convert import guest_spec
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 REMEMBERED = 256
 """Ended migrations that can still be asked about."""
@@ -42,8 +47,8 @@ _STOP_S = 10.0
 
 _log = structlog.get_logger(__name__)
 
-Connect = Callable[[str, Callable[[float], None]], Transport]
-"""From an address and who is told of acknowledgements to a transport."""
+Connect = Callable[[str, Callable[[float], None], Callable[[], Metadata]], Transport]
+"""From an address, who is told of acknowledgements, and what calls carry, to a transport."""
 
 
 class HostedMigration:
@@ -207,6 +212,7 @@ class Migrations:
         connect: Connect,
         max_migrations: int,
         flow_root: Path | None = None,
+        traces: TracerProvider | None = None,
     ) -> None:
         """No migrations yet.
 
@@ -216,7 +222,9 @@ class Migrations:
             connect: makes the way to a destination.
             max_migrations: most that run at a time.
             flow_root: where flow traces may be written; None for nowhere.
+            traces: where spans go; None makes none.
         """
+        self._traces = traces
         self._flow_root = flow_root
         self._guests = guests
         self._metrics = metrics
@@ -255,13 +263,22 @@ class Migrations:
 
     def _make(self, plan: Plan, entry: HostedMigration, request: pb.MigrateRequest) -> Migration:
         metrics = self._metrics.of_migration(entry.migration_id, plan)
+        observers: list[Observer] = [metrics, entry]
+        metadata: Callable[[], Metadata] = tuple
+        flow = self._flow(request.flow_directory)
+        if self._traces is not None:
+            from source_host.traced import TracedMigration  # noqa: PLC0415 - an extra
+
+            traced = TracedMigration(self._traces, entry.offer, plan)
+            observers.insert(0, traced)
+            metadata = traced.metadata
         return Migration(
             plan=plan,
             offer=entry.offer,
             guest_life=entry.guest_life,
-            transport=self._connect(request.destination, metrics.acknowledged),
-            observers=[metrics, entry],
-            flow=self._flow(request.flow_directory),
+            transport=self._connect(request.destination, metrics.acknowledged, metadata),
+            observers=observers,
+            flow=flow,
         )
 
     def _flow(self, directory: str) -> Flow:

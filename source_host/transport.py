@@ -13,6 +13,9 @@ from paging_core.config import GuestConfig
 from paging_core.digest import Digests
 from wire.batch import Batch
 
+Metadata = tuple[tuple[str, str], ...]
+"""What a call carries beside its message."""
+
 
 @dataclass(frozen=True)
 class Offer:

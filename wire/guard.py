@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeAlias, TypeVar
+from typing import TypeVar
 
 import grpc
 import structlog
 
 from paging_core.errors import InvariantViolation, PageferryError
 from wire.access import Access, caller_of
+from wire.interception import OURS, around
 from wire.status import abort_with
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-_Handler: TypeAlias = "grpc.RpcMethodHandler[_Request, _Response]"
-
-_OURS = "/pageferry."
 _log = structlog.get_logger("wire.guard")
 
 
@@ -41,9 +39,9 @@ class Guard(grpc.ServerInterceptor):
         """Wrap the handler of a call to one of our services."""
         handler = continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_OURS):
+        if handler is None or not method.startswith(OURS):
             return handler
-        return _guarded(handler, method, self._access)
+        return around(handler, lambda _request, context: _mapped(context, method, self._access))
 
 
 @contextmanager
@@ -61,27 +59,3 @@ def _mapped(context: grpc.ServicerContext, method: str, access: Access | None) -
         _log.exception("failed", method=method)
         text = f"{method} failed inside the host ({type(error).__name__}: {error}); see its log"
         abort_with(context, InvariantViolation(text))
-
-
-def _guarded(
-    handler: _Handler[_Request, _Response], method: str, access: Access | None
-) -> _Handler[_Request, _Response]:
-    inner: Any = (
-        handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-    )
-
-    def one(request: Any, context: grpc.ServicerContext) -> Any:
-        with _mapped(context, method, access):
-            return inner(request, context)
-
-    def many(request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-        with _mapped(context, method, access):
-            yield from inner(request, context)
-
-    make, behaviour = {
-        (False, False): (grpc.unary_unary_rpc_method_handler, one),
-        (False, True): (grpc.unary_stream_rpc_method_handler, many),
-        (True, False): (grpc.stream_unary_rpc_method_handler, one),
-        (True, True): (grpc.stream_stream_rpc_method_handler, many),
-    }[handler.request_streaming, handler.response_streaming]
-    return make(behaviour, handler.request_deserializer, handler.response_serializer)

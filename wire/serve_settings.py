@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,9 @@ from wire.logs import LEVELS
 from wire.quantity import SIZE
 from wire.security import Security
 from wire.settings import setting
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 _MIN_MESSAGE_BYTES = 2**20
 _MIN_METADATA_BYTES = 2**10
@@ -58,6 +62,13 @@ class ServeSettings:
         click.IntRange(4, 1024),
         "Calls and streams at a time, of all peers together; more are refused.",
     )
+    otlp: str | None = setting(
+        None,
+        click.STRING,
+        "Send OpenTelemetry traces to this collector, such as http://collector:4317; needs the "
+        "extra tracing.",
+        metavar="URL",
+    )
     log_level: str = setting(
         "info", click.Choice(LEVELS), "Least severe lines that are logged to standard error."
     )
@@ -79,6 +90,24 @@ class ServeSettings:
         ):
             if not least <= value < 2**31:
                 raise BadOption(f"--{name} of {value} bytes is not between {least} and 2 GiB")
+
+    def traces(self, service: str) -> TracerProvider | None:
+        """Where spans go; None when nobody asked for them.
+
+        Raises:
+            BadOption: no URL, or the extra is not installed.
+        """
+        if self.otlp is None:
+            return None
+        if not self.otlp.startswith(("http://", "https://")):
+            raise BadOption(f"--otlp {self.otlp!r} is no URL; write it like http://collector:4317")
+        try:
+            from wire.tracing import to_collector  # noqa: PLC0415 - an extra
+        except ModuleNotFoundError as error:
+            raise BadOption(
+                f"--otlp needs {error.name}; install pageferry with its extra tracing"
+            ) from error
+        return to_collector(self.otlp, service)
 
     def security(self) -> Security:
         """Its certificate, or none.

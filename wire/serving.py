@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 from wsgiref.simple_server import WSGIServer
 
 import grpc
@@ -28,6 +28,9 @@ from wire.address import host_of, parse_address
 from wire.channel import server_options
 from wire.guard import Guard
 from wire.serve_settings import ServeSettings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
 
 _GRACE_S = 5.0
 
@@ -80,6 +83,7 @@ class Server:
         *,
         registry: CollectorRegistry,
         access: Access | None = None,
+        traces: TracerProvider | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
     ) -> None:
@@ -91,6 +95,7 @@ class Server:
             services: full names, for health and reflection.
             registry: metrics to show.
             access: who may call what; everybody everything when None.
+            traces: where a span for each call goes; None makes none.
             interceptors: further ones, inside of the one that guards.
             before_stop: ends work of the host's own while running calls can still see it end.
 
@@ -110,7 +115,7 @@ class Server:
         self._threads = ThreadPoolExecutor(settings.max_calls, thread_name_prefix=host)
         self.grpc = grpc.server(
             self._threads,
-            interceptors=[Guard(access), *interceptors],
+            interceptors=[Guard(access), *_traced(traces), *interceptors],
             options=server_options(settings.max_message, settings.max_metadata),
             # One thread for each: a call beyond them would wait unseen, so it is refused.
             maximum_concurrent_rpcs=settings.max_calls,
@@ -204,6 +209,14 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _traced(traces: TracerProvider | None) -> list[grpc.ServerInterceptor]:
+    if traces is None:
+        return []
+    from wire.tracing import TracedCalls  # noqa: PLC0415 - an extra
+
+    return [TracedCalls(traces)]
 
 
 def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:
