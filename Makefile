@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo answer test test-containers test-machines test-observability image check \
+.PHONY: help setup demo answer test test-containers test-machines test-observability kind-test image check \
     format docs docs-check dashboards dashboards-check proto proto-check bench clean
 
 help: ## list the targets
@@ -44,6 +44,9 @@ image: setup ## build the container images (needs a Docker engine; see deploy/im
 
 test-containers: setup ## test the compose file's services on a real Docker engine
 	@scripts/with-docker sh -c 'deploy/image/build && $(BIN)/pytest tests/containers'
+
+kind-test: setup ## the whole journey in a kind cluster (needs kind)
+	deploy/kind/test
 
 test-machines: setup ## test two machines, as network namespaces with a slow wire (needs root)
 	$(BIN)/pytest tests/machines
