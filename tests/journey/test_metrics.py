@@ -10,7 +10,8 @@ from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.events import FAULT_KINDS
 from tests.journey.hosts import CHURN, Pair, new_name, spec
-from tests.journey.metrics import Values, families, scrape
+from tests.journey.metrics import Values, families, page, scrape
+from tests.observability.deployed import promtool
 from wire.launch import HostProcess
 
 SOURCE = {
@@ -251,3 +252,11 @@ def test_the_destination_counts_what_the_source_sent(pair: Pair) -> None:
     assert grown["batch_seconds_count",] >= len(status.rounds)
     refused = (v for (name, *_), v in grown.items() if name == "batches_refused_total")
     assert sum(refused) == 0
+
+
+@pytest.mark.parametrize("host", ["source", "destination"])
+def test_prometheus_has_nothing_to_say_against_them(pair: Pair, host: str) -> None:
+    migrate_one(pair)
+    done = promtool("check", "metrics", given=page(hosts(pair)[host]))
+    assert done.returncode == 0, done.stdout
+    assert not done.stdout

@@ -17,8 +17,8 @@ from tests.observability.deployed import alerts
 from tests.observability.observed import Observed, slow
 
 BUSIER_THAN_THE_LINK = "uniform:wss=4MiB,write_rate=4M"
-SPARSE = "strided:wss=4MiB,stride=256KiB,write_rate=100k"
-MANY_SPACES = "churn:wss=1MiB,region=256KiB,fork_every=500,children=3,write_rate=4M"
+SPARSE = "hotcold:wss=6MiB,hot=0.001,hot_accesses=1,write_rate=10k"
+MANY_SPACES = "churn:wss=1MiB,region=64KiB,fork_every=500,children=4,write_rate=20M,writes=0.05"
 
 
 def test_a_migration_that_does_not_converge(observed: Observed) -> None:
@@ -56,20 +56,24 @@ def test_memory_that_differs(observed: Observed) -> None:
 
 
 def test_groups_that_are_too_large(observed: Observed) -> None:
-    """One frame in 64 is written, and each opens 1024."""
+    """Two frames are written, and each opens as many of 1024 as its table maps."""
     observed.quiet()
     observed.relay.on_batch = slow
     tracker = common_pb2.TrackerConfig(group=common_pb2.GroupPolicy(frames=1024))
-    migration = observed.migrate(SPARSE, tracker, max_rounds=20)
+    migration = observed.migrate(SPARSE, tracker, policy=pb.POLICY_QEMU, max_rounds=1000,
+                                 downtime_limit_ns=1)  # fmt: skip
     observed.until_fires("PageferryFalseDirtyStorm", lambda _: True)
+    observed.pair.source.cancel(migration)
     observed.pair.source.follow(migration)
 
 
 def test_shadows_that_are_built_again_and_again(observed: Observed) -> None:
+    """Forks and exits, and cleans that follow so close that nothing that was built lasts."""
     observed.quiet()
-    observed.relay.on_batch = slow
     tracker = common_pb2.TrackerConfig(clean=common_pb2.CLEAN_POLICY_BLOW)
-    migration = observed.migrate(MANY_SPACES, tracker, max_rounds=20)
+    fast = {"clock": common_pb2.CLOCK_VIRTUAL, "link_bits_per_s": 40 * 10**9}
+    migration = observed.migrate(MANY_SPACES, tracker, policy=pb.POLICY_QEMU, max_rounds=100,
+                                 downtime_limit_ns=1, **fast)  # fmt: skip
     observed.until_fires("PageferryShadowRebuildStorm", lambda _: True)
     observed.pair.source.follow(migration)
 
