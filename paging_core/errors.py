@@ -14,6 +14,8 @@
     ├── ContractMismatch        the two hosts speak versions that do not overlap
     ├── LimitExceeded           a host refuses more than it was configured to allow
     ├── GuestOutOfMemory        the guest's own kernel found no free frame
+    ├── Unauthenticated         the caller did not prove who it is
+    ├── PermissionDenied        the caller is known and may not do this
     ├── NotFound                no guest or migration of that name
     ├── AlreadyExists           a guest or migration of that name is there
     ├── IllegalTransition       the state machine forbids this call now
