@@ -21,7 +21,7 @@ answer: setup ## settle the question of 2009: a sweep of some 400 migrations, an
 	@$(BIN)/pageferry report out/answer
 
 test: setup ## run the everyday tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
 
 test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
 	$(BIN)/pytest tests/observability/live_*.py
