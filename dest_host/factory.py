@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import Protocol
 
 from paging_core.config import GuestConfig, Paging, TrackerConfig
-from paging_core.errors import BadTrace
+from paging_core.errors import BadTrace, InvalidInput
 from paging_core.guest import Guest
 from paging_core.memory import GuestMemory
 from paging_core.memory_digest import digest_memory
@@ -67,7 +68,9 @@ class ModelGuestFactory:
         workload = self._workload(config, trace_digest)
 
         def resume(memory: GuestMemory, state: bytes) -> ModelGuest:
-            return ModelGuest.resume(memory, state, workload)
+            guest = ModelGuest.resume(memory, state, workload)
+            _check_same(guest.config, config)
+            return guest
 
         return resume
 
@@ -90,6 +93,16 @@ class ModelGuestFactory:
     def _trace_path(self, source_path: str) -> Path:
         path = Path(source_path)
         return path if self._trace_dir is None else self._trace_dir / path.name
+
+
+def _check_same(taken: GuestConfig, announced: GuestConfig) -> None:
+    """Limits and workload were checked on what Prepare announced: nothing else is taken over."""
+    for field in fields(GuestConfig):
+        if field.name != "trace" and getattr(taken, field.name) != getattr(announced, field.name):
+            raise InvalidInput(
+                f"the state is of a guest of another {field.name} than Prepare announced; "
+                "migrate it again"
+            )
 
 
 @cache

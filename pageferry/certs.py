@@ -38,6 +38,11 @@ class Holder:
     role: Role
     addresses: tuple[str, ...] = ()
 
+    @property
+    def is_host(self) -> bool:
+        """Whether others connect to it. A person's certificate must not pass for a host's."""
+        return self.role in {Role.SOURCE, Role.DESTINATION}
+
     @classmethod
     def parse(cls, role: Role, text: str) -> Holder:
         """From ``NAME`` or ``NAME,ADDRESS,…``.
@@ -139,16 +144,16 @@ def _certify(
         ]
     )
     signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
-    both = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
-    certificate = (
+    builder = (
         _builder(subject, authority.subject, own.public_key(), days)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(certifies=False), critical=True)
-        .add_extension(both, critical=False)
         .add_extension(signer, critical=False)
-        .add_extension(_reached_as(holder), critical=False)
-        .sign(key, hashes.SHA256())
+        .add_extension(_purposes(holder), critical=False)
     )
+    if holder.is_host:
+        builder = builder.add_extension(_reached_as(holder), critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
     folder.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed, the certificate last: a host that reads them again meanwhile
     # sees a key that does not fit, and keeps what it has until both are there.
@@ -184,6 +189,13 @@ def _usage(*, certifies: bool) -> x509.KeyUsage:
         encipher_only=False,
         decipher_only=False,
     )
+
+
+def _purposes(holder: Holder) -> x509.ExtendedKeyUsage:
+    purposes = [ExtendedKeyUsageOID.CLIENT_AUTH]
+    if holder.is_host:
+        purposes.append(ExtendedKeyUsageOID.SERVER_AUTH)
+    return x509.ExtendedKeyUsage(purposes)
 
 
 def _reached_as(holder: Holder) -> x509.SubjectAlternativeName:

@@ -15,6 +15,7 @@ from paging_core.units import FRAME_BYTES
 
 MIN_GUEST_FRAMES = 256
 MAX_GROUP_FRAMES = 4096
+MAX_TLB_ENTRIES = 2**20
 
 
 class Paging(StrEnum):
@@ -149,8 +150,11 @@ class TrackerConfig:
             # A P2M knows no virtual addresses: the natural group there is a run of gfns.
             physical = replace(self.group, scope=GroupScope.PHYSICAL)
             object.__setattr__(self, "group", physical)
-        if self.tlb_entries < 16 or self.tlb_entries & (self.tlb_entries - 1):
-            raise BadOption(f"a TLB of {self.tlb_entries} entries is not a power of two >= 16")
+        n = self.tlb_entries
+        if not 16 <= n <= MAX_TLB_ENTRIES or n & (n - 1):
+            raise BadOption(
+                f"a TLB of {n} entries is not a power of two from 16 to {MAX_TLB_ENTRIES}"
+            )
         if self.clear_chunk_frames < 64 or self.clear_chunk_frames & (self.clear_chunk_frames - 1):
             raise BadOption(
                 f"a clear-log chunk of {self.clear_chunk_frames} frames is not a power of two of "
@@ -211,5 +215,11 @@ class GuestConfig:
             )
         if self.n_frames < MIN_GUEST_FRAMES:
             raise BadOption("a guest needs at least 1 MiB of memory for its own tables")
+        pool = self.tracker.shadow_pool_frames or 0
+        if pool > self.n_frames + MIN_GUEST_FRAMES:
+            raise BadOption(
+                f"a shadow pool of {pool} frames is larger than the guest's {self.n_frames}; "
+                "leave it out for Xen's default"
+            )
         if not 0 <= self.seed < 2**63:
             raise BadOption(f"seed {self.seed} is not between 0 and 2**63 - 1")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dest_host.factory import ModelGuestFactory
-from paging_core.config import GuestConfig
-from paging_core.errors import BadTrace
+from paging_core.config import GuestConfig, MemoryFill, TrackerConfig
+from paging_core.costs import CostTable
+from paging_core.errors import BadTrace, InvalidInput
+from paging_core.model_guest import ModelGuest
 from paging_core.traces.reader import TraceFile
 from tests.paging_core.lackey_reference import import_text
 
@@ -45,3 +48,26 @@ def test_a_trace_that_is_missing_is_told_from_another_one(trace: Path, tmp_path:
     import_text("I  00001000,3\n S 00003000,8\n", folder / trace.name)
     with pytest.raises(BadTrace, match=r"on the destination: .*another one than was expected"):
         prepare(trace, folder)
+
+
+ANNOUNCED = GuestConfig(4 * MIB, workload="idle")
+SMUGGLED = {
+    "seed": replace(ANNOUNCED, seed=1),
+    "workload": replace(ANNOUNCED, workload="uniform:wss=1MiB"),
+    "fill": replace(ANNOUNCED, fill=MemoryFill.ZERO),
+    "tracker": replace(ANNOUNCED, tracker=TrackerConfig(tlb_entries=2**20)),
+    "costs": replace(ANNOUNCED, costs=CostTable({"fixup": 1.0})),
+}
+
+
+def test_what_was_announced_is_taken() -> None:
+    there = ModelGuest.boot(ANNOUNCED)
+    here = ModelGuestFactory().prepare(ANNOUNCED, 0)(there.memory, there.state())
+    assert here.architectural_state() == there.architectural_state()
+
+
+@pytest.mark.parametrize("field", SMUGGLED)
+def test_another_guest_than_was_announced_is_not(field: str) -> None:
+    other = ModelGuest.boot(SMUGGLED[field])
+    with pytest.raises(InvalidInput, match=f"another {field} than Prepare announced"):
+        ModelGuestFactory().prepare(ANNOUNCED, 0)(other.memory, other.state())

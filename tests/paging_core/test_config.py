@@ -71,9 +71,9 @@ def test_pml_needs_hap_and_leaves_nothing_to_group() -> None:
     assert TrackerConfig(Paging.HAP, pml=True).pml
 
 
-@pytest.mark.parametrize("entries", [0, 8, 24, 2047, -2048])
+@pytest.mark.parametrize("entries", [0, 8, 24, 2047, -2048, 2**21, 2**62])
 def test_a_tlb_is_a_power_of_two_from_16(entries: int) -> None:
-    with pytest.raises(BadOption, match="not a power of two >= 16"):
+    with pytest.raises(BadOption, match="not a power of two from 16 to 1048576"):
         TrackerConfig(tlb_entries=entries)
 
 
@@ -82,6 +82,12 @@ def test_a_shadow_pool_holds_at_least_one_walk(frames: int) -> None:
     with pytest.raises(BadOption, match="use at least 32"):
         TrackerConfig(shadow_pool_frames=frames)
     assert TrackerConfig(shadow_pool_frames=32).shadow_pool_frames == 32
+
+
+def test_a_shadow_pool_is_no_way_to_memory_that_was_refused() -> None:
+    GuestConfig(2**22, TrackerConfig(shadow_pool_frames=1024))
+    with pytest.raises(BadOption, match="larger than the guest's 1024"):
+        GuestConfig(2**22, TrackerConfig(shadow_pool_frames=2**40))
 
 
 @pytest.mark.parametrize("memory_bytes", [-4096, 0, 1, 2**20 + 1, 2**20 + 512])

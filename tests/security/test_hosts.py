@@ -20,6 +20,7 @@ from tests.journey.hosts import request, spec
 from tests.pageferry.hosts import SMALL, pageferry
 from tests.security.authority import SOURCE, certified, expire
 from tests.security.conftest import Secured
+from tests.security.wiretap import Wiretap
 from wire.access import Role
 from wire.channel import connect
 from wire.launch import HostProcess
@@ -130,6 +131,35 @@ def test_a_viewer_looks_and_touches_nothing(secured: Secured, guest: str) -> Non
 def test_a_host_controls_no_guests(secured: Secured) -> None:
     with secured.client("rack2") as client, pytest.raises(PermissionDenied, match="has source"):
         client.create_guest(spec("mine"))
+
+
+def test_a_person_cannot_pose_as_a_host(secured: Secured, guest: str) -> None:
+    posing = HostProcess("dest_host", ["--tls", str(secured.certs / "operator")])
+    with posing, secured.client("operator") as client:
+        ended = migrated(client, guest, posing.ready.address)
+        assert ended.error_status == "UNAUTHENTICATED"
+        assert "not believed here (unsuitable certificate purpose)" in ended.error
+        assert client.guest(guest).state == common_pb2.GUEST_STATE_RUNNING
+
+
+def test_nothing_can_be_read_on_the_line(secured: Secured) -> None:
+    name = "a-name-to-look-for"
+    with HostProcess("source_host") as source, HostProcess("dest_host") as destination:
+        heard = overheard(name, SourceClient(source.ready.address), destination)
+    assert name.encode() in heard  # or the search below would find nothing for another reason
+    heard = overheard(name, secured.client("operator"), secured.destination)
+    assert len(heard) > 2**20
+    assert name.encode() not in heard
+
+
+def overheard(name: str, client: SourceClient, destination: HostProcess) -> bytes:
+    """What somebody on the line hears of a migration."""
+    with client, Wiretap(destination.ready.address) as tap:
+        client.create_guest(spec(name))
+        client.start_guest(name)
+        ended = migrated(client, name, tap.address)
+        assert ended.verified, ended.error
+        return tap.heard
 
 
 def test_a_source_that_the_destination_does_not_list(secured: Secured) -> None:

@@ -24,7 +24,7 @@ from wire.convert import guest_config, guest_spec
 
 
 @st.composite
-def trackers(draw: st.DrawFn) -> TrackerConfig:
+def trackers(draw: st.DrawFn, n_frames: int) -> TrackerConfig:
     paging = draw(st.sampled_from(Paging))
     pml = paging is Paging.HAP and draw(st.booleans())
     frames = 1 if pml else 2 ** draw(st.integers(0, 12))
@@ -35,7 +35,7 @@ def trackers(draw: st.DrawFn) -> TrackerConfig:
         group=GroupPolicy(frames, draw(st.sampled_from(GroupScope)), draw(st.booleans())),
         prefetch=draw(st.booleans()),
         out_of_sync=draw(st.booleans()),
-        shadow_pool_frames=draw(st.none() | st.integers(32, 10**6)),
+        shadow_pool_frames=draw(st.none() | st.integers(32, n_frames)),
         tlb_entries=2 ** draw(st.integers(4, 16)),
     )
 
@@ -43,9 +43,10 @@ def trackers(draw: st.DrawFn) -> TrackerConfig:
 @st.composite
 def configs(draw: st.DrawFn) -> GuestConfig:
     trace = draw(st.sampled_from(["", "/traces/redis.parquet"]))
+    n_frames = draw(st.integers(256, 2**24))
     return GuestConfig(
-        memory_bytes=draw(st.integers(256, 2**24)) * FRAME_BYTES,
-        tracker=draw(trackers()),
+        memory_bytes=n_frames * FRAME_BYTES,
+        tracker=draw(trackers(n_frames)),
         workload="" if trace else draw(st.sampled_from(["idle", "uniform:wss=4MiB"])),
         trace=trace,
         seed=draw(st.integers(0, 2**63 - 1)),
