@@ -208,4 +208,6 @@ def _printed(wanted: list[Setting], prefix: str) -> Iterator[str]:
 
 
 def _toml(value: Any) -> str:
-    return json.dumps(value if isinstance(value, bool) else str(value), ensure_ascii=False)
+    number = str(value).isdecimal()
+    plain = value if isinstance(value, bool) else int(value) if number else str(value)
+    return json.dumps(plain, ensure_ascii=False)

@@ -33,14 +33,14 @@ def printed(*arguments: str, **environment: str) -> dict[str, str]:
 def test_what_wins(tmp_path: Path) -> None:
     file = tmp_path / "dest.toml"
     file.write_text("max-incoming = 5\n")
-    assert printed()[NAME] == '"4"  # default'
-    assert printed("--config", str(file))[NAME] == f'"5"  # {file}, max-incoming'
-    assert printed(DEST_HOST_CONFIG=str(file))[NAME] == f'"5"  # {file}, max-incoming'
+    assert printed()[NAME] == "4  # default"
+    assert printed("--config", str(file))[NAME] == f"5  # {file}, max-incoming"
+    assert printed(DEST_HOST_CONFIG=str(file))[NAME] == f"5  # {file}, max-incoming"
     environment = {"DEST_HOST_MAX_INCOMING": "6"}
     said = printed("--config", str(file), **environment)
-    assert said[NAME] == '"6"  # environment variable DEST_HOST_MAX_INCOMING'
+    assert said[NAME] == "6  # environment variable DEST_HOST_MAX_INCOMING"
     said = printed("--config", str(file), "--max-incoming", "7", **environment)
-    assert said[NAME] == '"7"  # --max-incoming'
+    assert said[NAME] == "7  # --max-incoming"
 
 
 def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
