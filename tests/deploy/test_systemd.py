@@ -51,7 +51,7 @@ def test_systemd_understands_it(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name
     program = command_of(unit)[0]
     copy.write_text(
-        re.sub(r"^ExecStart=\S+", f"ExecStart={program}", unit.read_text(), flags=re.MULTILINE)
+        re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", unit.read_text())
     )
     verified = subprocess.run(
         ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False
