@@ -50,9 +50,7 @@ def test_there_is_one_for_each_host() -> None:
 def test_systemd_understands_it(unit: Path, tmp_path: Path) -> None:
     copy = tmp_path / unit.name
     program = command_of(unit)[0]
-    copy.write_text(
-        re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", unit.read_text())
-    )
+    copy.write_text(re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={program}", unit.read_text()))
     verified = subprocess.run(
         ["systemd-analyze", "verify", str(copy)], capture_output=True, text=True, check=False
     )
