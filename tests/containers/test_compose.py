@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,6 +59,14 @@ def test_the_whole_journey(stack: Stack, tmp_path: Path) -> None:
     for metric in ("pageferry_source_frames_sent_total", "pageferry_destination_frames_total"):
         until(lambda: sum(stack.query(metric)) >= 64 * 256, f"{metric} is scraped")  # noqa: B023
     until(lambda: stack.query("up") == [1, 1], "every target is up")
+
+
+def test_prometheus_has_read_the_rules(stack: Stack) -> None:
+    with urllib.request.urlopen(f"{stack.prometheus}/api/v1/rules", timeout=20) as answer:  # noqa: S310 - our own
+        groups = json.load(answer)["data"]["groups"]
+    rules = {rule["name"] for group in groups for rule in group["rules"]}
+    assert {"PageferryVerifyFailed", "PageferryGuestOnBothHosts"} <= rules
+    assert all(rule["health"] != "err" for group in groups for rule in group["rules"])
 
 
 def test_a_trace_replayed_in_containers(stack: Stack) -> None:
