@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import grpc
 import pytest
+import zstandard
 
 from pageferry.v1 import common_pb2, destination_pb2
 from pageferry.v1 import source_pb2 as pb
@@ -21,7 +22,9 @@ from tests.journey.hosts import (
     spec,
     start,
 )
+from tests.journey.tamper import seal
 from wire.codec import page_stream
+from wire.version import contract_message
 
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
@@ -68,6 +71,39 @@ def test_a_stream_on_which_nothing_comes(tight: Destination) -> None:
         silent.set()
     assert isinstance(caught.value, grpc.Call)
     assert caught.value.code() is grpc.StatusCode.CANCELLED
+
+
+def grown(frames: int) -> destination_pb2.PageBatch:
+    """A few bytes that decompress to so many frames."""
+    return seal(
+        destination_pb2.PageBatch(
+            sequence=0, round=1, run_first=[0], run_frames=[frames], payload_raw_bytes=frames << 12,
+            run_kind=[destination_pb2.FRAME_KIND_DATA], end_of_round=True,
+            compression=destination_pb2.COMPRESSION_ZSTD,
+            payload=zstandard.compress(b"grow" * (frames << 10)),
+        )
+    )  # fmt: skip
+
+
+def test_a_batch_that_grows(tight: Destination) -> None:
+    name = new_name()
+    offer = destination_pb2.PrepareRequest(
+        version=contract_message(), migration_id=name, guest=spec(name)
+    )
+    assert tight.stub.Prepare(offer, timeout=CALL_S).max_payload_bytes == 64 << 10
+
+    def send(frames: int) -> list[destination_pb2.TransferReply]:
+        hello = destination_pb2.TransferHello(migration_id=name)
+        messages = [
+            destination_pb2.TransferMessage(hello=hello),
+            destination_pb2.TransferMessage(batch=grown(frames)),
+        ]
+        return list(tight.stub.Transfer(iter(messages), timeout=CALL_S))
+
+    with fails_with(grpc.StatusCode.INVALID_ARGUMENT) as failure:
+        send(17)
+    assert "64.0 KiB in one" in failure.details
+    assert send(16)
 
 
 def test_many_calls(tight: Destination) -> None:
