@@ -30,7 +30,7 @@ from pageferry.v1.destination_pb2_grpc import DestinationHostStub
 from pageferry.v1.source_pb2_grpc import SourceHostStub
 from paging_core.units import parse_memory_bytes
 from wire.channel import connect, malloc_environment, tune_malloc
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 MIB = 2**20
 

@@ -24,7 +24,7 @@ from pageferry.v1 import common_pb2
 from pageferry.v1.destination_pb2_grpc import DestinationHostStub
 from wire.channel import connect
 from wire.convert import guest_spec
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 CASES = {
     "shadow, groups of 1": MigrationOptions(256 << 20, workload="uniform:wss=64MiB"),

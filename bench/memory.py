@@ -17,7 +17,7 @@ from typing import Self
 from pageferry.v1 import common_pb2, source_pb2
 from pageferry.v1.source_pb2_grpc import SourceHostStub
 from wire.channel import connect
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 MIB = 2**20
 SIZES_MIB = (256, 1024)

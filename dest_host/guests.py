@@ -19,7 +19,7 @@ from paging_core.errors import (
 from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
 from wire.checksum import xxh3
-from wire.guest_thread import GuestThread
+from wire.hosting.guest_thread import GuestThread
 
 _STRIDE_ACCESSES = 2**22
 _STRIDE_NS = 10_000_000

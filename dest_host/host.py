@@ -12,8 +12,8 @@ from dest_host.service import CONTROL, RULES, SERVICE, DestinationService, PageS
 from dest_host.settings import DestinationSettings
 from dest_host.streams import OpenStreams
 from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
-from wire.access import Access
-from wire.serving import Server
+from wire.hosting.serving import Server
+from wire.trust.access import Access
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

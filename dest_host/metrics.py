@@ -22,7 +22,7 @@ from paging_core.errors import (
     PayloadSize,
 )
 from paging_core.units import FRAME_BYTES
-from wire.metrics import (
+from wire.hosting.metrics import (
     DURATION_BUCKETS_S,
     LATENCY_BUCKETS_S,
     guest_family,

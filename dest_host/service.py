@@ -15,9 +15,9 @@ from dest_host.states import GuestState, IncomingState
 from dest_host.streams import OpenStreams
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
 from paging_core.errors import BadOption, PermissionDenied, StreamError
-from wire.access import Role, caller_of
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
+from wire.trust.access import Role, caller_of
 from wire.version import check_version, contract_message
 
 SERVICE = destination_pb2.DESCRIPTOR.services_by_name["DestinationHost"].full_name
@@ -54,7 +54,7 @@ _Response = TypeVar("_Response")
 
 
 class DestinationService(destination_pb2_grpc.DestinationHostServicer):
-    """Thin over a `Receiver`; what it raises becomes a status in `wire.guard`."""
+    """Thin over a `Receiver`; what it raises becomes a status in `wire.hosting.guard`."""
 
     def __init__(self, receiver: Receiver, streams: OpenStreams) -> None:
         self._receiver = receiver

@@ -9,9 +9,9 @@ import click
 
 from dest_host.limits import Limits
 from paging_core.units import NS_PER_S
-from wire.quantity import DURATION, MEMORY, NAMES, SIZE
-from wire.serve_settings import ServeSettings
-from wire.settings import setting
+from wire.hosting.quantity import DURATION, MEMORY, NAMES, SIZE
+from wire.hosting.serve_settings import ServeSettings
+from wire.hosting.settings import setting
 
 
 @dataclass(frozen=True)

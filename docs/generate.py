@@ -20,8 +20,8 @@ from source_host.host import SourceHost
 from source_host.live_metrics import FAMILIES
 from source_host.live_metrics import GUESTS as SOURCE_GUESTS
 from source_host.settings import SourceSettings
-from wire.serve_settings import ServeSettings
-from wire.settings import Setting, settings_of
+from wire.hosting.serve_settings import ServeSettings
+from wire.hosting.settings import Setting, settings_of
 
 DOCS = Path(__file__).parent
 _CONFIGURATION = """\

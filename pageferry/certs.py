@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from paging_core.errors import BadOption
-from wire.access import Role
-from wire.tls import AUTHORITY, CERTIFICATE, KEY
+from wire.trust.access import Role
+from wire.trust.tls import AUTHORITY, CERTIFICATE, KEY
 
 CA_KEY = "ca.key"
 _CA_DAYS = 3650

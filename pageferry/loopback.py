@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 _DYING_S = 3.0
 """How long a process that lost its sockets may take to free its memory and end."""

@@ -22,7 +22,7 @@ from paging_core.footprint import MIB, memory_for
 from paging_core.units import FRAME_BYTES, format_bytes
 from paging_core.workloads.catalog import canonical_spec, parse_spec
 from wire.address import parse_address
-from wire.security import THIS_MACHINE, Security
+from wire.trust.security import THIS_MACHINE, Security
 
 DEFAULT_WORKLOAD = "hotcold"
 ADAPTIVE = "adaptive"

@@ -9,8 +9,8 @@ from typing import Self
 from pageferry.v1 import common_pb2, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from wire.channel import connect
-from wire.security import THIS_MACHINE, Security
 from wire.status import rpc_errors
+from wire.trust.security import THIS_MACHINE, Security
 
 _BOOT_TIMEOUT_S = 600
 """Booting fills memory, and the first boot on a machine compiles the kernels."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import click
 
 from source_host.settings import SourceSettings
-from wire.command import prepare_process, run_command
-from wire.health import NEEDED, report_health
-from wire.settings import from_settings
+from wire.hosting.command import prepare_process, run_command
+from wire.hosting.health import NEEDED, report_health
+from wire.hosting.settings import from_settings
 
 PREFIX = "SOURCE_HOST"
 """Of the environment's variables."""

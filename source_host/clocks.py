@@ -17,7 +17,7 @@ from typing import Protocol
 from paging_core.errors import MigrationCancelled
 from paging_core.guest import Guest
 from source_host.link import Link
-from wire.guest_thread import GuestThread
+from wire.hosting.guest_thread import GuestThread
 
 _STRIDE_NS = 100_000_000
 """Guest time between two looks at whether a warm-up was cancelled."""

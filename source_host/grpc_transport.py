@@ -26,8 +26,8 @@ from wire.channel import CHANNEL_OPTIONS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
-from wire.security import THIS_MACHINE, Security
 from wire.status import ERROR_KEY, error_from_rpc, rpc_errors
+from wire.trust.security import THIS_MACHINE, Security
 from wire.version import check_version, contract_message
 
 PREPARE_S = 120.0

@@ -16,9 +16,9 @@ from source_host.service import CONTROL, RULES, SourceHostServicer
 from source_host.settings import SourceSettings
 from source_host.states import GuestState, MigrationState
 from source_host.transport import Metadata, Transport
-from wire.access import Access
-from wire.metrics import host_registry, show_guests
-from wire.serving import Server
+from wire.hosting.metrics import host_registry, show_guests
+from wire.hosting.serving import Server
+from wire.trust.access import Access
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

@@ -17,7 +17,7 @@ from paging_core.units import NS_PER_S
 from source_host.outlook import outlook
 from source_host.plan import Plan
 from source_host.report import Report
-from wire.metrics import Row, Shown, ShownNow, guest_family
+from wire.hosting.metrics import Row, Shown, ShownNow, guest_family
 
 _P = "pageferry_source_migration_"
 _INFO = (

@@ -21,7 +21,7 @@ from source_host.plan import Plan
 from source_host.report import Report
 from source_host.results import Downtime, RoundStats
 from source_host.states import MigrationState
-from wire.metrics import DURATION_BUCKETS_S, LATENCY_BUCKETS_S
+from wire.hosting.metrics import DURATION_BUCKETS_S, LATENCY_BUCKETS_S
 
 _P = "pageferry_source_"
 _SLOWDOWN_BUCKETS = (1.0, 1.01, 1.03, 1.1, 1.2, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)

@@ -34,7 +34,7 @@ from source_host.progress import Progress
 from source_host.report import Report
 from source_host.states import GuestState, MigrationState
 from source_host.transport import Handover, Offer, Transport
-from wire.lifecycle import Lifecycle
+from wire.hosting.lifecycle import Lifecycle
 
 ASK_AGAIN_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 """Waits between questions about a commit whose answer was lost."""

@@ -12,8 +12,8 @@ from paging_core.errors import BadOption
 from source_host.guests import Guests
 from source_host.messages import guest_status
 from source_host.migrations import Migrations
-from wire.access import Role
 from wire.convert import guest_config
+from wire.trust.access import Role
 
 DEFAULT_PERIOD_MS = 200
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from wire.quantity import MEMORY
-from wire.serve_settings import ServeSettings
-from wire.settings import setting
+from wire.hosting.quantity import MEMORY
+from wire.hosting.serve_settings import ServeSettings
+from wire.hosting.settings import setting
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from wire.lifecycle import Edges, Lifecycle
+from wire.hosting.lifecycle import Edges, Lifecycle
 
 
 class GuestState(StrEnum):

@@ -17,7 +17,7 @@ from source_host.report import Report
 from source_host.results import RoundStats
 from source_host.states import MigrationState
 from source_host.transport import Metadata, Offer
-from wire.tracing import as_metadata
+from wire.hosting.tracing import as_metadata
 
 _P = "pageferry."
 

@@ -1,7 +1,8 @@
 """What both hosts share about talking to each other.
 
-Run-length coded batches and their checksum, errors as gRPC statuses, channel options,
-and how a host serves: health, reflection, metrics, logs, signals.
+Here: run-length coded batches and their checksum, guests and errors as the contract writes them,
+channels. Below, in `wire.trust`: who is believed. Above, in `wire.hosting`: what every host is
+made of.
 """
 
 import os

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import grpc
 
 from wire.address import parse_address
-from wire.security import THIS_MACHINE, Security
+from wire.trust.security import THIS_MACHINE, Security
 
 MIB = 2**20
 MAX_PAYLOAD_BYTES = 4 * MIB

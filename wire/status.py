@@ -15,7 +15,7 @@ import grpc
 
 from paging_core import errors
 from paging_core.errors import PageferryError, VerificationFailed
-from wire.security import THIS_MACHINE, Security
+from wire.trust.security import THIS_MACHINE, Security
 
 ERROR_KEY = "pageferry-error"
 """Trailing metadata: the name of the error's class."""

@@ -67,7 +67,7 @@ def certs(
     further certificates.
     """
     from pageferry.certs import Holder, make
-    from wire.access import Role
+    from wire.trust.access import Role
 
     holders = [
         *(Holder.parse(Role.SOURCE, text) for text in sources or ("source",)),

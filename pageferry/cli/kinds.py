@@ -13,7 +13,7 @@ from paging_core.units import (
     parse_memory_bytes,
     parse_rate_bits_per_s,
 )
-from wire.quantity import Quantity
+from wire.hosting.quantity import Quantity
 
 
 def _limited(what: str, most: str, least_ns: int = 0) -> Callable[[str], int]:

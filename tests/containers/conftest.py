@@ -12,7 +12,7 @@ import pytest
 
 from pageferry.certs import Holder, make
 from tests.containers.stack import Stack, docker
-from wire.access import Role
+from wire.trust.access import Role
 
 ROOT = Path(__file__).parents[2]
 PROJECT = "pageferry-tests"

@@ -15,7 +15,7 @@ from typing import Any
 from pageferry.source_client import SourceClient
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
-from wire.security import Security
+from wire.trust.security import Security
 
 DESTINATION = "destination:50052"
 _PATIENCE_S = 90.0

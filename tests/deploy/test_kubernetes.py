@@ -33,7 +33,7 @@ from tests.deploy.manifests import (
     rendered,
     the,
 )
-from wire.access import Role
+from wire.trust.access import Role
 
 OVERLAYS = ("lab", "monitoring", "sweep")
 VERSIONS = ("1.29.0", "1.37.0")

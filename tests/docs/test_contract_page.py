@@ -12,7 +12,7 @@ from dest_host import states as destination
 from paging_core import errors
 from paging_core.errors import PageferryError
 from source_host import states as source
-from wire.lifecycle import Edges
+from wire.hosting.lifecycle import Edges
 
 PAGE = (Path(__file__).parents[2] / "proto" / "README.md").read_text(encoding="utf-8")
 ERROR_ROW = re.compile(r"^\| (\w+) \| ([A-Z_]+) \| .+ \|$", re.MULTILINE)

@@ -15,7 +15,7 @@ import pytest
 from pageferry.v1 import common_pb2, destination_pb2_grpc, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from wire.channel import connect
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 MIB = 2**20
 MEMORY_BYTES = 8 * MIB

@@ -7,7 +7,7 @@ from http.client import HTTPConnection
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 Values = dict[tuple[str, *tuple[tuple[str, str], ...]], float]
 """A sample's value by its name and its labels."""

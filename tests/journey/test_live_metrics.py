@@ -10,7 +10,7 @@ from pageferry.v1 import source_pb2 as pb
 from tests.journey.hosts import BUSY, CALL_S, CHURN, Pair, new_name, spec, until
 from tests.journey.metrics import Values, page, scrape
 from tests.journey.relay import Cut, Hold, Relay
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 _P = "pageferry_source_"
 _OPEN_METRICS = "application/openmetrics-text; version=1.0.0"

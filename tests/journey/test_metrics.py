@@ -12,7 +12,7 @@ from paging_core.events import FAULT_KINDS
 from tests.journey.hosts import CHURN, Pair, new_name, spec
 from tests.journey.metrics import Values, families, page, scrape
 from tests.observability.deployed import promtool
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 SOURCE = {
     "guest_faults": "counter",

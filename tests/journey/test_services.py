@@ -34,7 +34,7 @@ from tests.journey.hosts import (
 )
 from tests.journey.metrics import scrape
 from tests.journey.relay import Hold, Relay
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 SERVICES = {
     "source_host": "pageferry.v1.SourceHost",

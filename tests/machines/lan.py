@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from wire.serving import Ready
+from wire.hosting.serving import Ready
 
 RATE_BITS_PER_S = 200_000_000
 _BURST_BYTES = 256 * 1024

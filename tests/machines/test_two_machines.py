@@ -13,7 +13,7 @@ import pytest
 
 from pageferry.certs import Holder, make
 from tests.machines.lan import RATE_BITS_PER_S, Host, Lan
-from wire.access import Role
+from wire.trust.access import Role
 
 
 @dataclass(frozen=True)

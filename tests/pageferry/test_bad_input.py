@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pageferry.cli.main import main
 from tests.pageferry.hosts import SMALL, pageferry
-from wire.launch import HostProcess
+from wire.hosting.launch import HostProcess
 
 
 def refused(*arguments: str, exit_code: int = 2) -> str:

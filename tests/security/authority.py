@@ -8,7 +8,7 @@ from unittest import mock
 
 from pageferry import certs
 from pageferry.certs import Holder, make
-from wire.access import Role
+from wire.trust.access import Role
 
 SOURCE = Holder("source", Role.SOURCE)
 EVERYBODY = [

@@ -10,8 +10,8 @@ import pytest
 
 from pageferry.source_client import SourceClient
 from tests.security.authority import certified
-from wire.launch import HostProcess
-from wire.security import Security
+from wire.hosting.launch import HostProcess
+from wire.trust.security import Security
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dest_host import service as destination
 from pageferry.v1 import destination_pb2, source_pb2
 from paging_core.errors import PermissionDenied
 from source_host import service as source
-from wire.access import NOBODY, Access, Caller, Role
+from wire.trust.access import NOBODY, Access, Caller, Role
 
 MAY = {
     "SourceHost": {

@@ -12,7 +12,7 @@ import pytest
 from paging_core.errors import BadOption
 from tests.pageferry.hosts import pageferry
 from tests.security.authority import certified
-from wire.security import Security
+from wire.trust.security import Security
 
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="no openssl here")
 

@@ -21,11 +21,11 @@ from tests.pageferry.hosts import SMALL, pageferry
 from tests.security.authority import SOURCE, certified, expire
 from tests.security.conftest import Secured
 from tests.security.wiretap import Wiretap
-from wire.access import Role
 from wire.channel import connect
-from wire.launch import HostProcess
-from wire.security import THIS_MACHINE, Security
+from wire.hosting.launch import HostProcess
 from wire.status import rpc_errors
+from wire.trust.access import Role
+from wire.trust.security import THIS_MACHINE, Security
 from wire.version import contract_message
 
 _names = itertools.count(1)

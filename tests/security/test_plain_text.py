@@ -8,8 +8,8 @@ from paging_core.errors import BadOption, HostUnreachable
 from tests.pageferry.hosts import SMALL, pageferry
 from wire.address import stays_here
 from wire.channel import connect
-from wire.launch import HostProcess
-from wire.security import Security
+from wire.hosting.launch import HostProcess
+from wire.trust.security import Security
 
 HERE = ("127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "localhost:1", "unix:/tmp/x")
 ELSEWHERE = ("10.0.0.7:1", "0.0.0.0:1", "[::]:1", "[2001:db8::1]:1", "rack1:1", "localhost.lan:1")

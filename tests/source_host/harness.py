@@ -19,7 +19,7 @@ from source_host.states import GuestState, guest_lifecycle
 from source_host.transport import Offer
 from tests.source_host.paper_destination import PaperDestination
 from tests.source_host.paper_guest import PaperGuest
-from wire.lifecycle import Lifecycle
+from wire.hosting.lifecycle import Lifecycle
 
 GIGABIT = 10**9
 PLAN = Plan(link=Link(GIGABIT), zstd_level=0)

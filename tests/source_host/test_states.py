@@ -13,7 +13,7 @@ from source_host.states import (
     guest_lifecycle,
     migration_lifecycle,
 )
-from wire.lifecycle import Lifecycle
+from wire.hosting.lifecycle import Lifecycle
 
 G, M = GuestState, MigrationState
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 import pytest
 
 from paging_core.errors import IllegalTransition
-from wire.lifecycle import Lifecycle
+from wire.hosting.lifecycle import Lifecycle
 
 
 class Light(StrEnum):

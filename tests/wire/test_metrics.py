@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from wire.metrics import NAMED_GUESTS, Shown, ShownNow, guest_family, show_guests
+from wire.hosting.metrics import NAMED_GUESTS, Shown, ShownNow, guest_family, show_guests
 
 
 def samples(registry: CollectorRegistry) -> list[str]:

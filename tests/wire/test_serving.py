@@ -17,10 +17,10 @@ from prometheus_client import CollectorRegistry, Counter
 from pageferry.v1.destination_pb2 import DESCRIPTOR
 from paging_core.errors import AddressInUse, BadOption, HostUnreachable
 from wire.channel import connect
-from wire.launch import HostProcess
-from wire.metrics import host_registry
-from wire.serve_settings import ServeSettings
-from wire.serving import Ready, Server
+from wire.hosting.launch import HostProcess
+from wire.hosting.metrics import host_registry
+from wire.hosting.serve_settings import ServeSettings
+from wire.hosting.serving import Ready, Server
 
 SERVICE = DESCRIPTOR.services_by_name["DestinationHost"].full_name
 

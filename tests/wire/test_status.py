@@ -24,7 +24,7 @@ from paging_core.errors import (
     VerificationFailed,
 )
 from wire.channel import CHANNEL_OPTIONS, connect, server_options
-from wire.guard import Guard
+from wire.hosting.guard import Guard
 from wire.status import ERROR_KEY, rpc_errors
 
 SERVICE = "pageferry.test.Echo"

@@ -23,7 +23,7 @@ from paging_core.errors import BadOption
 
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
-_log = structlog.get_logger("wire.tls")
+_log = structlog.get_logger("wire.trust.tls")
 
 
 @dataclass(frozen=True)

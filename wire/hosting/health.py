@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from wire.address import as_dialled
 from wire.channel import CHANNEL_OPTIONS, connect
-from wire.serve_settings import ServeSettings
+from wire.hosting.serve_settings import ServeSettings
 
 NEEDED = ("listen", "tls", "insecure")
 """Settings that tell where and how to ask."""

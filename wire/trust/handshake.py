@@ -11,7 +11,7 @@ from cryptography import x509
 
 from paging_core.errors import PageferryError, Unauthenticated
 from wire.address import host_of
-from wire.tls import AUTHORITY, CERTIFICATE, KEY, Identity
+from wire.trust.tls import AUTHORITY, CERTIFICATE, KEY, Identity
 
 _PATIENCE_S = 3.0
 _RENEW = "make a new one with pageferry certs --renew"

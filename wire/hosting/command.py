@@ -8,9 +8,9 @@ import click
 
 from paging_core.errors import InvalidInput, PageferryError
 from wire.channel import tune_malloc
-from wire.launch import end_with_parent
-from wire.logs import configure_logs
-from wire.serve_settings import ServeSettings
+from wire.hosting.launch import end_with_parent
+from wire.hosting.logs import configure_logs
+from wire.hosting.serve_settings import ServeSettings
 
 
 def prepare_process(settings: ServeSettings, host: str) -> None:

@@ -19,7 +19,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from paging_core.errors import PageferryError
-from wire.interception import OURS, around
+from wire.hosting.interception import OURS, around
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")

@@ -12,7 +12,7 @@ from paging_core.errors import BadOption, PageferryError
 from wire.address import UNIX, stays_here
 
 if TYPE_CHECKING:
-    from wire.tls import Identity
+    from wire.trust.tls import Identity
 
 _WAY_OUT = "give --tls DIR (pageferry certs makes one), or --insecure on a network that you trust"
 
@@ -40,7 +40,7 @@ class Security:
             return cls(None, insecure)
         if insecure:
             raise BadOption("--tls encrypts and --insecure does not; drop one of them")
-        from wire.tls import Identity  # noqa: PLC0415 - its libraries are slow to import
+        from wire.trust.tls import Identity  # noqa: PLC0415 - its libraries are slow to import
 
         return cls(Identity.load(tls))
 
@@ -86,7 +86,7 @@ class Security:
         """
         if address.startswith(UNIX):
             return None
-        from wire.handshake import explain  # noqa: PLC0415 - needed after a failure alone
+        from wire.trust.handshake import explain  # noqa: PLC0415 - needed after a failure alone
 
         return explain(address, self.identity)
 

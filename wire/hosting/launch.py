@@ -15,7 +15,7 @@ from typing import IO, Self
 
 from paging_core.errors import HostUnreachable
 from wire.channel import malloc_environment
-from wire.serving import Ready
+from wire.hosting.serving import Ready
 
 _READY_TIMEOUT_S = 300.0
 """The first start on a machine compiles the kernels, which takes a minute on a slow one."""

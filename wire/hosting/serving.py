@@ -23,18 +23,18 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
 from paging_core.errors import AddressInUse, BadOption
-from wire.access import Access
 from wire.address import host_of, parse_address
 from wire.channel import server_options
-from wire.guard import Guard
-from wire.serve_settings import ServeSettings
+from wire.hosting.guard import Guard
+from wire.hosting.serve_settings import ServeSettings
+from wire.trust.access import Access
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _GRACE_S = 5.0
 
-_log = structlog.get_logger("wire.serving")
+_log = structlog.get_logger("wire.hosting.serving")
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class Server:
 def _traced(traces: TracerProvider | None) -> list[grpc.ServerInterceptor]:
     if traces is None:
         return []
-    from wire.tracing import TracedCalls  # noqa: PLC0415 - an extra
+    from wire.hosting.tracing import TracedCalls  # noqa: PLC0415 - an extra
 
     return [TracedCalls(traces)]
 

@@ -10,13 +10,13 @@ import grpc
 import structlog
 
 from paging_core.errors import InvariantViolation, PageferryError
-from wire.access import Access, caller_of
-from wire.interception import OURS, around
+from wire.hosting.interception import OURS, around
 from wire.status import abort_with
+from wire.trust.access import Access, caller_of
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-_log = structlog.get_logger("wire.guard")
+_log = structlog.get_logger("wire.hosting.guard")
 
 
 class Guard(grpc.ServerInterceptor):

@@ -10,10 +10,10 @@ import click
 
 from paging_core.errors import BadOption
 from wire.channel import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
-from wire.logs import LEVELS
-from wire.quantity import SIZE
-from wire.security import Security
-from wire.settings import setting
+from wire.hosting.logs import LEVELS
+from wire.hosting.quantity import SIZE
+from wire.hosting.settings import setting
+from wire.trust.security import Security
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -102,7 +102,7 @@ class ServeSettings:
         if not self.otlp.startswith(("http://", "https://")):
             raise BadOption(f"--otlp {self.otlp!r} is no URL; write it like http://collector:4317")
         try:
-            from wire.tracing import to_collector  # noqa: PLC0415 - an extra
+            from wire.hosting.tracing import to_collector  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             raise BadOption(
                 f"--otlp needs {error.name}; install pageferry with its extra tracing"
