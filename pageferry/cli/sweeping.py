@@ -68,7 +68,7 @@ def _point(grid: Grid, settings: Settings, base: Path) -> Point:
         return Point(options_of(settings, base), command_of(settings, base), grid.flow)
     except InvalidInput as error:
         combination = ", ".join(f"{axis} = {value}" for axis, value in settings.items())
-        raise BadOption(f"{grid.name} asks for what cannot be ({combination}): {error}") from error
+        raise BadOption(f"{grid.name}: {combination} cannot be: {error}") from error
 
 
 def show_points(grids: Sequence[Grid], base: Path) -> None:
