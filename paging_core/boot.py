@@ -11,7 +11,10 @@ from there on    free frames, filled as `MemoryFill` says
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from paging_core.config import GuestConfig, MemoryFill
 from paging_core.errors import GuestOutOfMemory
@@ -20,14 +23,66 @@ from paging_core.kernels.guest_frames import COUNTS_FRAME
 from paging_core.kernels.guest_kernel import KERNEL_SLOT
 from paging_core.kernels.state import PRESENT, SUPERPAGE, WRITABLE
 from paging_core.machine import Machine
+from paging_core.memory import Words
 
-_KERNEL = PRESENT | WRITABLE
+KERNEL_ENTRY = PRESENT | WRITABLE
+"""Flags of every entry of the kernel's tables, SUPERPAGE aside."""
 _COUNTS_PER_FRAME = 2048
 _FILL_MODES = {
     MemoryFill.ZERO: FILL_ZERO,
     MemoryFill.MIXED: FILL_MIXED,
     MemoryFill.RANDOM: FILL_RANDOM,
 }
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the guest's first structures lie; a matter of its size alone.
+
+    Attributes:
+        n_frames: frames of the guest.
+    """
+
+    n_frames: int
+
+    @property
+    def kernel_table(self) -> int:
+        """The kernel's L3 table; the tables below it follow."""
+        return COUNTS_FRAME + -(-self.n_frames // _COUNTS_PER_FRAME)
+
+    @property
+    def root(self) -> int:
+        """The L4 table of process 0."""
+        return self.kernel_table + 1 + self._l2_tables + (1 if self.n_frames % 512 else 0)
+
+    @property
+    def first_frame(self) -> int:
+        """The first frame that the guest's kernel hands out."""
+        return self.root + 1
+
+    @property
+    def _l2_tables(self) -> int:
+        return -(-self.n_frames // 2**18)
+
+    def direct_map(self) -> Words:
+        """The kernel's tables, from `kernel_table` to before `root`: int64, shape (k, 512)."""
+        tables = np.zeros((self.root - self.kernel_table, 512), np.int64)
+        whole, below = self.n_frames // 512, self.kernel_table + 1
+        l2 = tables[1 : 1 + self._l2_tables].reshape(-1)
+        tables[0, : self._l2_tables] = _entries(np.arange(below, below + self._l2_tables))
+        l2[:whole] = _entries(np.arange(whole) * 512) | SUPERPAGE
+        if self.n_frames % 512:
+            l2[whole] = _entries(np.array([self.root - 1]))[0]
+            tables[-1, : self.n_frames % 512] = _entries(np.arange(whole * 512, self.n_frames))
+        return tables
+
+    def counts(self, memory: Words) -> npt.NDArray[np.uint16]:
+        """The reference counts where they lie in guest memory: uint16, shape (n_frames,)."""
+        return memory[COUNTS_FRAME:].reshape(-1).view(np.uint16)[: self.n_frames]
+
+
+def _entries(frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return (frames << 12) | KERNEL_ENTRY
 
 
 def lay_out(machine: Machine, config: GuestConfig) -> None:
@@ -37,39 +92,19 @@ def lay_out(machine: Machine, config: GuestConfig) -> None:
         GuestOutOfMemory: they leave no room for anything else.
     """
     n = config.n_frames
-    counts = -(-n // _COUNTS_PER_FRAME)
-    l3 = COUNTS_FRAME + counts
-    l2_tables = -(-n // 2**18)
-    root = l3 + 1 + l2_tables + (1 if n % 512 else 0)
+    layout = Layout(n)
+    root, first = layout.root, layout.first_frame
     if root + 16 > n:
         raise GuestOutOfMemory(f"{n} frames leave no room beside the guest's own tables; use more")
     mode = _FILL_MODES[config.fill]
     if mode != FILL_ZERO:
-        fill_frames(machine.memory, root + 1, mode, config.seed)
-    _direct_map(machine, l3, n)
-    machine.memory[root, KERNEL_SLOT] = (l3 << 12) | _KERNEL
-    _count_reserved(machine, root + 1)
+        fill_frames(machine.memory, first, mode, config.seed)
+    machine.memory[layout.kernel_table : root] = layout.direct_map()
+    machine.memory[root, KERNEL_SLOT] = (layout.kernel_table << 12) | KERNEL_ENTRY
+    layout.counts(machine.memory)[:first] = 1
     vcpu = machine.core["vcpu"]
-    vcpu["kernel_table"] = l3
-    vcpu["first_frame"] = vcpu["alloc_hint"] = root + 1
-    vcpu["free_frames"] = n - root - 1
+    vcpu["kernel_table"] = layout.kernel_table
+    vcpu["first_frame"] = vcpu["alloc_hint"] = first
+    vcpu["free_frames"] = n - first
     vcpu["roots"][0, 0] = root
     vcpu["cr3"] = root
-
-
-def _direct_map(machine: Machine, l3: int, n: int) -> None:
-    memory = machine.memory
-    whole = n // 512
-    l2_tables = -(-n // 2**18)
-    memory[l3, :l2_tables] = (np.arange(l3 + 1, l3 + 1 + l2_tables) << 12) | _KERNEL
-    l2 = memory[l3 + 1 : l3 + 1 + l2_tables].reshape(-1)
-    l2[:whole] = (np.arange(whole) << 21) | _KERNEL | SUPERPAGE
-    if n % 512:
-        tail = l3 + 1 + l2_tables
-        l2[whole] = (tail << 12) | _KERNEL
-        memory[tail, : n % 512] = (np.arange(whole * 512, n) << 12) | _KERNEL
-
-
-def _count_reserved(machine: Machine, end: int) -> None:
-    counts = machine.memory[COUNTS_FRAME:].reshape(-1).view(np.uint16)
-    counts[:end] = 1

@@ -37,6 +37,7 @@ from paging_core.kernels.log_dirty_ops import (
 from paging_core.machine import Machine, make_machine
 from paging_core.memory import GuestMemory
 from paging_core.units import PS_PER_NS, format_bytes
+from paging_core.well_formed import check_well_formed
 from paging_core.workloads.ops import OP_DTYPE, Ops, Workload
 
 _CHUNK_OPS = 16384
@@ -117,9 +118,10 @@ class ModelGuest:
                 names the file and not its folder.
 
         Raises:
-            InvalidInput: not a guest state.
+            InvalidInput: not a guest state, or memory that no guest could have.
         """
         config, vcpu, time_ps = decode_state(state)
+        check_well_formed(memory, vcpu)
         guest = cls(config, memory, workload or _make_workload(config))
         guest.machine.core["vcpu"][:] = vcpu
         guest.machine.core["run_ps"] = time_ps

@@ -240,9 +240,9 @@ def _free_l2(m: Core, l2: int) -> None:
 
 @kernel
 def end_process(m: Core, process: int) -> None:
-    """Free a process's pages and tables."""
+    """Free a process's pages and tables; the one that runs is not ended."""
     root = m.vcpu.roots[process]
-    if root == 0:
+    if root == 0 or process == m.vcpu.process:
         return
     for i4 in range(KERNEL_SLOT):
         if memory(m)[root * 512 + i4] & PRESENT == 0:

@@ -1,0 +1,148 @@
+"""Whether a guest that came from elsewhere is one that a guest's kernel could have made.
+
+Kernels here follow page tables without looking where they lead: for a guest that booted on this
+host they cannot lead astray. A guest that was handed over is walked once before it runs. What is
+checked holds on through everything that its kernel does from there on, so it is checked once:
+
+- the kernel's own tables are those of `boot.Layout`;
+- each table is a table once, at one level, and no user mapping leads to it;
+- each entry leads to a frame that the kernel hands out, with flags that the kernel sets;
+- the reference count of each frame is what the tables say, and so is the number of free frames.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from paging_core.boot import KERNEL_ENTRY, Layout
+from paging_core.errors import InvalidInput
+from paging_core.kernels.guest_kernel import KERNEL_SLOT, LEAF
+from paging_core.kernels.state import (
+    ACCESSED,
+    DIRTY,
+    FRAME_SHIFT,
+    GUEST_COW,
+    PRESENT,
+    SUPERPAGE,
+    USER,
+    WRITABLE,
+    Records,
+)
+from paging_core.memory import GuestMemory, Words
+
+_FLAGS = (1 << FRAME_SHIFT) - 1
+_SETTABLE = ACCESSED | DIRTY
+"""What a walk sets, in any entry."""
+_COPY_ON_WRITE = PRESENT | USER | GUEST_COW
+_TABLES_AT_A_TIME = 4096  # 16 MiB of entries
+
+Entries = npt.NDArray[np.int64]
+Frames = npt.NDArray[np.int64]
+
+
+def check_well_formed(memory: GuestMemory, vcpu: Records) -> None:
+    """Walk all that a guest's tables map.
+
+    Args:
+        memory: all of its frames.
+        vcpu: its registers, VCPU_DTYPE, shape (1,); frames in them lie inside the guest.
+
+    Raises:
+        InvalidInput: no guest looks like this; says in what.
+    """
+    census = _Census(memory.words, vcpu[0])
+    census.check_kernel()
+    census.walk()
+    census.check_counts()
+
+
+class _Census:
+    """Who uses which frame, by the guest's own tables."""
+
+    def __init__(self, words: Words, vcpu: Records) -> None:
+        self._words = words
+        self._vcpu = vcpu
+        self._layout = Layout(len(words))
+        self._is_table = np.zeros(len(words), np.bool_)
+        self._mappings = np.zeros(len(words), np.int64)
+
+    def check_kernel(self) -> None:
+        """Its registers and its own tables."""
+        layout, vcpu = self._layout, self._vcpu
+        own = (layout.kernel_table, layout.first_frame)
+        _demand((vcpu["kernel_table"], vcpu["first_frame"]) == own, "its kernel lies elsewhere")
+        _demand(vcpu["alloc_hint"] >= layout.first_frame, "it hands out frames of its kernel")
+        _demand(vcpu["cr3"] == vcpu["roots"][vcpu["process"]] != 0, "it runs no process")
+        _demand(vcpu["out_of_memory"] == 0, "it has crashed")
+        tables = self._words[layout.kernel_table : layout.root] & ~_SETTABLE
+        _demand(np.array_equal(tables, layout.direct_map()), "its direct map is another one")
+
+    def walk(self) -> None:
+        """Every table and every mapping of every process."""
+        roots: Frames = self._vcpu["roots"][self._vcpu["roots"] != 0]
+        _demand(bool((roots >= self._layout.root).all()), "a process is in its kernel's frames")
+        self._enter(roots)
+        l4 = self._words[roots]
+        kernel = (self._layout.kernel_table << FRAME_SHIFT) | KERNEL_ENTRY
+        _demand(bool((l4[:, KERNEL_SLOT] & ~_SETTABLE == kernel).all()), "its kernel is not mapped")
+        _demand(not l4[:, KERNEL_SLOT + 1 :].any(), "it maps more than its kernel would")
+        l3 = self._tables(l4[:, :KERNEL_SLOT])
+        l2 = self._words[self._tables(self._words[l3])]
+        is_huge = l2 & SUPERPAGE != 0
+        l1 = self._tables(l2[~is_huge])
+        self._count_huge(l2[is_huge])
+        for first in range(0, len(l1), _TABLES_AT_A_TIME):
+            self._count_pages(self._words[l1[first : first + _TABLES_AT_A_TIME]])
+
+    def check_counts(self) -> None:
+        """What the kernel wrote down about its frames is so."""
+        counts = self._layout.counts(self._words)
+        _demand(not self._mappings[self._is_table].any(), "its page tables are mapped")
+        uses = self._mappings + self._is_table
+        uses[: self._layout.root] = 1
+        _demand(np.array_equal(counts, uses), "its reference counts are wrong")
+        free = int(np.count_nonzero(counts == 0))
+        _demand(self._vcpu["free_frames"] == free, "it has another number of free frames")
+
+    def _tables(self, entries: Entries) -> Frames:
+        """The tables to which entries lead."""
+        tables = self._frames(_present(entries), LEAF)
+        self._enter(tables)
+        return tables
+
+    def _enter(self, tables: Frames) -> None:
+        once = len(np.unique(tables)) == len(tables) and not self._is_table[tables].any()
+        _demand(once, "one of its page tables is there twice")
+        self._is_table[tables] = True
+
+    def _count_huge(self, entries: Entries) -> None:
+        heads = self._frames(_present(entries), LEAF | SUPERPAGE, frames_each=512)
+        for head in heads:
+            self._mappings[head : head + 512] += 1
+
+    def _count_pages(self, entries: Entries) -> None:
+        entries = _present(entries)
+        own = entries & WRITABLE != 0
+        np.add.at(self._mappings, self._frames(entries[own], LEAF), 1)
+        np.add.at(self._mappings, self._frames(entries[~own], _COPY_ON_WRITE), 1)
+
+    def _frames(self, entries: Entries, flags: int, frames_each: int = 1) -> Frames:
+        """The frames to which present entries lead."""
+        as_set = entries & _FLAGS & ~_SETTABLE == flags
+        _demand(bool(as_set.all()), "flags of its page table entries are none that it sets")
+        frames = entries >> FRAME_SHIFT
+        end = len(self._words) - frames_each
+        inside = (frames >= self._layout.first_frame) & (frames <= end)
+        _demand(bool(inside.all()), "its page tables lead out of its memory")
+        return frames
+
+
+def _present(entries: Entries) -> Entries:
+    present: Entries = entries[entries & PRESENT != 0]
+    return present
+
+
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise InvalidInput(f"no guest has such a memory: {otherwise}; migrate it again")
