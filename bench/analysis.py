@@ -22,7 +22,7 @@ from pageferry import in_process, results
 from pageferry.analysis.analysis import analyze
 from pageferry.document import Document
 from pageferry.request import MigrationOptions
-from source_host.flow_files import DETAILS, EVENT_KINDS, MOMENTS, SEND_KINDS, FlowFiles, names
+from source_host.watch.flow_files import DETAILS, EVENT_KINDS, MOMENTS, SEND_KINDS, FlowFiles, names
 
 ROUNDS = 30
 GROUP = 16

@@ -17,9 +17,9 @@ from dest_host.metrics import GUESTS as DESTINATION_GUESTS
 from dest_host.settings import DestinationSettings
 from source_host.cli import PREFIX as SOURCE_PREFIX
 from source_host.host import SourceHost
-from source_host.live_metrics import FAMILIES
-from source_host.live_metrics import GUESTS as SOURCE_GUESTS
 from source_host.settings import SourceSettings
+from source_host.watch.live_metrics import FAMILIES
+from source_host.watch.live_metrics import GUESTS as SOURCE_GUESTS
 from wire.hosting.serve_settings import ServeSettings
 from wire.hosting.settings import Setting, settings_of
 

@@ -23,14 +23,14 @@ from paging_core.config import GuestConfig
 from paging_core.digest import Digests
 from paging_core.errors import BadOption
 from paging_core.model_guest import ModelGuest
-from source_host.flow import NO_FLOW, Flow
-from source_host.flow_recorder import FlowRecorder
 from source_host.messages import filled_in, migration_status, plan_of
 from source_host.migration import Migration
-from source_host.plan import Plan
-from source_host.report import Report
+from source_host.precopy.flow import NO_FLOW, Flow
+from source_host.precopy.plan import Plan
+from source_host.precopy.report import Report
+from source_host.precopy.transport import Handover, Offer
 from source_host.states import GuestState, guest_lifecycle
-from source_host.transport import Handover, Offer
+from source_host.watch.flow_recorder import FlowRecorder
 from wire.batch import Batch
 from wire.checksum import xxh3
 from wire.codec import RawBatch, decode_transfer, encode_batch
@@ -41,7 +41,7 @@ _MIGRATION = "guest-1"
 
 
 class DirectTransport:
-    """Implements `source_host.transport.Transport`: every message is encoded and decoded."""
+    """A `source_host.precopy.transport.Transport`: every message is encoded and decoded."""
 
     def __init__(self, receiver: Receiver) -> None:
         """Migrate to a destination in this process."""

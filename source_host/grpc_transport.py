@@ -20,7 +20,7 @@ from paging_core.errors import (
     PageferryError,
 )
 from source_host.in_flight import InFlight
-from source_host.transport import Handover, Metadata, Offer
+from source_host.precopy.transport import Handover, Metadata, Offer
 from wire.batch import Batch
 from wire.channel import CHANNEL_OPTIONS, connect
 from wire.checksum import xxh3
@@ -50,7 +50,7 @@ _Reply = TypeVar("_Reply")
 
 
 class GrpcTransport:
-    """Implements `source_host.transport.Transport`."""
+    """Implements `source_host.precopy.transport.Transport`."""
 
     def __init__(
         self,

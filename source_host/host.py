@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from pageferry.v1 import source_pb2_grpc
 from source_host.grpc_transport import GrpcTransport
 from source_host.guests import Guests
-from source_host.live_metrics import GUESTS, show_running
-from source_host.metrics import Metrics
 from source_host.migrations import Migrations
+from source_host.precopy.transport import Metadata, Transport
 from source_host.service import CONTROL, RULES, SourceHostServicer
 from source_host.settings import SourceSettings
 from source_host.states import GuestState, MigrationState
-from source_host.transport import Metadata, Transport
+from source_host.watch.live_metrics import GUESTS, show_running
+from source_host.watch.metrics import Metrics
 from wire.hosting.metrics import host_registry, show_guests
 from wire.hosting.serving import Server
 from wire.trust.access import Access

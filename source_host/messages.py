@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import BadOption
-from source_host.clocks import ClockName
 from source_host.guests import HostedGuest
-from source_host.link import Link
-from source_host.plan import DEFAULT_DOWNTIME_LIMIT_NS, Plan
-from source_host.policies import PolicyName
-from source_host.report import Report
-from source_host.results import Downtime, RoundStats, Totals
+from source_host.precopy.clocks import ClockName
+from source_host.precopy.link import Link
+from source_host.precopy.plan import DEFAULT_DOWNTIME_LIMIT_NS, Plan
+from source_host.precopy.policies import PolicyName
+from source_host.precopy.report import Report
+from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.states import GuestState, MigrationState
 from wire.convert import guest_cost
 

@@ -25,15 +25,15 @@ from paging_core.errors import (
 )
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest
-from source_host.clocks import Clock, ClockName
-from source_host.engine import Engine
-from source_host.flow import NO_FLOW, Flow
-from source_host.observer import Observer
-from source_host.plan import Plan
-from source_host.progress import Progress
-from source_host.report import Report
+from source_host.precopy.clocks import Clock, ClockName
+from source_host.precopy.engine import Engine
+from source_host.precopy.flow import NO_FLOW, Flow
+from source_host.precopy.observer import Observer
+from source_host.precopy.plan import Plan
+from source_host.precopy.progress import Progress
+from source_host.precopy.report import Report
+from source_host.precopy.transport import Handover, Offer, Transport
 from source_host.states import GuestState, MigrationState
-from source_host.transport import Handover, Offer, Transport
 from wire.hosting.lifecycle import Lifecycle
 
 ASK_AGAIN_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)

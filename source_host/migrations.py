@@ -22,19 +22,19 @@ from paging_core.errors import (
 )
 from paging_core.guest import Cleaned, GuestCounters
 from paging_core.model_guest import ModelGuest
-from source_host.flow import NO_FLOW, Flow
-from source_host.flow_recorder import FlowRecorder
 from source_host.guests import Guests, HostedGuest
-from source_host.live_metrics import Running
 from source_host.messages import filled_in, migration_status, plan_of
-from source_host.metrics import Metrics
 from source_host.migration import Migration
-from source_host.observer import Observer
-from source_host.plan import Plan
-from source_host.report import Report
-from source_host.results import RoundStats
+from source_host.precopy.flow import NO_FLOW, Flow
+from source_host.precopy.observer import Observer
+from source_host.precopy.plan import Plan
+from source_host.precopy.report import Report
+from source_host.precopy.results import RoundStats
+from source_host.precopy.transport import Metadata, Offer, Transport
 from source_host.states import GuestState, MigrationState
-from source_host.transport import Metadata, Offer, Transport
+from source_host.watch.flow_recorder import FlowRecorder
+from source_host.watch.live_metrics import Running
+from source_host.watch.metrics import Metrics
 from wire.convert import guest_spec
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ class Migrations:
         metadata: Callable[[], Metadata] = tuple
         flow = self._flow(request.flow_directory)
         if self._traces is not None:
-            from source_host.traced import TracedMigration  # noqa: PLC0415 - an extra
+            from source_host.watch.traced import TracedMigration  # noqa: PLC0415 - an extra
 
             traced = TracedMigration(self._traces, entry.offer, plan)
             observers.insert(0, traced)

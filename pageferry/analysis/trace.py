@@ -18,7 +18,7 @@ from pageferry import results
 from pageferry.document import Document
 from pageferry.results import BadResult
 from paging_core.units import FRAME_BYTES
-from source_host.flow_files import FLOW_SCHEMA, MANIFEST, TABLES
+from source_host.watch.flow_files import FLOW_SCHEMA, MANIFEST, TABLES
 
 RESULT = "result.json"
 """The result document of the migration, beside its trace."""

@@ -18,7 +18,7 @@ from paging_core.errors import BadOption
 from paging_core.model_guest import ModelGuest
 from paging_core.units import NS_PER_S
 from source_host.messages import filled_in, plan_of
-from source_host.plan import Plan
+from source_host.precopy.plan import Plan
 
 SCHEMA_VERSION = 1
 

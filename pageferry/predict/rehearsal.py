@@ -19,12 +19,12 @@ from paging_core.errors import IllegalTransition
 from paging_core.guest import Guest
 from paging_core.memory import Frames
 from paging_core.units import FRAME_BYTES, NS_PER_S
-from source_host.encoder import Encoder
-from source_host.engine import Engine
-from source_host.plan import Plan
-from source_host.progress import Progress
+from source_host.precopy.encoder import Encoder
+from source_host.precopy.engine import Engine
+from source_host.precopy.plan import Plan
+from source_host.precopy.progress import Progress
+from source_host.precopy.transport import Handover, Offer
 from source_host.states import MigrationState
-from source_host.transport import Handover, Offer
 from wire.batch import Batch, Compression
 from wire.codec import encode_batch
 
@@ -49,7 +49,7 @@ class SamplingEncoder(Encoder):
 
 
 class Nowhere:
-    """Implements `source_host.transport.Transport`: weighs every message and drops it."""
+    """Implements `source_host.precopy.transport.Transport`: weighs every message and drops it."""
 
     def prepare(self, offer: Offer) -> int:  # noqa: ARG002
         """Anybody fits."""

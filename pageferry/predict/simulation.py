@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from pageferry.predict.prediction import Prediction
 from paging_core.units import NS_PER_S
-from source_host.link import Link
-from source_host.policies import BATCH_FRAMES, Decision, Facts, Policy
+from source_host.precopy.link import Link
+from source_host.precopy.policies import BATCH_FRAMES, Decision, Facts, Policy
 
 Dirtied = Callable[[int, int], int]
 """Distinct frames that become dirty from one time to another, ns since round 1 began."""

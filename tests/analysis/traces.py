@@ -12,7 +12,7 @@ import numpy as np
 from pageferry import in_process, results
 from pageferry.document import Document
 from pageferry.request import MigrationOptions
-from source_host.flow_files import DETAILS, EVENT_KINDS, MOMENTS, SEND_KINDS, FlowFiles, names
+from source_host.watch.flow_files import DETAILS, EVENT_KINDS, MOMENTS, SEND_KINDS, FlowFiles, names
 
 MEMORY_BYTES = 1 << 20
 N_FRAMES = MEMORY_BYTES >> 12

@@ -14,9 +14,9 @@ from pageferry.in_process import destination, migrate
 from paging_core.config import GuestConfig
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
-from source_host.link import Link
-from source_host.plan import Plan
-from source_host.report import Report
+from source_host.precopy.link import Link
+from source_host.precopy.plan import Plan
+from source_host.precopy.report import Report
 from source_host.states import GuestState
 
 

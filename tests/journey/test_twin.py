@@ -21,9 +21,9 @@ from paging_core.config import (
     Paging,
     TrackerConfig,
 )
-from source_host.link import Link
-from source_host.policies import PolicyName
-from source_host.report import Report
+from source_host.precopy.link import Link
+from source_host.precopy.policies import PolicyName
+from source_host.precopy.report import Report
 from tests.journey.in_process import assert_same, booted, migrated
 
 MIB = 2**20

@@ -11,8 +11,8 @@ import pytest
 from pageferry.predict.history import WriteLog, at_rate, avg, hist, window_ns
 from pageferry.predict.simulation import Setting, simulate
 from paging_core.model_guest import ModelGuest
-from source_host.link import Link
-from source_host.policies import PolicyName, make_policy
+from source_host.precopy.link import Link
+from source_host.precopy.policies import PolicyName, make_policy
 
 MS = 1_000_000
 FRAME_A_MS = Link(4096 * 8 * 1000)

@@ -10,13 +10,13 @@ import numpy as np
 
 from paging_core.config import GuestConfig
 from paging_core.guest import Cleaned, GuestCounters
-from source_host.link import Link
 from source_host.migration import Migration
-from source_host.plan import Plan
-from source_host.report import Report
-from source_host.results import RoundStats
+from source_host.precopy.link import Link
+from source_host.precopy.plan import Plan
+from source_host.precopy.report import Report
+from source_host.precopy.results import RoundStats
+from source_host.precopy.transport import Offer
 from source_host.states import GuestState, guest_lifecycle
-from source_host.transport import Offer
 from tests.source_host.paper_destination import PaperDestination
 from tests.source_host.paper_guest import PaperGuest
 from wire.hosting.lifecycle import Lifecycle

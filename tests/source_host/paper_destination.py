@@ -15,7 +15,7 @@ from paging_core.errors import (
     PageferryError,
     VerificationFailed,
 )
-from source_host.transport import Handover, Offer
+from source_host.precopy.transport import Handover, Offer
 from wire.batch import Batch
 from wire.runs import FrameKind
 
@@ -26,7 +26,7 @@ Fault = PageferryError | Callable[[], None]
 
 
 class PaperDestination:
-    """Implements `source_host.transport.Transport`; one migration, no network.
+    """Implements `source_host.precopy.transport.Transport`; one migration, no network.
 
     Attributes:
         frames: its memory of the guest.

@@ -19,7 +19,7 @@ from paging_core.errors import (
     PageferryError,
     VerificationFailed,
 )
-from source_host.report import Report
+from source_host.precopy.report import Report
 from source_host.states import GuestState, MigrationState
 from tests.source_host.harness import Trip, filled
 from tests.source_host.paper_guest import ACCESS_NS, PaperGuest, busy
@@ -307,7 +307,7 @@ def test_a_commit_that_arrives_between_the_question_and_the_abort() -> None:
         destination.faults["is_committed"] = [take_over]
 
     def take_over() -> None:
-        from source_host.transport import Handover  # noqa: PLC0415
+        from source_host.precopy.transport import Handover  # noqa: PLC0415
 
         destination.handover = Handover(0, b"", start=False)
 

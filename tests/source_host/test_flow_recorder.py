@@ -14,8 +14,8 @@ import pytest
 from paging_core.errors import BadOption, InvariantViolation, LimitExceeded
 from paging_core.events import Fault
 from paging_core.flow import FLOW_DTYPE, FlowKind
-from source_host.flow_files import FLOW_SCHEMA, MANIFEST, TABLES, FlowFiles
-from source_host.flow_recorder import FlowRecorder
+from source_host.watch.flow_files import FLOW_SCHEMA, MANIFEST, TABLES, FlowFiles
+from source_host.watch.flow_recorder import FlowRecorder
 from wire.batch import Batch
 from wire.runs import FrameKind, FrameRuns
 
@@ -115,7 +115,7 @@ from pathlib import Path
 import numpy as np
 from paging_core.errors import LimitExceeded
 from paging_core.flow import FLOW_DTYPE
-from source_host.flow_recorder import FlowRecorder
+from source_host.watch.flow_recorder import FlowRecorder
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 flow = FlowRecorder(Path(sys.argv[1]))

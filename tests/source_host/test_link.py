@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paging_core.errors import BadOption
-from source_host.link import BandwidthMeter, Link
+from source_host.precopy.link import BandwidthMeter, Link
 
 MS = 1_000_000
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from paging_core.guest import Guest
-from source_host.policies import PolicyName
+from source_host.precopy.policies import PolicyName
+from source_host.precopy.transport import Transport
 from source_host.states import GuestState, MigrationState
-from source_host.transport import Transport
 from tests.source_host.harness import Trip, filled
 from tests.source_host.paper_destination import PaperDestination
 from tests.source_host.paper_guest import PaperGuest, busy

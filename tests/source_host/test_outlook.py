@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from paging_core.units import FRAME_BYTES, NS_PER_S
-from source_host.outlook import Outlook, outlook
-from source_host.report import Report
-from source_host.results import RoundStats, Totals
+from source_host.precopy.report import Report
+from source_host.precopy.results import RoundStats, Totals
 from source_host.states import MigrationState
+from source_host.watch.outlook import Outlook, outlook
 
 MEMORY_FRAMES = 1000
 

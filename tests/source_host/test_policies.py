@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from paging_core.errors import BadOption
-from source_host.policies import (
+from source_host.precopy.policies import (
     Decision,
     Facts,
     PolicyName,

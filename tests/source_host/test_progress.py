@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import cast
 
 from paging_core.errors import HostUnreachable
-from source_host.clocks import Clock
-from source_host.progress import Progress
-from source_host.report import Report
-from source_host.rounds import Rounds, RoundSender
+from source_host.precopy.clocks import Clock
+from source_host.precopy.progress import Progress
+from source_host.precopy.report import Report
+from source_host.precopy.rounds import Rounds, RoundSender
 from source_host.states import MigrationState
 
 

@@ -10,14 +10,14 @@ from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
 from paging_core.errors import HostUnreachable
 from paging_core.model_guest import ModelGuest
-from source_host.clocks import ClockName
 from source_host.guests import HostedGuest
 from source_host.migration import Migration
 from source_host.migrations import HostedMigration
-from source_host.plan import Plan
-from source_host.progress import Progress
+from source_host.precopy.clocks import ClockName
+from source_host.precopy.plan import Plan
+from source_host.precopy.progress import Progress
+from source_host.precopy.transport import Offer
 from source_host.states import MigrationState
-from source_host.transport import Offer
 
 CONFIG = GuestConfig(2**20, workload="idle")
 

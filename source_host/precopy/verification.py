@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from paging_core.digest import NODE_DIGESTS, DigestTree
 from paging_core.errors import VerificationFailed
-from source_host.transport import Transport
+from source_host.precopy.transport import Transport
 
 NAMED_FRAMES = 16
 """How many differing frames are named."""

@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.guest import Cleaned, GuestCounters
 from paging_core.log_dirty import count
-from source_host.clocks import ClockName
-from source_host.plan import Plan
-from source_host.report import Report
-from source_host.results import Downtime, RoundStats
+from source_host.precopy.clocks import ClockName
+from source_host.precopy.plan import Plan
+from source_host.precopy.report import Report
+from source_host.precopy.results import Downtime, RoundStats
 from source_host.states import MigrationState
 from wire.hosting.metrics import DURATION_BUCKETS_S, LATENCY_BUCKETS_S
 
@@ -279,7 +279,7 @@ def _start(metric: Counter | Gauge | Histogram, values: Iterable[str]) -> None:
 
 
 class MigrationMetrics:
-    """Adds what one migration does; implements `source_host.observer.Observer`."""
+    """Adds what one migration does; implements `source_host.precopy.observer.Observer`."""
 
     def __init__(self, metrics: Metrics, migration_id: str, plan: Plan) -> None:
         self._metrics = metrics

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from paging_core.errors import MigrationCancelled
 from paging_core.guest import Guest
-from source_host.link import Link
+from source_host.precopy.link import Link
 from wire.hosting.guest_thread import GuestThread
 
 _STRIDE_NS = 100_000_000

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 from paging_core.guest import Cleaned, GuestCounters
 
 if TYPE_CHECKING:
-    from source_host.report import Report
-    from source_host.results import RoundStats
+    from source_host.precopy.report import Report
+    from source_host.precopy.results import RoundStats
 
 
 class Observer(Protocol):

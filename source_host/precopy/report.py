@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from paging_core.errors import PageferryError
 from paging_core.guest import GuestCounters, ShadowPool
-from source_host.results import Downtime, RoundStats, Totals
+from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.states import MigrationState
 
 

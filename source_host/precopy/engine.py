@@ -16,17 +16,17 @@ from paging_core.errors import VerificationFailed
 from paging_core.guest import Guest, Learner, LogClearer
 from paging_core.log_dirty import count
 from paging_core.memory_digest import digest_memory
-from source_host.clocks import Clock, Lap
-from source_host.encoder import Encoder
-from source_host.flow import NO_FLOW, Flow
-from source_host.plan import Plan
-from source_host.policies import Decision, Policy
-from source_host.progress import Progress
-from source_host.results import Downtime
-from source_host.rounds import RoundSender
+from source_host.precopy.clocks import Clock, Lap
+from source_host.precopy.encoder import Encoder
+from source_host.precopy.flow import NO_FLOW, Flow
+from source_host.precopy.plan import Plan
+from source_host.precopy.policies import Decision, Policy
+from source_host.precopy.progress import Progress
+from source_host.precopy.results import Downtime
+from source_host.precopy.rounds import RoundSender
+from source_host.precopy.transport import Transport
+from source_host.precopy.verification import prove
 from source_host.states import MigrationState
-from source_host.transport import Transport
-from source_host.verification import prove
 
 
 class Engine:

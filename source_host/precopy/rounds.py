@@ -9,16 +9,16 @@ from paging_core.errors import MigrationCancelled
 from paging_core.guest import Cleaned, DirtyWords, Learner
 from paging_core.log_dirty import GfnArray
 from paging_core.units import FRAME_BYTES
-from source_host.chunks import Chunks
-from source_host.clocks import Clock
-from source_host.compression import CompressionLevel
-from source_host.encoder import Encoder
-from source_host.flow import NO_FLOW, Flow
-from source_host.ledger import Ledger, take_batch
-from source_host.link import BandwidthMeter
-from source_host.policies import BATCH_FRAMES, Facts, Policy
-from source_host.results import RoundStats
-from source_host.transport import Transport
+from source_host.precopy.chunks import Chunks
+from source_host.precopy.clocks import Clock
+from source_host.precopy.compression import CompressionLevel
+from source_host.precopy.encoder import Encoder
+from source_host.precopy.flow import NO_FLOW, Flow
+from source_host.precopy.ledger import Ledger, take_batch
+from source_host.precopy.link import BandwidthMeter
+from source_host.precopy.policies import BATCH_FRAMES, Facts, Policy
+from source_host.precopy.results import RoundStats
+from source_host.precopy.transport import Transport
 
 _NO_ROUND = RoundStats(0, stop_and_copy=False, to_send_frames=0)
 

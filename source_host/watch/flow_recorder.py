@@ -16,7 +16,7 @@ import numpy.typing as npt
 from paging_core.errors import InvariantViolation, PageferryError
 from paging_core.flow import FlowKind, FlowRows
 from paging_core.units import PS_PER_NS
-from source_host.flow_files import (
+from source_host.watch.flow_files import (
     DETAILS,
     EVENT_KINDS,
     MOMENTS,

@@ -8,11 +8,11 @@ from dataclasses import replace
 from paging_core.errors import PageferryError
 from paging_core.guest import Cleaned, GuestCounters, ShadowPool
 from paging_core.units import FRAME_BYTES
-from source_host.clocks import Clock, Lap
-from source_host.observer import Observer
-from source_host.report import Report
-from source_host.results import Downtime, RoundStats, Totals
-from source_host.rounds import Rounds, RoundSender
+from source_host.precopy.clocks import Clock, Lap
+from source_host.precopy.observer import Observer
+from source_host.precopy.report import Report
+from source_host.precopy.results import Downtime, RoundStats, Totals
+from source_host.precopy.rounds import Rounds, RoundSender
 from source_host.states import MigrationState, migration_lifecycle
 
 

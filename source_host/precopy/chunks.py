@@ -10,8 +10,8 @@ import numpy as np
 
 from paging_core.guest import LogClearer
 from paging_core.log_dirty import GfnArray
-from source_host.clocks import Clock
-from source_host.policies import BATCH_FRAMES
+from source_host.precopy.clocks import Clock
+from source_host.precopy.policies import BATCH_FRAMES
 
 
 class Chunks:

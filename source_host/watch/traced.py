@@ -11,19 +11,19 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
 
 from paging_core.guest import Cleaned, GuestCounters
-from source_host.clocks import ClockName
-from source_host.plan import Plan
-from source_host.report import Report
-from source_host.results import RoundStats
+from source_host.precopy.clocks import ClockName
+from source_host.precopy.plan import Plan
+from source_host.precopy.report import Report
+from source_host.precopy.results import RoundStats
+from source_host.precopy.transport import Metadata, Offer
 from source_host.states import MigrationState
-from source_host.transport import Metadata, Offer
 from wire.hosting.tracing import as_metadata
 
 _P = "pageferry."
 
 
 class TracedMigration:
-    """Implements `source_host.observer.Observer`.
+    """Implements `source_host.precopy.observer.Observer`.
 
     Spans tell wall time. What the model computed on the virtual clock stands in attributes, as
     ``…_ns`` beside ``pageferry.clock``.

@@ -14,9 +14,9 @@ from prometheus_client import CollectorRegistry
 
 from paging_core.config import GuestConfig
 from paging_core.units import NS_PER_S
-from source_host.outlook import outlook
-from source_host.plan import Plan
-from source_host.report import Report
+from source_host.precopy.plan import Plan
+from source_host.precopy.report import Report
+from source_host.watch.outlook import outlook
 from wire.hosting.metrics import Row, Shown, ShownNow, guest_family
 
 _P = "pageferry_source_migration_"

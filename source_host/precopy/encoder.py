@@ -15,7 +15,7 @@ from paging_core.digest import ZERO_FRAME, Digests, frame_digests
 from paging_core.log_dirty import GfnArray
 from paging_core.memory import Frames
 from paging_core.units import FRAME_BYTES
-from source_host.compression import OFF
+from source_host.precopy.compression import OFF
 from wire.batch import Batch, Compression
 from wire.runs import FrameKind, FrameRuns, KindArray
 

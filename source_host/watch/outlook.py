@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paging_core.units import FRAME_BYTES, NS_PER_S
-from source_host.report import Report
-from source_host.results import RoundStats
+from source_host.precopy.report import Report
+from source_host.precopy.results import RoundStats
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from paging_core.errors import BadOption
 from paging_core.guest import Guest
-from source_host.clocks import Clock, ClockName, RealClock, VirtualClock
-from source_host.compression import CompressionLevel
-from source_host.link import Link
-from source_host.policies import Policy, PolicyName, make_policy
+from source_host.precopy.clocks import Clock, ClockName, RealClock, VirtualClock
+from source_host.precopy.compression import CompressionLevel
+from source_host.precopy.link import Link
+from source_host.precopy.policies import Policy, PolicyName, make_policy
 
 DEFAULT_DOWNTIME_LIMIT_NS = 300_000_000
 """QEMU's downtime-limit."""

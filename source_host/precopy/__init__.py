@@ -1,0 +1,1 @@
+"""Pre-copy itself: from the first page to the proof that all arrived. Knows no network."""
