@@ -122,5 +122,7 @@ def running(docker_services: object, ports: dict[str, int], certs: Path) -> Stac
 @pytest.fixture
 def stack(running: Stack) -> Stack:
     """The stack, healthy again after whatever the test before did to it."""
+    for service in ("destination", "source"):
+        docker("start", running.container(service))  # nothing, where it runs
     running.wait_healthy()
     return running

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import grpc
 import pytest
@@ -113,6 +115,23 @@ def test_nobody_answers_is_still_that(secured: Secured) -> None:
         pytest.raises(PageferryError, match="no host answers"),
     ):
         client.guest("any")
+
+
+def test_a_host_that_dies_in_the_handshake_is_not_taken_for_a_strict_one(
+    secured: Secured,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as dying:
+        address = f"127.0.0.1:{dying.getsockname()[1]}"
+
+        def hang_up_once() -> None:
+            connection, _ = dying.accept()
+            dying.close()
+            connection.close()
+
+        thread = Thread(target=hang_up_once)
+        thread.start()
+        assert secured.identity("operator").explain(address) is None
+        thread.join()
 
 
 def test_a_viewer_looks_and_touches_nothing(secured: Secured, guest: str) -> None:

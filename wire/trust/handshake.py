@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -14,6 +15,7 @@ from wire.address import host_of
 from wire.trust.tls import AUTHORITY, CERTIFICATE, KEY, Identity
 
 _PATIENCE_S = 3.0
+_BETWEEN_S = 0.5
 _RENEW = "make a new one with pageferry certs --renew"
 
 _REFUSALS: Mapping[str, str] = {
@@ -36,14 +38,22 @@ def explain(address: str, identity: Identity | None) -> PageferryError | None:
     Returns:
         An error that says which certificate is wrong and why; None when it is not for them.
     """
+    # A host that is just dying closes connections as silently as one that refuses certificates:
+    # only what comes out twice is believed.
+    if _try(address, identity) is None:
+        return None
+    time.sleep(_BETWEEN_S)
+    said = _try(address, identity)
+    return Unauthenticated(f"{address} and this process do not agree: {said}") if said else None
+
+
+def _try(address: str, identity: Identity | None) -> str | None:
+    host, port = host_of(address), int(address.rpartition(":")[2])
     try:
-        with socket.create_connection(
-            (host_of(address), int(address.rpartition(":")[2])), _PATIENCE_S
-        ) as plain:
-            said = _attempt(plain, host_of(address), identity)
+        with socket.create_connection((host, port), _PATIENCE_S) as plain:
+            return _attempt(plain, host, identity)
     except OSError:
         return None
-    return Unauthenticated(f"{address} and this process do not agree: {said}") if said else None
 
 
 def _attempt(plain: socket.socket, name: str, identity: Identity | None) -> str | None:
