@@ -1,0 +1,120 @@
+"""The compose file and the Dockerfile: valid by the published schema, and true to the code.
+
+`make test-containers` runs both on a real engine.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+
+import dest_host.cli
+import source_host.cli
+from dest_host.settings import DestinationSettings
+from source_host.settings import SourceSettings
+from tests.deploy.manifests import ROOT
+from wire.hosting.settings import settings_of
+
+FILE = ROOT / "deploy" / "compose.yaml"
+DOCUMENT: dict[str, Any] = yaml.safe_load(FILE.read_text())
+SERVICES: dict[str, dict[str, Any]] = DOCUMENT["services"]
+HOSTS = {
+    "source": (source_host.cli.cli, "SOURCE_HOST", SourceSettings),
+    "destination": (dest_host.cli.cli, "DEST_HOST", DestinationSettings),
+}
+
+
+def stage(name: str) -> str:
+    """What the Dockerfile says of one target."""
+    text = (ROOT / "deploy" / "Dockerfile").read_text()
+    (found,) = re.findall(
+        rf"^FROM \S+ AS {name}$(.*?)(?=^FROM |\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    return str(found)
+
+
+def environment(name: str) -> dict[str, str]:
+    """What the image tells a host."""
+    (line,) = re.findall(r"^ENV (.*)$", stage(name).replace("\\\n", " "), re.MULTILINE)
+    return dict(pair.split("=", 1) for pair in shlex.split(line))
+
+
+def validated(document: str) -> int:
+    """Exit status of the validator."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec",
+               "--default-filetype", "yaml"]  # fmt: skip
+    return subprocess.run(
+        [*command, "-"], input=document, text=True, capture_output=True, check=False
+    ).returncode
+
+
+def test_valid_by_the_published_schema() -> None:
+    assert validated(FILE.read_text()) == 0
+    assert validated(FILE.read_text().replace("depends_on:", "depend_on:", 1)) == 1
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_the_hosts_know_every_setting_that_they_are_given(name: str) -> None:
+    _, prefix, model = HOSTS[name]
+    known = {one.variable(prefix) for one in settings_of(model)}
+    assert environment(name).keys() <= known
+    assert SERVICES[name]["environment"].keys() <= known
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_an_image_serves_where_it_says(name: str) -> None:
+    cli, prefix, model = HOSTS[name]
+    said = environment(name)
+    port = model().listen.rpartition(":")[2]
+    assert said[f"{prefix}_LISTEN"] == f"0.0.0.0:{port}"
+    (exposed,) = re.findall(r"^EXPOSE (.*)$", stage(name), re.MULTILINE)
+    assert exposed.split() == [port, said[f"{prefix}_METRICS_PORT"]]
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    targets = [job["static_configs"][0]["targets"] for job in scraped["scrape_configs"]]
+    assert [f"{name}:{said[f'{prefix}_METRICS_PORT']}"] in targets
+    (program, check), (default,) = (
+        re.findall(r'"([^"]+)"', found)
+        for found in re.findall(r"\bCMD (\[.*\])$", stage(name), re.MULTILINE)
+    )
+    assert {check, default} <= cli.commands.keys()
+    assert f'ENTRYPOINT ["{program}"]' in stage(name)
+    certificates = [volume for volume in SERVICES[name]["volumes"] if f"/{name}:" in volume]
+    assert [volume.split(":")[-2:] for volume in certificates] == [[said[f"{prefix}_TLS"], "ro"]]
+
+
+def test_images_run_as_nobody_in_particular() -> None:
+    (user,) = re.findall(r"^USER (\d+):\d+$", stage("host"), re.MULTILINE)
+    assert user != "0"
+    assert not re.search(r"^USER ", stage("source") + stage("destination"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_bounded(name: str) -> None:
+    service = SERVICES[name]
+    assert service["mem_limit"]
+    assert service["cpus"] > 0
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("read_only") or name == "grafana"
+
+
+def test_who_can_be_reached_from_where() -> None:
+    assert DOCUMENT["networks"]["private"] == {"internal": True}
+    assert all("private" in service["networks"] for service in SERVICES.values())
+    assert SERVICES["destination"]["networks"] == ["private"]
+    assert "ports" not in SERVICES["destination"]
+    for service in SERVICES.values():
+        for port in service.get("ports", []):
+            assert port.startswith("127.0.0.1:")
+
+
+def test_each_waits_for_the_one_that_it_needs() -> None:
+    assert SERVICES["source"]["depends_on"] == {"destination": {"condition": "service_healthy"}}
+    assert SERVICES["prometheus"]["depends_on"] == {"source": {"condition": "service_healthy"}}
+    assert SERVICES["grafana"]["depends_on"] == ["prometheus"]
