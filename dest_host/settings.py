@@ -10,7 +10,7 @@ import click
 from dest_host.limits import Limits
 from paging_core.units import NS_PER_S
 from wire.hosting.quantity import DURATION, MEMORY, NAMES, SIZE
-from wire.hosting.serve_settings import ServeSettings
+from wire.hosting.serve_settings import ServeSettings, listen_on
 from wire.hosting.settings import setting
 
 
@@ -18,12 +18,7 @@ from wire.hosting.settings import setting
 class DestinationSettings(ServeSettings):
     """Where a destination host serves, what it takes in, and from whom."""
 
-    listen: str = setting(
-        "127.0.0.1:50052",
-        click.STRING,
-        "host:port or unix:path to serve on; port 0 takes a free one and tells it.",
-        metavar="ADDRESS",
-    )
+    listen: str = listen_on("127.0.0.1:50052")
     sources: frozenset[str] = setting(
         "source",
         NAMES,

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from wire.hosting.quantity import MEMORY
-from wire.hosting.serve_settings import ServeSettings
+from wire.hosting.serve_settings import ServeSettings, listen_on
 from wire.hosting.settings import setting
 
 
@@ -16,12 +16,7 @@ from wire.hosting.settings import setting
 class SourceSettings(ServeSettings):
     """Where a source host serves, and how much it takes upon itself."""
 
-    listen: str = setting(
-        "127.0.0.1:50051",
-        click.STRING,
-        "host:port or unix:path to serve on; port 0 takes a free one and tells it.",
-        metavar="ADDRESS",
-    )
+    listen: str = listen_on("127.0.0.1:50051")
     max_guest_memory: int | None = setting(
         None,
         MEMORY,

@@ -36,8 +36,6 @@ MEMORY = Quantity("size", parse_memory_bytes)
 """Bytes of guest memory: a whole number of frames."""
 DURATION = Quantity("duration", parse_duration_ns)
 """Nanoseconds, such as ``300ms``."""
-_MIN_MESSAGE_BYTES = 2**20
-_MIN_METADATA_BYTES = 2**10
 
 
 class Names(click.ParamType[frozenset[str]]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,16 +22,21 @@ _MIN_MESSAGE_BYTES = 2**20
 _MIN_METADATA_BYTES = 2**10
 
 
-@dataclass(frozen=True)
-class ServeSettings:
-    """Settings of a server: where it listens, whom it believes, how much it reads."""
-
-    listen: str = setting(
-        "127.0.0.1:0",
+def listen_on(default: str) -> Any:
+    """The setting of where a server listens."""
+    return setting(
+        default,
         click.STRING,
         "host:port or unix:path to serve on; port 0 takes a free one and tells it.",
         metavar="ADDRESS",
     )
+
+
+@dataclass(frozen=True)
+class ServeSettings:
+    """Settings of a server: where it listens, whom it believes, how much it reads."""
+
+    listen: str = listen_on("127.0.0.1:0")
     metrics_port: int | None = setting(
         None,
         click.IntRange(0, 65535),
