@@ -60,9 +60,9 @@ class HostedGuest:
         memory_bytes: that it takes.
     """
 
-    def __init__(self, guest_id: str, guest: RunnableGuest) -> None:
+    def __init__(self, guest_id: str, guest: RunnableGuest, migration_id: str = "") -> None:
         self.guest_id = guest_id
-        self.migration_id = ""
+        self.migration_id = migration_id
         self.memory_bytes = guest.n_frames * FRAME_BYTES
         self._guest = guest
         self._life = guest_lifecycle(guest_id)
@@ -200,17 +200,28 @@ class Guests:
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
 
-    def add(self, guest_id: str, guest: RunnableGuest) -> HostedGuest:
-        """Take a guest in, paused.
+    def add(
+        self, guest_id: str, guest: RunnableGuest, migration_id: str = "", *, start: bool = False
+    ) -> GuestView:
+        """Take a guest in, paused, or running if it shall `start`.
+
+        Others can call it only once nothing is left that could be refused: a commit that was
+        carried out and then answered with an error would have the guest run on both hosts.
+
+        Returns:
+            It as it begins here.
 
         Raises:
             AlreadyExists: there is one of that name.
         """
         with self._lock:
-            if guest_id in self._guests:
-                raise _exists(guest_id)
-            self._guests[guest_id] = hosted = HostedGuest(guest_id, guest)
-            return hosted
+            self.check_free(guest_id)
+            hosted = HostedGuest(guest_id, guest, migration_id)
+            if start:
+                hosted.start()
+            view = hosted.view()
+            self._guests[guest_id] = hosted
+            return view
 
     def check_free(self, guest_id: str) -> None:
         """Refuse a name that is taken.
@@ -219,7 +230,9 @@ class Guests:
             AlreadyExists: there is a guest of that name.
         """
         if guest_id in self._guests:
-            raise _exists(guest_id)
+            raise AlreadyExists(
+                f"a guest {guest_id!r} is here already; delete it or choose another name"
+            )
 
     def get(self, guest_id: str) -> HostedGuest:
         """The guest of that name.
@@ -264,7 +277,3 @@ class Guests:
         """Delete all of them."""
         for hosted in self.all():
             self.delete(hosted.guest_id)
-
-
-def _exists(guest_id: str) -> AlreadyExists:
-    return AlreadyExists(f"a guest {guest_id!r} is here already; delete it or choose another name")

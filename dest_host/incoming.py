@@ -215,7 +215,9 @@ class Incoming:
                 self._life.to(IncomingState.VERIFIED)
             return differing
 
-    def commit(self, handover: Handover, adopt: Callable[[str, RunnableGuest], object]) -> None:
+    def commit(
+        self, handover: Handover, adopt: Callable[[str, RunnableGuest], GuestView]
+    ) -> GuestView:
         """Make a guest of it; from the moment this returns the guest is this host's.
 
         Whatever fails here leaves the migration as it was: not committed.
@@ -223,6 +225,9 @@ class Incoming:
         Args:
             handover: what the source says about the guest.
             adopt: takes the guest in by its name; called last, and may still refuse.
+
+        Returns:
+            The guest as it begins here.
 
         Raises:
             VerificationFailed: memory here is not memory there.
@@ -235,9 +240,10 @@ class Incoming:
             self._check_open("be committed")
             self._verify(handover)
             guest = self._guest_of(handover.state)
-            adopt(self.offer.guest_id, guest)
+            self.answer = adopt(self.offer.guest_id, guest)
             self._life.to(IncomingState.COMMITTED)
             self._memory = self._tree = None
+            return self.answer
 
     def abort(self, reason: str) -> bool:
         """Drop it and free the memory.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from threading import Lock
 
 import structlog
@@ -167,19 +168,15 @@ class Receiver:
         """
         incoming = self.incoming(migration_id)
         with incoming.exclusive():
-            if incoming.state is not IncomingState.COMMITTED:
-                with self.metrics.handover(migration_id):
-                    incoming.commit(handover, self.guests.add)
-                self.guests.get(incoming.offer.guest_id).migration_id = migration_id
-                self.metrics.outcome(migration_id, "committed")
-                _log.info("committed", migration=migration_id, guest=incoming.offer.guest_id)
-                if start:
-                    self.guests.get(incoming.offer.guest_id).start()
-            else:
+            if incoming.answer is not None:
                 self.metrics.repeated(migration_id)
-            if incoming.answer is None:
-                incoming.answer = self.guests.get(incoming.offer.guest_id).view()
-            return incoming.answer
+                return incoming.answer
+            adopt = partial(self.guests.add, migration_id=migration_id, start=start)
+            with self.metrics.handover(migration_id):
+                answer = incoming.commit(handover, adopt)
+            self.metrics.outcome(migration_id, "committed")
+            _log.info("committed", migration=migration_id, guest=incoming.offer.guest_id)
+            return answer
 
     def abort(self, migration_id: str, reason: str) -> None:
         """Drop a migration and free its memory; aborting again changes nothing.
@@ -193,6 +190,7 @@ class Receiver:
             incoming = self._incoming.get(migration_id)
             if incoming is None:
                 self._refused.setdefault(migration_id, reason)
+                self._forget_oldest()
                 return
         if incoming.abort(reason):
             self.metrics.outcome(migration_id, "aborted")

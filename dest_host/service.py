@@ -17,6 +17,7 @@ from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
 from paging_core.errors import BadOption, PermissionDenied, StreamError
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
+from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
 from wire.trust.access import Role, caller_of
 from wire.version import check_version, contract_message
 
@@ -36,6 +37,10 @@ CONTROL = frozenset({Role.OPERATOR})
 
 ACK_BATCHES = 2
 """Batches between two acknowledgements; the last of a round is acknowledged at once."""
+
+_REASON_CHARS = 500
+"""Of a source's reason to abort, which is remembered."""
+_NO_REASON = "the source gave no reason"
 
 _GUEST_STATES = {
     GuestState.PAUSED: common_pb2.GUEST_STATE_PAUSED,
@@ -67,8 +72,8 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         if request.streams > 1:
             raise BadOption(f"this host takes one stream, not {request.streams}; prepare for one")
         offer = Offer(
-            migration_id=_named(request.migration_id, "migration_id"),
-            guest_id=_named(request.guest.guest_id, "guest_id"),
+            migration_id=check_name(request.migration_id, "migration_id", MIGRATION_CHARS),
+            guest_id=check_name(request.guest.guest_id, "guest_id", GUEST_CHARS),
             config=guest_config(request.guest),
             trace_digest=request.trace_digest,
             owner=caller_of(context).name,
@@ -122,9 +127,9 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def Abort(
         self, request: destination_pb2.AbortRequest, context: grpc.ServicerContext
     ) -> destination_pb2.AbortReply:
-        migration_id = _named(request.migration_id, "migration_id")
+        migration_id = check_name(request.migration_id, "migration_id", MIGRATION_CHARS)
         self._check_owner(migration_id, context)
-        self._receiver.abort(migration_id, request.reason or "the source gave no reason")
+        self._receiver.abort(migration_id, request.reason[:_REASON_CHARS] or _NO_REASON)
         return destination_pb2.AbortReply()
 
     def GetIncoming(
@@ -218,12 +223,6 @@ def _understood(message: Incoming) -> destination_pb2.TransferHello | RawBatch:
     if isinstance(message, StreamError):
         raise message
     return message
-
-
-def _named(name: str, field: str) -> str:
-    if not name:
-        raise BadOption(f"{field} is empty; the source chooses a unique one")
-    return name
 
 
 def _ack(sequence: int) -> destination_pb2.TransferReply:

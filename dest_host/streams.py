@@ -33,7 +33,8 @@ class OpenStreams:
         self, messages: Iterator[_Message], context: grpc.ServicerContext
     ) -> Iterator[_Message]:
         """The messages of a stream, noting when each came."""
-        self._last[context] = self._now()
+        with self._lock:
+            self._last[context] = self._now()
         try:
             for message in messages:
                 self._last[context] = self._now()

@@ -7,7 +7,6 @@ goes on running where it arrives.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from threading import Lock
 
@@ -16,7 +15,6 @@ import structlog
 from paging_core.config import GuestConfig
 from paging_core.errors import (
     AlreadyExists,
-    BadOption,
     GuestOutOfMemory,
     IllegalTransition,
     LimitExceeded,
@@ -27,8 +25,8 @@ from paging_core.model_guest import ModelGuest
 from paging_core.units import format_bytes
 from source_host.states import GuestState, guest_lifecycle
 from wire.checksum import xxh3
+from wire.names import GUEST_CHARS, check_name
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CHUNK_ACCESSES = 1_000_000
 _CHUNK_NS = 10_000_000
 """Stepped between two looks at whether the caller still waits."""
@@ -144,14 +142,18 @@ class HostedGuest:
         self.migration_id = ""
 
     def let_go(self, message: str) -> None:
-        """It is no longer here: free its memory."""
-        _ = self.progress
+        """It moved: free its memory."""
         with self._lock:
-            guest, self._guest = self._guest, None
-            self.message = message
-            self.migration_id = ""
-        if guest is not None:
-            guest.memory.close()
+            self._free(message)
+
+    def delete(self) -> None:
+        """Nobody wants it any more: free its memory.
+
+        Raises:
+            IllegalTransition: a migration needs it, or another call works on it.
+        """
+        with self._idle("delete"):
+            self._free("deleted")
 
     def check_idle(self, what: str) -> None:
         """Refuse what must not happen during a migration.
@@ -164,6 +166,14 @@ class HostedGuest:
                 f"cannot {what} guest {self.guest_id!r} while migration {self.migration_id!r} "
                 "needs it; wait for that or cancel it"
             )
+
+    def _free(self, message: str) -> None:
+        _ = self.progress
+        guest, self._guest = self._guest, None
+        self.message = message
+        self.migration_id = ""
+        if guest is not None:
+            guest.memory.close()
 
     def _idle(self, what: str) -> _Idle:
         return _Idle(self, self._lock, what)
@@ -227,10 +237,12 @@ class Guests:
         self._reserve(guest_id, config.memory_bytes)
         try:
             hosted = HostedGuest(guest_id, config, ModelGuest.boot(config))
-        finally:
+        except BaseException:
             with self._lock:
                 del self._booting[guest_id]
-        with self._lock:
+            raise
+        with self._lock:  # in one step: its name and memory are never free in between
+            del self._booting[guest_id]
             self._guests[guest_id] = hosted
         _log.info("guest booted", guest_id=guest_id, memory_bytes=config.memory_bytes)
         return hosted
@@ -252,13 +264,12 @@ class Guests:
 
         Raises:
             NotFound: there is none.
-            IllegalTransition: a migration needs it.
+            IllegalTransition: a migration needs it, or another call works on it.
         """
         hosted = self.get(guest_id)
-        hosted.check_idle("delete")
+        hosted.delete()
         with self._lock:
             self._guests.pop(guest_id, None)
-        hosted.let_go("deleted")
         _log.info("guest deleted", guest_id=guest_id)
         return hosted
 
@@ -268,11 +279,7 @@ class Guests:
             return list(self._guests.values())
 
     def _reserve(self, guest_id: str, memory_bytes: int) -> None:
-        if not _NAME.fullmatch(guest_id):
-            raise BadOption(
-                f"{guest_id!r} cannot name a guest; use 1 to 64 letters, digits, dots, "
-                "dashes and underscores"
-            )
+        check_name(guest_id, "guest_id", GUEST_CHARS)
         if self._max_guest_bytes is not None and memory_bytes > self._max_guest_bytes:
             raise LimitExceeded(
                 f"a guest of {format_bytes(memory_bytes)} is larger than the "

@@ -296,6 +296,7 @@ class GuestSpec(_message.Message):
     FILL_FIELD_NUMBER: _builtins.int
     COST_OVERRIDES_NS_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
+    """1 to 64 letters, digits, dots, - and _"""
     memory_bytes: _builtins.int
     workload: _builtins.str
     """name:key=value,…"""

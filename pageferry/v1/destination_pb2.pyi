@@ -95,7 +95,7 @@ class PrepareRequest(_message.Message):
     TRACE_DIGEST_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
-    """chosen by the source, unique"""
+    """chosen by the source, unique; 1 to 100 letters, digits, dots, -, _"""
     trace_digest: _builtins.int
     """xxh3_64 of the trace file; 0 without a trace"""
     streams: _builtins.int

@@ -29,7 +29,8 @@ def guests() -> Iterator[Guests]:
 
 @pytest.fixture
 def web(guests: Guests) -> HostedGuest:
-    return guests.add("web", PaperGuest(GuestMemory(300)))
+    guests.add("web", PaperGuest(GuestMemory(300)))
+    return guests.get("web")
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -79,7 +80,8 @@ def test_what_is_not_possible_now(web: HostedGuest) -> None:
 
 
 def test_a_guest_that_crashes_while_it_is_stepped(guests: Guests) -> None:
-    hosted = guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    hosted = guests.get("db")
     with pytest.raises(GuestOutOfMemory):
         hosted.step_accesses(20)
     view = hosted.view()
@@ -90,7 +92,8 @@ def test_a_guest_that_crashes_while_it_is_stepped(guests: Guests) -> None:
 
 
 def test_a_guest_that_crashes_while_it_runs(guests: Guests) -> None:
-    hosted = guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    hosted = guests.get("db")
     hosted.start()
     until(lambda: hosted.state is GuestState.CRASHED)
     assert "no free frame" in hosted.view().message

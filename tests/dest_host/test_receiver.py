@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from threading import Thread
 
@@ -13,6 +14,7 @@ import xxhash
 from dest_host.guests import GuestView
 from dest_host.incoming import Handover
 from dest_host.limits import Limits
+from dest_host.metrics import DestinationMetrics
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
 from paging_core.errors import (
@@ -29,8 +31,9 @@ from paging_core.errors import (
     UnknownWorkload,
     VerificationFailed,
 )
+from paging_core.memory import GuestMemory
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import PaperFactory
+from tests.dest_host.paper import PaperFactory, PaperGuest
 from tests.dest_host.source import Source, batch_of, plain_tree
 
 MIB = 2**20
@@ -222,6 +225,49 @@ def test_two_commits_at_the_same_time_make_one_guest(
     assert answers[0] == answers[1]
 
 
+class Interfering(DestinationMetrics):
+    """An operator who acts as soon as a guest was taken over, before that is answered."""
+
+    meddle: Callable[[], object]
+
+    def outcome(self, migration_id: str, outcome: str) -> None:
+        super().outcome(migration_id, outcome)
+        with suppress(IllegalTransition):
+            self.meddle()
+
+
+MEDDLING: dict[str, Callable[[Receiver], object]] = {
+    "delete": lambda receiver: receiver.guests.delete("web"),
+    "start": lambda receiver: receiver.guests.get("web").start(),
+    "pause": lambda receiver: receiver.guests.get("web").pause(),
+}
+
+
+@pytest.mark.parametrize("meddle", MEDDLING)
+def test_a_commit_that_was_carried_out_is_answered(factory: PaperFactory, meddle: str) -> None:
+    """An error would have the source go on with a guest that is here, too."""
+    metrics = Interfering()
+    receiver = Receiver(factory=factory, metrics=metrics)
+    metrics.meddle = lambda: MEDDLING[meddle](receiver)
+    source = Source()
+    arrived(receiver, source)
+    first = commit(receiver, source, start=meddle != "delete")
+    assert commit(receiver, source) == first
+    assert state_of(receiver, source) is IncomingState.COMMITTED
+    receiver.close()
+
+
+def test_a_name_that_was_taken_meanwhile_refuses_the_commit(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    receiver.guests.add("web", PaperGuest(GuestMemory(300)))
+    with pytest.raises(AlreadyExists):
+        commit(receiver, source, start=True)
+    assert state_of(receiver, source) is not IncomingState.COMMITTED
+    receiver.guests.delete("web")
+    assert commit(receiver, source).state is GuestState.PAUSED
+
+
 def test_after_commit_nothing_undoes_it(receiver: Receiver) -> None:
     source = Source()
     arrived(receiver, source)
@@ -259,6 +305,14 @@ def test_an_abort_that_overtakes_its_prepare(receiver: Receiver) -> None:
         receiver.prepare(source.offer)
     with pytest.raises(IllegalTransition):
         commit(receiver, source)
+
+
+def test_aborts_of_what_nobody_prepared_are_not_remembered_for_ever(receiver: Receiver) -> None:
+    for number in range(5000):
+        receiver.abort(f"m-{number}", "never mind")
+    assert receiver.view("m-4999").state is IncomingState.ABORTED
+    with pytest.raises(NotFound):
+        receiver.view("m-0")
 
 
 def test_nothing_is_committed_before_it_arrived(receiver: Receiver) -> None:

@@ -199,8 +199,10 @@ UNPREPARED: dict[str, tuple[dict[str, Any], str, str]] = {
         {"version": common_pb2.ContractVersion(major=2)}, "FAILED_PRECONDITION", "contract 2.0"
     ),
     "no contract": ({"version": None}, "FAILED_PRECONDITION", "contract 0.0"),
-    "no migration": ({"migration_id": ""}, "INVALID_ARGUMENT", "migration_id is empty"),
-    "no guest": ({"guest": spec(guest_id="")}, "INVALID_ARGUMENT", "guest_id is empty"),
+    "no migration": ({"migration_id": ""}, "INVALID_ARGUMENT", "migration_id '' is no name"),
+    "no guest": ({"guest": spec(guest_id="")}, "INVALID_ARGUMENT", "guest_id '' is no name"),
+    "a long name": ({"migration_id": "m" * 101}, "INVALID_ARGUMENT", "use 1 to 100 letters"),
+    "a name of two lines": ({"guest": spec(guest_id="web\n")}, "INVALID_ARGUMENT", "'web\\n'"),
     "many streams": ({"streams": 2}, "INVALID_ARGUMENT", "one stream"),
     "too large": (
         {"guest": spec(memory_bytes=2**40)}, "RESOURCE_EXHAUSTED", "--max-guest-memory"
@@ -229,6 +231,12 @@ def test_a_prepare_that_is_refused_reserves_nothing(client: Client, wrong: str) 
     assert says in refused.details
     with fails_with(grpc.StatusCode.NOT_FOUND):
         client.status()
+
+
+def test_a_long_reason_is_not_kept(client: Client) -> None:
+    abort = pb.AbortRequest(migration_id=client.migration_id, reason="because " * 10_000)
+    client.stub.Abort(abort, timeout=CALL_S)
+    assert 8 < len(client.status().message) < 1000
 
 
 def test_preparing_twice_is_preparing_once(client: Client) -> None:

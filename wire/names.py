@@ -1,0 +1,33 @@
+"""Names of guests and migrations: they stand in logs, in metrics and in names of files."""
+
+from __future__ import annotations
+
+import re
+
+from paging_core.errors import BadOption
+
+GUEST_CHARS = 64
+MIGRATION_CHARS = 100
+"""A guest's name and what a source puts behind it; as an exemplar it may not be much longer."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SHOWN_CHARS = 80
+
+
+def check_name(name: str, field: str, longest: int) -> str:
+    """The name, if it can be one.
+
+    Args:
+        name: as a peer or a person gave it.
+        field: what it is called in the contract.
+        longest: most characters.
+
+    Raises:
+        BadOption: it is empty, too long, or of other characters.
+    """
+    if len(name) > longest or not _NAME.fullmatch(name):
+        shown = name if len(name) <= _SHOWN_CHARS else f"{name[:_SHOWN_CHARS]}…"
+        raise BadOption(
+            f"{field} {shown!r} is no name; use 1 to {longest} letters, digits, dots, dashes and "
+            "underscores, the first a letter or digit"
+        )
+    return name
