@@ -266,7 +266,11 @@ class Receiver:
             )
 
     def _forget_oldest(self) -> None:
-        over = [name for name, one in self._incoming.items() if not one.is_open]
+        # A source in doubt may ask late: what brought a guest that is still here is not forgotten.
+        held = {guest.migration_id for guest in self.guests.all()}
+        over = [
+            name for name, one in self._incoming.items() if not one.is_open and name not in held
+        ]
         for name in over[:-_REMEMBERED]:
             del self._incoming[name]
         for name in list(self._refused)[:-_REMEMBERED]:

@@ -315,6 +315,24 @@ def test_aborts_of_what_nobody_prepared_are_not_remembered_for_ever(receiver: Re
         receiver.view("m-0")
 
 
+def test_a_commit_is_not_forgotten_while_its_guest_is_here(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source in doubt that was told of no such migration would go on with the guest."""
+    monkeypatch.setattr("dest_host.receiver._REMEMBERED", 2)
+    taken = Source()
+    arrived(receiver, taken)
+    commit(receiver, taken)
+    for number in range(2, 8):
+        other = Source(f"m-{number}", "db")
+        receiver.prepare(other.offer)
+        receiver.abort(other.offer.migration_id, "never mind")
+    assert state_of(receiver, taken) is IncomingState.COMMITTED
+    assert state_of(receiver, other) is IncomingState.ABORTED
+    with pytest.raises(NotFound):
+        receiver.view("m-2")
+
+
 def test_nothing_is_committed_before_it_arrived(receiver: Receiver) -> None:
     source = Source()
     receiver.prepare(source.offer)
