@@ -68,7 +68,7 @@ class Limits:
             raise LimitExceeded(
                 f"a guest of {format_bytes(memory_bytes)} does not fit the "
                 f"{format_bytes(free_bytes)} that this host has left; raise its "
-                "--max-total-memory or delete guests there"
+                "--max-total-memory or delete guests there (pageferry guests)"
             )
         if incoming >= self.max_incoming:
             raise LimitExceeded(

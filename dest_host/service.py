@@ -29,7 +29,7 @@ RULES = {
         ("Prepare", "Transfer", "CompareDigests", "Commit", "Abort", "GetIncoming"),
         frozenset({Role.SOURCE}),
     ),
-    "GetGuest": frozenset({Role.OPERATOR, Role.VIEWER}),
+    **dict.fromkeys(("GetGuest", "ListGuests"), frozenset({Role.OPERATOR, Role.VIEWER})),
 }
 """Whose certificates may call what."""
 CONTROL = frozenset({Role.OPERATOR})
@@ -149,6 +149,12 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
         return self._status(request)
+
+    def ListGuests(
+        self, request: common_pb2.ListGuestsRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestList:
+        views = (guest.view() for guest in self._receiver.guests.all())
+        return common_pb2.GuestList(guests=map(_guest_status, views))
 
     def StartGuest(
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext

@@ -88,3 +88,16 @@ class SourceClient:
             return self._stub.CancelMigration(
                 pb.MigrationRequest(migration_id=migration_id), timeout=_CALL_TIMEOUT_S
             )
+
+    def resolve(self, migration_id: str) -> pb.MigrationStatus:
+        """Ask the destination how a commit in doubt ended."""
+        with rpc_errors(self.address, self._security):
+            return self._stub.ResolveMigration(
+                pb.MigrationRequest(migration_id=migration_id), timeout=_CALL_TIMEOUT_S
+            )
+
+    def migrations(self) -> list[pb.MigrationStatus]:
+        """Those that run, and the last that ended."""
+        with rpc_errors(self.address, self._security):
+            reply = self._stub.ListMigrations(pb.ListMigrationsRequest(), timeout=_CALL_TIMEOUT_S)
+            return list(reply.migrations)

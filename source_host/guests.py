@@ -297,7 +297,7 @@ class Guests:
                 raise LimitExceeded(
                     f"a guest of {format_bytes(memory_bytes)} does not fit: this host has "
                     f"{format_bytes(max(0, free))} left of {format_bytes(self._max_memory_bytes)}; "
-                    "delete guests or raise --max-total-memory"
+                    "delete some (pageferry guests) or raise --max-total-memory"
                 )
             self._booting[guest_id] = memory_bytes
 

@@ -19,7 +19,9 @@ DEFAULT_PERIOD_MS = 200
 
 
 _LOOK = frozenset({Role.OPERATOR, Role.VIEWER})
-RULES = dict.fromkeys(("GetGuest", "GetMigration", "WatchMigration"), _LOOK)
+RULES = dict.fromkeys(
+    ("GetGuest", "ListGuests", "GetMigration", "ListMigrations", "WatchMigration"), _LOOK
+)
 """Whose certificates may call what."""
 CONTROL = frozenset({Role.OPERATOR})
 """Who may call the rest."""
@@ -77,6 +79,13 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
         hosted = self._guests.get(request.guest_id)
         return guest_status(hosted, with_digest=request.with_digest)
 
+    def ListGuests(
+        self, request: common_pb2.ListGuestsRequest, context: grpc.ServicerContext
+    ) -> common_pb2.GuestList:
+        """How all guests stand."""
+        hosted = sorted(self._guests.all(), key=lambda one: one.guest_id)
+        return common_pb2.GuestList(guests=map(guest_status, hosted))
+
     def DeleteGuest(
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
@@ -94,6 +103,12 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
     ) -> pb.MigrationStatus:
         """How a migration stands."""
         return self._migrations.get(request.migration_id).status()
+
+    def ListMigrations(
+        self, request: pb.ListMigrationsRequest, context: grpc.ServicerContext
+    ) -> pb.MigrationList:
+        """How all migrations stand that are remembered."""
+        return pb.MigrationList(migrations=(entry.status() for entry in self._migrations.all()))
 
     def WatchMigration(
         self, request: pb.WatchRequest, context: grpc.ServicerContext

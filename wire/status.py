@@ -71,7 +71,7 @@ _FOREIGN: dict[grpc.StatusCode, tuple[type[PageferryError], str]] = {
     ),
     grpc.StatusCode.UNIMPLEMENTED: (
         errors.ContractMismatch,
-        "{address} does not serve this call ({details}); run a pageferry host of our version there",
+        "{address} does not serve this call ({details}): a host of the other kind, or an older one",
     ),
     grpc.StatusCode.CANCELLED: (
         errors.MigrationCancelled,

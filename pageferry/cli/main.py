@@ -24,6 +24,12 @@ COMMANDS = {
     "report": Lazy("pageferry.cli.report:report", "Draw a sweep, or one flow, as one HTML file."),
     "workloads": Lazy("pageferry.cli.workloads:workloads", "List what a guest can run."),
     "trace": Lazy("pageferry.cli.trace:trace", "Import and show memory traces of real programs."),
+    "guests": Lazy(
+        "pageferry.cli.guests:guests", "List a host's guests, or start, pause, delete some."
+    ),
+    "migrations": Lazy(
+        "pageferry.cli.migrations:migrations", "List a source host's migrations, or end some."
+    ),
     "certs": Lazy("pageferry.cli.certs:certs", "Make certificates for hosts on several machines."),
     "costs": Lazy("pageferry.cli.costs:costs", "List what every event costs, and who says so."),
 }

@@ -396,6 +396,43 @@ class GuestRequest(_message.Message):
 Global___GuestRequest: _TypeAlias = GuestRequest  # noqa: Y015
 
 @_typing.final
+class ListGuestsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListGuestsRequest: _TypeAlias = ListGuestsRequest  # noqa: Y015
+
+@_typing.final
+class GuestList(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GUESTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def guests(self) -> _containers.RepeatedCompositeFieldContainer[Global___GuestStatus]:
+        """by name; without digests"""
+
+    def __init__(
+        self,
+        *,
+        guests: _abc.Iterable[Global___GuestStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guests", b"guests"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GuestList: _TypeAlias = GuestList  # noqa: Y015
+
+@_typing.final
 class StepGuestRequest(_message.Message):
     """Runs a paused guest by an exact amount and pauses it again."""
 

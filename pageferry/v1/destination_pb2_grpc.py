@@ -70,6 +70,11 @@ class DestinationHostStub:
                 request_serializer=pageferry_dot_v1_dot_common__pb2.GuestRequest.SerializeToString,
                 response_deserializer=pageferry_dot_v1_dot_common__pb2.GuestStatus.FromString,
                 _registered_method=True)
+        self.ListGuests = channel.unary_unary(
+                '/pageferry.v1.DestinationHost/ListGuests',
+                request_serializer=pageferry_dot_v1_dot_common__pb2.ListGuestsRequest.SerializeToString,
+                response_deserializer=pageferry_dot_v1_dot_common__pb2.GuestList.FromString,
+                _registered_method=True)
         self.StartGuest = channel.unary_unary(
                 '/pageferry.v1.DestinationHost/StartGuest',
                 request_serializer=pageferry_dot_v1_dot_common__pb2.GuestRequest.SerializeToString,
@@ -138,7 +143,14 @@ class DestinationHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetGuest(self, request, context):
-        """The guest that was taken over.
+        """The guests that were taken over.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGuests(self, request, context):
+        """since 1.1
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,6 +217,11 @@ def add_DestinationHostServicer_to_server(servicer, server):
                     servicer.GetGuest,
                     request_deserializer=pageferry_dot_v1_dot_common__pb2.GuestRequest.FromString,
                     response_serializer=pageferry_dot_v1_dot_common__pb2.GuestStatus.SerializeToString,
+            ),
+            'ListGuests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGuests,
+                    request_deserializer=pageferry_dot_v1_dot_common__pb2.ListGuestsRequest.FromString,
+                    response_serializer=pageferry_dot_v1_dot_common__pb2.GuestList.SerializeToString,
             ),
             'StartGuest': grpc.unary_unary_rpc_method_handler(
                     servicer.StartGuest,
@@ -416,6 +433,33 @@ class DestinationHost:
             '/pageferry.v1.DestinationHost/GetGuest',
             pageferry_dot_v1_dot_common__pb2.GuestRequest.SerializeToString,
             pageferry_dot_v1_dot_common__pb2.GuestStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListGuests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pageferry.v1.DestinationHost/ListGuests',
+            pageferry_dot_v1_dot_common__pb2.ListGuestsRequest.SerializeToString,
+            pageferry_dot_v1_dot_common__pb2.GuestList.FromString,
             options,
             channel_credentials,
             insecure,

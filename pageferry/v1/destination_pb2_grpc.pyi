@@ -45,7 +45,9 @@ class DestinationHostStub:
     GetIncoming: _grpc.UnaryUnaryMultiCallable[_destination_pb2.IncomingRequest, _destination_pb2.IncomingStatus]
     """How far a migration came: for resuming, and for an in-doubt commit."""
     GetGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]
-    """The guest that was taken over."""
+    """The guests that were taken over."""
+    ListGuests: _grpc.UnaryUnaryMultiCallable[_common_pb2.ListGuestsRequest, _common_pb2.GuestList]
+    """since 1.1"""
     StartGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]
     PauseGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]
     StepGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.StepGuestRequest, _common_pb2.GuestStatus]
@@ -67,7 +69,9 @@ class DestinationHostAsyncStub(DestinationHostStub):
     GetIncoming: _aio.UnaryUnaryMultiCallable[_destination_pb2.IncomingRequest, _destination_pb2.IncomingStatus]  # type: ignore[assignment]
     """How far a migration came: for resuming, and for an in-doubt commit."""
     GetGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
-    """The guest that was taken over."""
+    """The guests that were taken over."""
+    ListGuests: _aio.UnaryUnaryMultiCallable[_common_pb2.ListGuestsRequest, _common_pb2.GuestList]  # type: ignore[assignment]
+    """since 1.1"""
     StartGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
     PauseGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
     StepGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.StepGuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
@@ -128,7 +132,15 @@ class DestinationHostServicer(metaclass=_abc_1.ABCMeta):
         request: _common_pb2.GuestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_common_pb2.GuestStatus, _abc.Awaitable[_common_pb2.GuestStatus]]:
-        """The guest that was taken over."""
+        """The guests that were taken over."""
+
+    @_abc_1.abstractmethod
+    def ListGuests(
+        self,
+        request: _common_pb2.ListGuestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.GuestList, _abc.Awaitable[_common_pb2.GuestList]]:
+        """since 1.1"""
 
     @_abc_1.abstractmethod
     def StartGuest(

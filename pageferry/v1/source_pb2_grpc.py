@@ -60,6 +60,11 @@ class SourceHostStub:
                 request_serializer=pageferry_dot_v1_dot_common__pb2.GuestRequest.SerializeToString,
                 response_deserializer=pageferry_dot_v1_dot_common__pb2.GuestStatus.FromString,
                 _registered_method=True)
+        self.ListGuests = channel.unary_unary(
+                '/pageferry.v1.SourceHost/ListGuests',
+                request_serializer=pageferry_dot_v1_dot_common__pb2.ListGuestsRequest.SerializeToString,
+                response_deserializer=pageferry_dot_v1_dot_common__pb2.GuestList.FromString,
+                _registered_method=True)
         self.DeleteGuest = channel.unary_unary(
                 '/pageferry.v1.SourceHost/DeleteGuest',
                 request_serializer=pageferry_dot_v1_dot_common__pb2.GuestRequest.SerializeToString,
@@ -74,6 +79,11 @@ class SourceHostStub:
                 '/pageferry.v1.SourceHost/GetMigration',
                 request_serializer=pageferry_dot_v1_dot_source__pb2.MigrationRequest.SerializeToString,
                 response_deserializer=pageferry_dot_v1_dot_source__pb2.MigrationStatus.FromString,
+                _registered_method=True)
+        self.ListMigrations = channel.unary_unary(
+                '/pageferry.v1.SourceHost/ListMigrations',
+                request_serializer=pageferry_dot_v1_dot_source__pb2.ListMigrationsRequest.SerializeToString,
+                response_deserializer=pageferry_dot_v1_dot_source__pb2.MigrationList.FromString,
                 _registered_method=True)
         self.WatchMigration = channel.unary_stream(
                 '/pageferry.v1.SourceHost/WatchMigration',
@@ -126,6 +136,13 @@ class SourceHostServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListGuests(self, request, context):
+        """since 1.1
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteGuest(self, request, context):
         """Forgets a guest and frees its memory; refused while a migration needs it.
         """
@@ -142,6 +159,14 @@ class SourceHostServicer:
 
     def GetMigration(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMigrations(self, request, context):
+        """Those that run, and the last that ended.
+        since 1.1
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -196,6 +221,11 @@ def add_SourceHostServicer_to_server(servicer, server):
                     request_deserializer=pageferry_dot_v1_dot_common__pb2.GuestRequest.FromString,
                     response_serializer=pageferry_dot_v1_dot_common__pb2.GuestStatus.SerializeToString,
             ),
+            'ListGuests': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGuests,
+                    request_deserializer=pageferry_dot_v1_dot_common__pb2.ListGuestsRequest.FromString,
+                    response_serializer=pageferry_dot_v1_dot_common__pb2.GuestList.SerializeToString,
+            ),
             'DeleteGuest': grpc.unary_unary_rpc_method_handler(
                     servicer.DeleteGuest,
                     request_deserializer=pageferry_dot_v1_dot_common__pb2.GuestRequest.FromString,
@@ -210,6 +240,11 @@ def add_SourceHostServicer_to_server(servicer, server):
                     servicer.GetMigration,
                     request_deserializer=pageferry_dot_v1_dot_source__pb2.MigrationRequest.FromString,
                     response_serializer=pageferry_dot_v1_dot_source__pb2.MigrationStatus.SerializeToString,
+            ),
+            'ListMigrations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMigrations,
+                    request_deserializer=pageferry_dot_v1_dot_source__pb2.ListMigrationsRequest.FromString,
+                    response_serializer=pageferry_dot_v1_dot_source__pb2.MigrationList.SerializeToString,
             ),
             'WatchMigration': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchMigration,
@@ -373,6 +408,33 @@ class SourceHost:
             _registered_method=True)
 
     @staticmethod
+    def ListGuests(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pageferry.v1.SourceHost/ListGuests',
+            pageferry_dot_v1_dot_common__pb2.ListGuestsRequest.SerializeToString,
+            pageferry_dot_v1_dot_common__pb2.GuestList.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def DeleteGuest(request,
             target,
             options=(),
@@ -443,6 +505,33 @@ class SourceHost:
             '/pageferry.v1.SourceHost/GetMigration',
             pageferry_dot_v1_dot_source__pb2.MigrationRequest.SerializeToString,
             pageferry_dot_v1_dot_source__pb2.MigrationStatus.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMigrations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pageferry.v1.SourceHost/ListMigrations',
+            pageferry_dot_v1_dot_source__pb2.ListMigrationsRequest.SerializeToString,
+            pageferry_dot_v1_dot_source__pb2.MigrationList.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,11 +38,17 @@ class SourceHostStub:
     PauseGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]
     StepGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.StepGuestRequest, _common_pb2.GuestStatus]
     GetGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]
+    ListGuests: _grpc.UnaryUnaryMultiCallable[_common_pb2.ListGuestsRequest, _common_pb2.GuestList]
+    """since 1.1"""
     DeleteGuest: _grpc.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]
     """Forgets a guest and frees its memory; refused while a migration needs it."""
     Migrate: _grpc.UnaryUnaryMultiCallable[_source_pb2.MigrateRequest, _source_pb2.MigrationStatus]
     """Starts a migration and returns at once; watch it to see it move."""
     GetMigration: _grpc.UnaryUnaryMultiCallable[_source_pb2.MigrationRequest, _source_pb2.MigrationStatus]
+    ListMigrations: _grpc.UnaryUnaryMultiCallable[_source_pb2.ListMigrationsRequest, _source_pb2.MigrationList]
+    """Those that run, and the last that ended.
+    since 1.1
+    """
     WatchMigration: _grpc.UnaryStreamMultiCallable[_source_pb2.WatchRequest, _source_pb2.MigrationStatus]
     """Sends a status at once, at each change of state or round and at most every
     `period_ms` in between; ends after the one that carries an outcome.
@@ -61,11 +67,17 @@ class SourceHostAsyncStub(SourceHostStub):
     PauseGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
     StepGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.StepGuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
     GetGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
+    ListGuests: _aio.UnaryUnaryMultiCallable[_common_pb2.ListGuestsRequest, _common_pb2.GuestList]  # type: ignore[assignment]
+    """since 1.1"""
     DeleteGuest: _aio.UnaryUnaryMultiCallable[_common_pb2.GuestRequest, _common_pb2.GuestStatus]  # type: ignore[assignment]
     """Forgets a guest and frees its memory; refused while a migration needs it."""
     Migrate: _aio.UnaryUnaryMultiCallable[_source_pb2.MigrateRequest, _source_pb2.MigrationStatus]  # type: ignore[assignment]
     """Starts a migration and returns at once; watch it to see it move."""
     GetMigration: _aio.UnaryUnaryMultiCallable[_source_pb2.MigrationRequest, _source_pb2.MigrationStatus]  # type: ignore[assignment]
+    ListMigrations: _aio.UnaryUnaryMultiCallable[_source_pb2.ListMigrationsRequest, _source_pb2.MigrationList]  # type: ignore[assignment]
+    """Those that run, and the last that ended.
+    since 1.1
+    """
     WatchMigration: _aio.UnaryStreamMultiCallable[_source_pb2.WatchRequest, _source_pb2.MigrationStatus]  # type: ignore[assignment]
     """Sends a status at once, at each change of state or round and at most every
     `period_ms` in between; ends after the one that carries an outcome.
@@ -113,6 +125,14 @@ class SourceHostServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_common_pb2.GuestStatus, _abc.Awaitable[_common_pb2.GuestStatus]]: ...
 
     @_abc_1.abstractmethod
+    def ListGuests(
+        self,
+        request: _common_pb2.ListGuestsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_common_pb2.GuestList, _abc.Awaitable[_common_pb2.GuestList]]:
+        """since 1.1"""
+
+    @_abc_1.abstractmethod
     def DeleteGuest(
         self,
         request: _common_pb2.GuestRequest,
@@ -134,6 +154,16 @@ class SourceHostServicer(metaclass=_abc_1.ABCMeta):
         request: _source_pb2.MigrationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_pb2.MigrationStatus, _abc.Awaitable[_source_pb2.MigrationStatus]]: ...
+
+    @_abc_1.abstractmethod
+    def ListMigrations(
+        self,
+        request: _source_pb2.ListMigrationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_source_pb2.MigrationList, _abc.Awaitable[_source_pb2.MigrationList]]:
+        """Those that run, and the last that ended.
+        since 1.1
+        """
 
     @_abc_1.abstractmethod
     def WatchMigration(

@@ -60,7 +60,8 @@ def prometheus_image(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="session")
 def ports(certs: Path, prometheus_image: str) -> Iterator[dict[str, int]]:
     """Ports of this machine, told to compose through the environment like everything else."""
-    found = {"PAGEFERRY_SOURCE_PORT": free_port(), "PROMETHEUS_PORT": free_port()}
+    names = ("PAGEFERRY_SOURCE_PORT", "PAGEFERRY_DEST_PORT", "PROMETHEUS_PORT")
+    found = {name: free_port() for name in names}
     environment = {name: str(port) for name, port in found.items()} | {
         "PAGEFERRY_CERTS": str(certs),
         "PAGEFERRY_UID": str(os.geteuid() or USER),
@@ -113,6 +114,7 @@ def running(docker_services: object, ports: dict[str, int], certs: Path) -> Stac
         PROJECT,
         certs,
         f"127.0.0.1:{ports['PAGEFERRY_SOURCE_PORT']}",
+        f"127.0.0.1:{ports['PAGEFERRY_DEST_PORT']}",
         f"http://127.0.0.1:{ports['PROMETHEUS_PORT']}",
     )
     stack.wait_healthy()

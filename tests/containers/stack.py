@@ -48,12 +48,14 @@ class Stack:
         project: name that compose gave its containers and networks.
         certs: directory of the certificates.
         source: address of the source host on this machine.
+        destination: of the destination host.
         prometheus: URL of Prometheus on this machine.
     """
 
     project: str
     certs: Path
     source: str
+    destination: str
     prometheus: str
 
     def container(self, service: str) -> str:

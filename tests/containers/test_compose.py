@@ -56,6 +56,9 @@ def test_the_whole_journey(stack: Stack, tmp_path: Path) -> None:
     document = json.loads(result.read_text())
     assert document["outcome"] == "completed"
     assert "verified" in ended.stdout
+    here = pageferry("guests", stack.destination, "--tls", str(stack.certs / "operator"), "--json")
+    (arrived,) = json.loads(here.stdout)
+    assert f"{arrived['guest']} is paused on {DESTINATION} now" in ended.stderr
     for metric in ("pageferry_source_frames_sent_total", "pageferry_destination_frames_total"):
         until(lambda: sum(stack.query(metric)) >= 64 * 256, f"{metric} is scraped")  # noqa: B023
     until(lambda: stack.query("up") == [1, 1], "every target is up")
@@ -192,5 +195,8 @@ def test_no_compiler_and_nothing_compiled_at_run_time(stack: Stack) -> None:
         assert copied == shipped
 
 
-def test_the_destination_cannot_be_reached_from_outside(stack: Stack) -> None:
-    assert not stack.inspect("destination")["NetworkSettings"]["Ports"].get("50052/tcp")
+def test_hosts_can_be_reached_from_this_machine_alone(stack: Stack) -> None:
+    for service, port in (("source", 50051), ("destination", 50052)):
+        published = stack.inspect(service)["NetworkSettings"]["Ports"]
+        bound = {name: {each["HostIp"] for each in to} for name, to in published.items() if to}
+        assert bound == {f"{port}/tcp": {"127.0.0.1"}}

@@ -1,0 +1,90 @@
+"""Options of the commands that speak to a host which runs already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+Command = Callable[..., Any]
+
+
+def reaches_a_host(command: Command) -> Command:
+    """Give a command the host's ADDRESS, and who we are there."""
+    command = click.option("--json", "as_json", is_flag=True, help="List as JSON.")(command)
+    command = click.option(
+        "--insecure", is_flag=True, help="Speak plain text with a host on another machine."
+    )(command)
+    command = click.option(
+        "--tls",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        envvar="PAGEFERRY_TLS",
+        default=None,
+        help="Your certificate: a directory that pageferry certs made, such as certs/operator.",
+    )(command)
+    return click.argument("address")(command)
+
+
+def each_of(action: Callable[[str], object], names: Sequence[str], did: str) -> int:
+    """Do something to each; one that cannot be does not keep the others from it.
+
+    Args:
+        action: to do.
+        names: to what.
+        did: past participle, for a line on each.
+
+    Returns:
+        The exit code of the command.
+    """
+    from pageferry.cli.shell import EXIT_FAILED, complain
+    from paging_core.errors import PageferryError
+
+    code = 0
+    for name in names:
+        try:
+            action(name)
+        except PageferryError as error:
+            complain(str(error))
+            code = EXIT_FAILED
+        else:
+            click.echo(f"{name} {did}")
+    return code
+
+
+def show_list(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, Callable[[Any], str]],
+    *,
+    nothing: str,
+    as_json: bool,
+) -> None:
+    """Print what there is as a table, or as JSON.
+
+    Args:
+        rows: values by name.
+        columns: of the table, in order: the name of each value and how it reads.
+        nothing: said when there are no rows.
+        as_json: the values as they are.
+    """
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    if not rows:
+        click.echo(nothing, err=True)
+        return
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    from pageferry.cli.output import stdout_console
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for name in columns:
+        table.add_column(name.removesuffix("_ns").removesuffix("_bytes"), overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(show(row[name])) for name, show in columns.items()))
+    stdout_console().print(table)
