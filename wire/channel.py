@@ -38,6 +38,8 @@ _STREAM_OPTIONS: tuple[ChannelOption, ...] = (
 CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
     *_STREAM_OPTIONS,
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    # Hosts are spoken to directly, loopback above all, whatever http_proxy is set for.
+    ("grpc.enable_http_proxy", 0),
     # A network that is cut sends no word; a guest that is paused must not wait for TCP's minutes.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 10_000),

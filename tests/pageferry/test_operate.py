@@ -144,6 +144,12 @@ def test_bad_input(arguments: list[str], code: int, says: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_a_proxy_for_the_web_is_not_asked(pair: Pair) -> None:
+    nobody = dict.fromkeys(("http_proxy", "https_proxy", "grpc_proxy"), "http://127.0.0.1:1")
+    done = pageferry("guests", pair.source.address, env=nobody | {"no_proxy": "", "NO_PROXY": ""})
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_destination_has_no_migrations_to_list(pair: Pair) -> None:
     done = pageferry("migrations", pair.destination.address)
     assert done.returncode == 1
