@@ -107,6 +107,11 @@ class GrpcTransport:
         self._window.put(message)
         return len(message)
 
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """What the window holds."""
+        return self._window.n_bytes
+
     def drain(self) -> None:
         """Wait for the last acknowledgement."""
         self._window.wait_empty()

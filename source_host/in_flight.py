@@ -41,7 +41,7 @@ class InFlight:
         self._on_ack = on_ack
         self._turn = Condition()
         self._queue: deque[bytes] = deque()
-        self._put_at: deque[float] = deque()
+        self._put: deque[tuple[float, int]] = deque()
         self._acknowledged = 0
         self._ended = False
         self._failure: PageferryError | None = None
@@ -54,31 +54,37 @@ class InFlight:
             PageferryError: what `fail` was called with.
         """
         with self._turn:
-            self._wait(lambda: len(self._put_at) < self._window)
+            self._wait(lambda: len(self._put) < self._window)
             self._queue.append(message)
-            self._put_at.append(time.perf_counter())
+            self._put.append((time.perf_counter(), len(message)))
             self._turn.notify_all()
 
     def wait_empty(self) -> None:
         """Return when everything was acknowledged; raises like `put`."""
         with self._turn:
-            self._wait(lambda: not self._put_at)
+            self._wait(lambda: not self._put)
+
+    @property
+    def n_bytes(self) -> int:
+        """Of the messages that are on the way."""
+        with self._turn:
+            return sum(length for _, length in self._put)
 
     def acknowledge(self, sequence: int) -> None:
         """The message `sequence` and all before it arrived."""
         now = time.perf_counter()
         with self._turn:
             arrived = sequence + 1 - self._acknowledged
-            if not 0 <= arrived <= len(self._put_at):
+            if not 0 <= arrived <= len(self._put):
                 self._fail(
                     BatchOutOfOrder(
                         f"the destination acknowledges batch {sequence} while "
-                        f"{self._acknowledged} to {self._acknowledged + len(self._put_at) - 1} "
+                        f"{self._acknowledged} to {self._acknowledged + len(self._put) - 1} "
                         "are on the way; it breaks the contract"
                     )
                 )
                 return
-            waits = [now - self._put_at.popleft() for _ in range(arrived)]
+            waits = [now - self._put.popleft()[0] for _ in range(arrived)]
             self._acknowledged += arrived
             self._turn.notify_all()
         for seconds in waits:

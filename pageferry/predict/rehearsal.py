@@ -59,6 +59,11 @@ class Nowhere:
         """How long the message would be."""
         return len(encode_batch(batch))
 
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """None: what was sent is there."""
+        return 0
+
     def drain(self) -> None:
         """Nothing is under way."""
 

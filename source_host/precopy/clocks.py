@@ -53,6 +53,9 @@ class Clock(Protocol):
             GuestOutOfMemory: the guest's kernel gave up meanwhile.
         """
 
+    def on_the_way(self, unacknowledged_bytes: int) -> int:
+        """How many of the bytes that nobody acknowledged yet have not crossed."""
+
     def await_answer(self) -> None:
         """An answer of the destination was waited for."""
 
@@ -121,6 +124,10 @@ class VirtualClock:
         """Time passes until the message has left."""
         self._pass(self._link.carry_ns(n_bytes))
 
+    def on_the_way(self, unacknowledged_bytes: int) -> int:  # noqa: ARG002
+        """None: what was carried has left the modelled link."""
+        return 0
+
     def await_answer(self) -> None:
         """A round trip passes."""
         self._pass(self._link.round_trip_ns)
@@ -169,6 +176,10 @@ class RealClock:
     def carry(self, n_bytes: int) -> None:  # noqa: ARG002
         """The message took its time already."""
         self._thread.check()
+
+    def on_the_way(self, unacknowledged_bytes: int) -> int:
+        """All of them: nobody else knows."""
+        return unacknowledged_bytes
 
     def await_answer(self) -> None:
         """The answer took its time already."""

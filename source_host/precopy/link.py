@@ -43,16 +43,23 @@ class Link:
 
 
 class BandwidthMeter:
-    """Bytes per time over the last window that was long enough.
+    """Bytes per time over the last window of 100 ms.
 
-    A window closes when it is 100 ms long, or when a round ends.
+    Windows go on from round to round, without the time between them: in a round that is
+    shorter than a window, round trips count for more than bandwidth. Only before anything was
+    measured does the end of a round close one.
     """
 
     def __init__(self, now_ns: int) -> None:
         self._since_ns = now_ns
+        self._paused_ns = now_ns
         self._bytes = 0
         self._measured_bytes = 0
         self._measured_ns = 0
+
+    def begin_round(self, now_ns: int) -> None:
+        """Leave out the time in which nothing was sent, such as a clean."""
+        self._since_ns += now_ns - self._paused_ns
 
     def add(self, n_bytes: int, now_ns: int) -> None:
         """So many bytes more had crossed by now."""
@@ -62,16 +69,13 @@ class BandwidthMeter:
 
     def end_round(self, now_ns: int) -> None:
         """Everything sent so far has arrived."""
-        if self._bytes and now_ns > self._since_ns:
+        self._paused_ns = now_ns
+        if self._measured_ns == 0 and now_ns > self._since_ns:
             self._close(now_ns)
-
-    def restart(self, now_ns: int) -> None:
-        """Leave out the time in which nothing was sent, such as a clean."""
-        self._since_ns, self._bytes = now_ns, 0
 
     def _close(self, now_ns: int) -> None:
         self._measured_bytes, self._measured_ns = self._bytes, now_ns - self._since_ns
-        self.restart(now_ns)
+        self._since_ns, self._bytes = now_ns, 0
 
     @property
     def bytes_per_s(self) -> int:

@@ -75,6 +75,8 @@ class RoundSender:
         self.rounds = Rounds((), None)
         self._rounds_sent = 0
         self.meter = BandwidthMeter(clock.now_ns)
+        self._sent_bytes = 0
+        self._crossed_bytes = 0
         self._n_frames = n_frames
         self._encoder = encoder
         self._transport = transport
@@ -99,10 +101,11 @@ class RoundSender:
         self._flow.moment("round_started", self._clock.now_ns, self._rounds_sent + 1, len(todo))
         self._now_at(RoundStats(self._rounds_sent + 1, not live, len(todo)))
         start_ns = self._clock.now_ns
-        self.meter.restart(start_ns)
+        self.meter.begin_round(start_ns)
         self._send_all(todo, live=live)
         self._transport.drain()
         self._clock.await_answer()
+        self._measure()
         self.meter.end_round(self._clock.now_ns)
         stats = replace(self._stats, duration_ns=self._clock.now_ns - start_ns)
         self._flow.moment("round_ended", self._clock.now_ns, stats.round, stats.sent_frames)
@@ -177,7 +180,15 @@ class RoundSender:
         self._now_at(self._stats.plus(batch.runs, wire_bytes))
         self.ledger.sent(gfns)
         self._clock.carry(wire_bytes)
-        self.meter.add(wire_bytes, self._clock.now_ns)
+        self._sent_bytes += wire_bytes
+        self._measure()
+
+    def _measure(self) -> None:
+        """Tell the meter what crossed: what was only put into the window has not."""
+        on_the_way = self._clock.on_the_way(self._transport.unacknowledged_bytes)
+        crossed_bytes = self._sent_bytes - on_the_way
+        self.meter.add(crossed_bytes - self._crossed_bytes, self._clock.now_ns)
+        self._crossed_bytes = crossed_bytes
 
     def _teach(self, gfns: GfnArray) -> None:
         if self._learner is not None and len(gfns):

@@ -66,6 +66,10 @@ class Transport(Protocol):
             The length of the message in bytes.
         """
 
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """Of the messages that were sent and not yet acknowledged."""
+
     def drain(self) -> None:
         """Return when everything that was sent stands in destination memory."""
 

@@ -63,6 +63,11 @@ class PaperDestination:
         self.on_send(batch)
         return HEADER_BYTES + len(batch.payload)
 
+    @property
+    def unacknowledged_bytes(self) -> int:
+        """None: what was sent is there."""
+        return 0
+
     def drain(self) -> None:
         self._called("drain")
         self._check_interrupted()

@@ -49,20 +49,40 @@ def test_a_window_closes_after_100_ms() -> None:
     assert meter.ns_for(20) == MS
 
 
-def test_a_round_closes_its_window_and_a_restart_leaves_time_out() -> None:
+def test_the_first_round_closes_its_window_however_short() -> None:
+    meter = BandwidthMeter(0)
+    meter.begin_round(10 * MS)
+    meter.add(500, 20 * MS)
+    meter.end_round(30 * MS)
+    assert meter.bytes_per_s == 25_000
+
+
+def test_a_window_goes_on_from_round_to_round_without_the_time_between() -> None:
     meter = BandwidthMeter(0)
     meter.add(500, 10 * MS)
     meter.end_round(20 * MS)
-    assert meter.bytes_per_s == 25_000
-    meter.restart(70 * MS)
-    meter.add(100, 71 * MS)
-    meter.end_round(71 * MS)
-    assert meter.bytes_per_s == 100_000
+    for begin_ns in (50 * MS, 900 * MS):
+        meter.begin_round(begin_ns)
+        meter.add(300, begin_ns + 40 * MS)
+        meter.end_round(begin_ns + 50 * MS)
+        assert meter.bytes_per_s == 25_000  # of the first round: 50 ms are no window yet
+    meter.begin_round(1000 * MS)
+    meter.add(1, 1000 * MS)
+    assert meter.bytes_per_s == 6010
 
 
-def test_an_empty_round_measures_nothing() -> None:
+def test_a_last_small_message_is_no_measurement() -> None:
+    meter = BandwidthMeter(0)
+    meter.add(100_000, 100 * MS)
+    meter.add(60, 101 * MS)
+    meter.end_round(120 * MS)
+    assert meter.bytes_per_s == 1_000_000
+
+
+def test_a_round_in_which_nothing_crossed_keeps_what_was_measured() -> None:
     meter = BandwidthMeter(0)
     meter.add(500, 10 * MS)
     meter.end_round(10 * MS)
+    meter.begin_round(90 * MS)
     meter.end_round(90 * MS)
     assert meter.bytes_per_s == 50_000
