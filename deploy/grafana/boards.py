@@ -99,7 +99,12 @@ class Board:
         for annotation in document["annotations"]["list"]:
             # The SDK has no field for these: the value is the time, and it is looked for each
             # second, or rounds would be missed.
-            annotation.update(useValueForTime=True, step="1s", titleFormat=annotation["name"])
+            annotation.update(
+                useValueForTime=True,
+                step="1s",
+                titleFormat=annotation["name"],
+                textFormat="{{instance}}",
+            )
         return document
 
     def text(self) -> str:

@@ -65,7 +65,9 @@ def _figures() -> list[AnyPanel]:
             "Migrations in the time shown whose guests stood still for longer than asked for.",
             COUNT,
             Query(
-                f"sum(increase(pageferry_source_downtime_limit_missed_total{{{_HERE}}}[$__range]))",
+                # What lies between two scrapes is extrapolated: to a fraction, without rounding.
+                "round(sum(increase("
+                f"pageferry_source_downtime_limit_missed_total{{{_HERE}}}[$__range])))",
                 "migrations",
             ),
             limit=1,
@@ -130,9 +132,9 @@ def _resident() -> AnyPanel:
 def _guests_named() -> AnyPanel:
     return listing(
         "Guests seen, by host",
-        "Each guest that a host held in the time shown, with its last state and the migration "
-        "that moves it or brought it. The same guest on two hosts has moved between them; that "
-        "it is on both now is what the alert PageferryGuestOnBothHosts says.",
+        "Each guest that a host held in the time shown, once for each state in which it was seen "
+        "there and each migration that moved or brought it. The same guest on two hosts has moved "
+        "between them; that it is on both now is what the alert PageferryGuestOnBothHosts says.",
         Query(
             "max by (job, instance, guest_id, state, migration_id) ("
             f"last_over_time(pageferry_source_guest_info{{{_HERE}}}[$__range]) or "
@@ -267,12 +269,17 @@ def _duration() -> AnyPanel:
     return graph(
         "How long migrations took",
         "Median and 95th percentile of the time from round 1 to the release, over the time "
-        "shown before each point, from the buckets. Each exemplar is one migration.",
+        "shown before each point, from the buckets; modelled on the virtual clock, measured on "
+        "the real one. Each exemplar is one migration.",
         SECONDS,
         "duration",
         [
-            Query(f"histogram_quantile(0.5, sum by (le) ({buckets}))", "median", exemplars=True),
-            Query(f"histogram_quantile(0.95, sum by (le) ({buckets}))", "95 %"),
+            Query(
+                f"histogram_quantile(0.5, sum by (le, clock) ({buckets}))",
+                "{{clock}} median",
+                exemplars=True,
+            ),
+            Query(f"histogram_quantile(0.95, sum by (le, clock) ({buckets}))", "{{clock}} 95 %"),
         ],
         width=HALF,
     )

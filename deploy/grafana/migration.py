@@ -75,7 +75,7 @@ def _figures() -> list[AnyPanel]:
         figure(
             "Still to send",
             "Memory that is owed to the destination, as far as is known: what became dirty since "
-            "the last clean is not.",
+            "the last clean is not. At most 32 MiB more are on the way.",
             BYTES,
             Query(f"4096 * {_live('remaining_frames')}", "{{migration_id}}"),
         ),
@@ -90,7 +90,7 @@ def _figures() -> list[AnyPanel]:
         figure(
             "Over in at most",
             "Until the guest is released, if the rounds to come are like the last and as many as "
-            "the policy allows.",
+            "the policy allows. Not known in round 1.",
             SECONDS,
             _line("eta_seconds"),
             width=QUARTER,
@@ -183,12 +183,16 @@ def _estimate() -> AnyPanel:
 def _downtime() -> AnyPanel:
     return graph(
         "Downtime of completed migrations",
-        "Median and 95th percentile, from the buckets. Each exemplar is one migration: its menu "
-        "leads to it.",
+        "Median and 95th percentile, from the buckets; modelled on the virtual clock, measured on "
+        "the real one. Each exemplar is one migration: its menu leads to it.",
         SECONDS,
         "downtime",
         [
-            Query(_quantile(share, "pageferry_source_downtime_seconds_bucket"), name, exemplars)
+            Query(
+                _quantile(share, "pageferry_source_downtime_seconds_bucket", "clock"),
+                f"{{{{clock}}}} {name}",
+                exemplars,
+            )
             for share, name, exemplars in ((0.5, "median", True), (0.95, "95 %", False))
         ],
     )
@@ -204,7 +208,13 @@ def _parts() -> AnyPanel:
         "clock.",
         SECONDS,
         "mean",
-        [Query(f"sum by (part) (rate({total})) / (sum by (part) (rate({count})) > 0)", "{{part}}")],
+        [
+            Query(
+                f"sum by (clock, part) (rate({total}))"
+                f" / (sum by (clock, part) (rate({count})) > 0)",
+                "{{clock}} {{part}}",
+            )
+        ],
         stacked=True,
     )
 
@@ -240,6 +250,7 @@ def _acknowledged() -> AnyPanel:
     )
 
 
-def _quantile(share: float, buckets: str) -> str:
-    rates = f'sum by (le) (rate({buckets}{{instance=~"$host"}}[$__rate_interval]))'
+def _quantile(share: float, buckets: str, *by: str) -> str:
+    labels = ", ".join(("le", *by))
+    rates = f'sum by ({labels}) (rate({buckets}{{instance=~"$host"}}[$__rate_interval]))'
     return f"histogram_quantile({share}, {rates})"

@@ -78,6 +78,13 @@ def graph(
         .mode(common.TooltipDisplayMode.MULTI)
         .sort(common.SortOrder.DESCENDING)
     )
+    # The SDK hides the legend as soon as any other option is set.
+    panel = panel.legend(
+        common_builders.VizLegendOptions()
+        .show_legend(True)
+        .display_mode(common.LegendDisplayMode.LIST)
+        .placement(common.LegendPlacement.BOTTOM)
+    )
     if stacked:
         panel = panel.fill_opacity(40).stacking(
             common_builders.StackingConfig().mode(common.StackingMode.NORMAL)
@@ -116,8 +123,8 @@ def figure(
     panel = panel.height(4).color_mode(common.BigValueColorMode.VALUE)
     panel = panel.graph_mode(common.BigValueGraphMode.AREA)
     panel = panel.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
-    if limit is not None:
-        panel = panel.thresholds(_bad_from(limit))
+    # Without any, Grafana's own would be red from 80 on, whatever the unit.
+    panel = panel.thresholds(_bad_from(limit))
     return panel.with_target(_target(query, "A").range())
 
 
@@ -178,6 +185,8 @@ def _target(query: Query, ref_id: str) -> prometheus.Dataquery:
     return target.legend_format(query.legend) if query.legend else target
 
 
-def _bad_from(limit: float) -> ThresholdsConfig:
-    steps = [dashboard.Threshold(None, "green"), dashboard.Threshold(limit, "red")]
+def _bad_from(limit: float | None) -> ThresholdsConfig:
+    steps = [dashboard.Threshold(None, "green")]
+    if limit is not None:
+        steps.append(dashboard.Threshold(limit, "red"))
     return ThresholdsConfig().mode(dashboard.ThresholdsMode.ABSOLUTE).steps(steps)

@@ -45,8 +45,8 @@ FAMILIES = (
     ),
     Shown(
         _P + "remaining_frames",
-        "Frames that still have to be sent, as far as is known: what became dirty since the last "
-        "clean is not.",
+        "Frames that still have to be put on the link, as far as is known: what became dirty since "
+        "the last clean is not. At most 32 MiB more are on the way.",
         _SLOT,
     ),
     Shown(_P + "dirty_frames", "Frames that the last clean found dirty.", _SLOT),
@@ -64,8 +64,7 @@ FAMILIES = (
     ),
     Shown(
         _P + "bandwidth_bytes_per_second",
-        "Bytes on the wire per second, as measured over the last window of 100 ms or to the end "
-        "of a round.",
+        "Bytes per second that crossed, as measured over the last window of 100 ms of sending.",
         _SLOT,
     ),
     Shown(
@@ -77,7 +76,8 @@ FAMILIES = (
     Shown(
         _P + "eta_seconds",
         "Until the guest is released, if the rounds to come are like the last and as many as the "
-        "policy allows; an upper bound, since most policies stop when little is left.",
+        "policy allows; an upper bound, since most policies stop when little is left. Not known "
+        "before the first clean.",
         _SLOT,
     ),
     Shown(

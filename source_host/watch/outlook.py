@@ -23,8 +23,7 @@ class Outlook:
         convergence: frames that it found dirty per frame sent; from 1 on the debt does not
             shrink.
         eta_s: until the guest is released, if all rounds to come are like it and there are as
-            many as the policy allows: most policies stop earlier. Before a round was cleaned
-            after, the rest of round 1 only.
+            many as the policy allows: most policies stop earlier.
     """
 
     dirty_bytes_per_s: float | None
@@ -43,7 +42,7 @@ def outlook(report: Report, max_rounds: int, memory_frames: int) -> Outlook:
     """
     last = _last_live(report)
     if last is None:
-        return Outlook(None, None, None, _transfer_s(report))
+        return Outlook(None, None, None, None)  # how much round 1 leaves behind, nobody knows
     seconds = last.duration_ns / NS_PER_S
     convergence = last.dirty_frames / last.sent_frames
     frames = report.owed_frames + _frames_to_come(report, max_rounds, memory_frames, convergence)
@@ -61,12 +60,6 @@ def _last_live(report: Report) -> RoundStats | None:
         if not stats.stop_and_copy and stats.sent_frames and stats.duration_ns:
             return stats
     return None
-
-
-def _transfer_s(report: Report) -> float | None:
-    if not report.bandwidth_bytes_per_s:
-        return None
-    return report.owed_frames * FRAME_BYTES / report.bandwidth_bytes_per_s
 
 
 def _frames_to_come(

@@ -228,9 +228,12 @@ def test_prometheus_finds_the_hosts(tree: Path) -> None:
         (endpoint,) = monitor["spec"]["endpoints"]
         assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
         assert endpoint["path"] == "/metrics"
-        (relabeling,) = endpoint["relabelings"]
-        assert relabeling["targetLabel"] == "job"
-        jobs.remove(relabeling["replacement"])
+        job, instance = endpoint["relabelings"]
+        assert job["targetLabel"] == "job"
+        jobs.remove(job["replacement"])
+        # By its pod's name, which stays: an alert on a lost guest compares before and after.
+        assert instance["targetLabel"] == "instance"
+        assert instance["sourceLabels"] == ["__meta_kubernetes_pod_name"]
     assert not jobs
 
 

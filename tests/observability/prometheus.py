@@ -24,9 +24,9 @@ SCRAPE_S = 0.25
 """Migrations of tests last seconds."""
 _READY_S = 60
 _PACE = (
-    (re.compile(r"\[(5|10)m\]"), "[10s]"),
+    (re.compile(r"\[(1|10)m\]"), "[10s]"),
     (re.compile(r"\[30m\]"), "[60s]"),
-    (re.compile(r"^(\s+for:) 1m$", re.MULTILINE), r"\1 1s"),
+    (re.compile(r"^(\s+for:) [12]m$", re.MULTILINE), r"\1 1s"),
 )
 
 
@@ -34,7 +34,7 @@ def hurried(rules: str) -> str:
     """The same rules with shorter durations, and nothing else changed."""
     for pattern, shorter in _PACE:
         rules = pattern.sub(shorter, rules)
-    left = re.findall(r"\d+[mhd]\b", re.sub(r"rate5m", "", rules))
+    left = re.findall(r"\d+[mhd]\b", re.sub(r"rate1m", "", rules))
     assert not left, f"durations that a test would have to wait for: {left}"
     return rules
 

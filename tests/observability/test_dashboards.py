@@ -50,6 +50,9 @@ def test_a_panel_says_what_it_shows_and_in_what_unit(panel: dict[str, Any]) -> N
     assert defaults["unit"]
     if panel["type"] == "timeseries":
         assert defaults["custom"]["axisLabel"]
+        assert panel["options"]["legend"]["showLegend"]
+    if panel["type"] == "stat":
+        assert defaults["thresholds"]["steps"][0] == {"color": "green", "value": None}
     for target in panel["targets"]:
         assert target["datasource"] == panel["datasource"]
         assert target.get("legendFormat") or panel["type"] == "table"
@@ -127,6 +130,8 @@ def test_grafana_finds_prometheus_and_the_dashboards() -> None:
     (leads,) = source["jsonData"]["exemplarTraceIdDestinations"]
     assert leads["name"] == "migration_id"
     # $$ is how a provisioning file says $: a single one would be a variable of the environment.
-    assert leads["url"] == "/d/pageferry-migration?var-migration=$${__value.raw}"
+    assert (
+        leads["url"] == "/d/pageferry-migration?var-migration=$${__value.raw}&$${__url_time_range}"
+    )
     (provider,) = read(provisioning / "dashboards" / "pageferry.yaml")["providers"]
     assert provider["options"]["path"] == "/var/lib/grafana/dashboards"

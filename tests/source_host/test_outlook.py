@@ -38,8 +38,11 @@ def test_nothing_is_foretold_before_anything_was_measured() -> None:
     assert seen(picture(owed=1000)) == Outlook(None, None, None, None)
 
 
-def test_round_1_tells_how_long_its_rest_takes() -> None:
-    assert seen(picture(owed=500, bandwidth=100 * FRAME_BYTES)).eta_s == 5
+def test_nothing_is_foretold_in_round_1() -> None:
+    """How much of memory will be dirty after it is not known, and so nor is an upper bound."""
+    first = RoundStats(1, stop_and_copy=False, to_send_frames=1000)
+    report = picture(current=first, owed=500, bandwidth=100 * FRAME_BYTES)
+    assert seen(report) == Outlook(None, None, None, None)
 
 
 def test_rates_and_convergence_are_those_of_the_last_round() -> None:

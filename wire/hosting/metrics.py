@@ -21,11 +21,15 @@ from prometheus_client.registry import Collector
 from wire.version import CONTRACT
 
 LATENCY_BUCKETS_S = (
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
+    1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 )  # fmt: skip
-"""Buckets for the handling of a batch: a MiB takes half a millisecond on an idle core."""
-DURATION_BUCKETS_S = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0)
-"""Buckets for verification, downtime and rounds: a millisecond to a minute."""
+"""Buckets for a batch: a MiB takes half a millisecond on an idle core, and the window of 32 MiB
+as many seconds on a slow link as a source waits for an answer."""
+DURATION_BUCKETS_S = (
+    0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0,
+)  # fmt: skip
+"""Buckets for verification, downtime and migrations: a millisecond to an hour."""
 NAMED_GUESTS = 256
 """Most guests that a host shows by name: a bound, whatever its memory could hold."""
 
