@@ -82,18 +82,27 @@ class TracedMigration:
         self._root.set_attribute(f"{_P}verified", agreed)
 
     def changed(self, report: Report) -> None:
-        """A new state is a new phase; an outcome ends the trace."""
+        """A new state is a new phase; an outcome ends the trace, and so does doubt.
+
+        How a doubt ends may take days, or the host's end: who looks for the reason has a whole
+        trace by then. The phase ``in_doubt`` follows when it is known.
+        """
         if report.state is self._state:
             return
-        self._state = report.state
+        before, self._state = self._state, report.state
+        if before is MigrationState.IN_DOUBT:
+            self._phase.set_attribute(f"{_P}outcome", report.state.value)
+        elif report.state is MigrationState.IN_DOUBT:
+            self._phase.set_status(Status(StatusCode.ERROR, str(report.error)))
         self._phase.end()
         if report.state is MigrationState.STOP_AND_COPY:
             self._root.add_event("suspend")
-        if report.state.is_outcome:
+        ends = report.state.is_outcome or report.state is MigrationState.IN_DOUBT
+        if ends and before is not MigrationState.IN_DOUBT:
             self._end(report)
-            return
-        self._phase = self._child(report.state.value)
-        self._round_began_ns = time.time_ns()
+        if not report.state.is_outcome:
+            self._phase = self._child(report.state.value)
+            self._round_began_ns = time.time_ns()
 
     def _end(self, report: Report) -> None:
         root = self._root

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NoReturn
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -19,7 +20,8 @@ from pageferry.source_client import SourceClient
 from pageferry.v1 import source_pb2 as pb
 from source_host.host import SourceHost
 from source_host.settings import SourceSettings
-from tests.journey.hosts import new_name, request, spec
+from tests.journey.hosts import new_name, request, spec, until
+from tests.journey.relay import Cut, Relay
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,15 @@ class Traced:
         self.spans.clear()
         begun = self.client.migrate(request(guest, destination))
         (*_, status) = self.client.watch(begun.migration_id)
+        if status.state == pb.MIGRATION_STATE_COMPLETED:
+            # The page stream is closed after the outcome was told.
+            until(lambda: "DestinationHost/Transfer" in self._names())
         spans = list(self.spans.get_finished_spans())
         root = the(spans, "migration")
         return status, [one for one in spans if trace_of(one) == trace_of(root)]
+
+    def _names(self) -> set[str]:
+        return {one.name for one in self.spans.get_finished_spans()}
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +141,30 @@ def test_a_migration_that_fails(traced: Traced) -> None:
     assert root.status.status_code is StatusCode.ERROR
     assert root.status.description == status.error
     assert about(root)["outcome"] == "failed"
+
+
+def cut(_message: bytes) -> NoReturn:
+    raise Cut
+
+
+def test_a_migration_in_doubt_has_a_trace_before_it_is_resolved(traced: Traced) -> None:
+    with Relay(traced.destination) as relay:
+        relay.after["Commit"] = relay.before["GetIncoming"] = cut
+        guest = new_name("traced")
+        traced.client.create_guest(spec(guest))
+        traced.client.start_guest(guest)
+        traced.spans.clear()
+        migration = traced.client.migrate(request(guest, relay.address)).migration_id
+        until(lambda: any(one.name == "migration" for one in traced.spans.get_finished_spans()))
+        spans = list(traced.spans.get_finished_spans())
+        assert about(the(spans, "migration"))["outcome"] == "in_doubt"
+        assert "no answer came" in str(the(spans, "committing").status.description)
+        assert "in_doubt" not in {one.name for one in spans}
+        del relay.before["GetIncoming"]
+        traced.client.resolve(migration)
+    resolved = the(list(traced.spans.get_finished_spans()), "in_doubt")
+    assert about(resolved)["outcome"] == "completed"
+    assert trace_of(resolved) == trace_of(the(spans, "migration"))
 
 
 def test_a_refusal_is_an_error_of_its_call(traced: Traced) -> None:
