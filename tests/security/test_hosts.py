@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import socket
@@ -132,6 +133,28 @@ def test_a_host_that_dies_in_the_handshake_is_not_taken_for_a_strict_one(
         thread.start()
         assert secured.identity("operator").explain(address) is None
         thread.join()
+
+
+def test_a_forwarded_port_behind_which_nobody_serves_is_not_taken_for_a_strict_host(
+    secured: Secured,
+) -> None:
+    """As before a container whose host is still starting: every connection is taken and closed."""
+    with socket.create_server(("127.0.0.1", 0)) as forwarded:
+        address = f"127.0.0.1:{forwarded.getsockname()[1]}"
+
+        def hang_up() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    forwarded.accept()[0].close()
+
+        Thread(target=hang_up, daemon=True).start()
+        assert secured.identity("operator").explain(address) is None
+        with (
+            SourceClient(address, secured.identity("operator")) as client,
+            pytest.raises(PageferryError, match="no host answers"),
+        ):
+            client.guest("any")
+        forwarded.shutdown(socket.SHUT_RDWR)
 
 
 def test_a_viewer_looks_and_touches_nothing(secured: Secured, guest: str) -> None:

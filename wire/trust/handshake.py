@@ -58,25 +58,42 @@ def _try(address: str, identity: Identity | None) -> str | None:
 
 def _attempt(plain: socket.socket, name: str, identity: Identity | None) -> str | None:
     try:
-        with _context(identity).wrap_socket(plain, server_hostname=name) as secure:
-            secure.settimeout(_PATIENCE_S)
-            # A server of TLS 1.3 judges our certificate after our side of the handshake; one
-            # that is content begins to speak HTTP/2, one that is not closes, gRPC's silently.
-            content = bool(secure.recv(1))
-            if identity is None:
-                return _no_identity()
-            return None if content else _own_fault(identity)
+        secure = _context(identity).wrap_socket(plain, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
         return (
             f"its certificate is not believed here ({error.verify_message.rstrip('.')}); it has to "
             f"be of the authority in {AUTHORITY} and name {name}"
         )
+    except ssl.SSLEOFError:
+        # Closed before it showed a certificate: nobody serves there, or not yet. A forwarded port
+        # (of a container, say) takes connections all the same.
+        return None
+    except ssl.SSLError as error:
+        return _refusal(error.reason or "", identity)
+    with secure:
+        return _judged(secure, identity)
+
+
+def _judged(secure: ssl.SSLSocket, identity: Identity | None) -> str | None:
+    """What the server thinks of our certificate, now that we believe its own.
+
+    A server of TLS 1.3 judges after our side of the handshake: one that is content begins to
+    speak HTTP/2, one that is not closes, gRPC's silently.
+    """
+    secure.settimeout(_PATIENCE_S)
+    try:
+        content = bool(secure.recv(1))
+    except ssl.SSLEOFError:
+        content = False
     except ssl.SSLError as error:
         return _refusal(error.reason or "", identity)
     except TimeoutError:
-        return None if identity else _no_identity()
+        content = True
     except ConnectionError:
-        return _own_fault(identity) if identity else None
+        content = False
+    if identity is None:
+        return _no_identity()
+    return None if content else _own_fault(identity)
 
 
 def _context(identity: Identity | None) -> ssl.SSLContext:
