@@ -22,21 +22,22 @@ Examples:
     multiple=True,
     metavar="NAME[,ADDR…]",
     help="A source host, and the names and addresses under which it is reached; may be repeated.  "
-    "[default: source]",
+    "[default: source, in a new directory]",
 )
 @click.option(
     "--destination",
     "destinations",
     multiple=True,
     metavar="NAME[,ADDR…]",
-    help="A destination host, likewise.  [default: destination]",
+    help="A destination host, likewise.  [default: destination, likewise]",
 )
 @click.option(
     "--operator",
     "operators",
     multiple=True,
     metavar="NAME",
-    help="Somebody who controls guests and migrations; may be repeated.  [default: operator]",
+    help="Somebody who controls guests and migrations; may be repeated.  "
+    "[default: operator, likewise]",
 )
 @click.option(
     "--viewer", "viewers", multiple=True, metavar="NAME", help="Somebody who may only look."
@@ -64,19 +65,25 @@ def certs(
     DIRECTORY gets a private authority in ca/ (keep ca.key to yourself) and a folder for each
     host and each person: give it to them as --tls FOLDER. Hosts show their certificate to each
     other; its name and its role decide what it may do. An authority that is there already signs
-    further certificates.
+    further certificates, of those who are named; --renew without names is for all that it has.
     """
-    from pageferry.certs import Holder, make
+    from pageferry.certs import Holder, holders_in, make
     from wire.trust.access import Role
 
-    holders = [
-        *(Holder.parse(Role.SOURCE, text) for text in sources or ("source",)),
-        *(Holder.parse(Role.DESTINATION, text) for text in destinations or ("destination",)),
-        *(Holder.parse(Role.OPERATOR, text) for text in operators or ("operator",)),
-        *(Holder.parse(Role.VIEWER, text) for text in viewers),
-    ]
-    made = make(directory, holders, days, renew=renew)
+    known = holders_in(directory)
+    asked = {
+        Role.SOURCE: sources or (() if known else ("source",)),
+        Role.DESTINATION: destinations or (() if known else ("destination",)),
+        Role.OPERATOR: operators or (() if known else ("operator",)),
+        Role.VIEWER: viewers,
+    }
+    holders = [Holder.parse(role, text) for role, texts in asked.items() for text in texts]
+    made = make(directory, holders or (known if renew else []), days, renew=renew)
     for folder in made:
         click.echo(folder)
     if not made:
-        click.echo("nothing to do: every certificate is there; --renew replaces them", err=True)
+        names = ", ".join(holder.name for holder in known)
+        click.echo(
+            f"nothing to do: there are certificates for {names}; name others, or --renew them",
+            err=True,
+        )

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from paging_core.errors import BadOption
 from tests.pageferry.hosts import pageferry
@@ -61,6 +62,48 @@ def test_what_is_there_stays(tmp_path: Path) -> None:
     assert changed == {"tls.crt", "tls.key"}
 
 
+def addresses_in(folder: Path) -> set[str]:
+    pem = (folder / "tls.crt").read_bytes()
+    extension = x509.load_pem_x509_certificate(pem).extensions
+    names = extension.get_extension_for_class(x509.SubjectAlternativeName).value
+    return {str(name.value) for name in names} - {"localhost", "127.0.0.1", "::1"}
+
+
+def test_renewing_is_for_all_that_are_there_with_the_addresses_that_they_have(
+    tmp_path: Path,
+) -> None:
+    hosts = ("--source", "rack1,10.0.0.7,rack1.lan", "--destination", "rack2")
+    assert pageferry("certs", str(tmp_path), *hosts, "--viewer", "eve").returncode == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("tls.*")}
+    renewed = pageferry("certs", str(tmp_path), "--renew")
+    made = {Path(line).name for line in renewed.stdout.split()}
+    assert made == {"rack1", "rack2", "operator", "eve"}
+    assert not [path for path, data in before.items() if path.read_bytes() == data]
+    assert addresses_in(tmp_path / "rack1") == {"rack1", "10.0.0.7", "rack1.lan"}
+    assert addresses_in(tmp_path / "rack2") == {"rack2"}
+    # One alone, and with another address: nobody else's changes, and nobody is added.
+    one = pageferry("certs", str(tmp_path), "--renew", "--source", "rack1,10.0.0.9")
+    assert one.stdout.split() == [str(tmp_path / "rack1")]
+    assert addresses_in(tmp_path / "rack1") == {"rack1", "10.0.0.9"}
+
+
+@pytest.mark.parametrize(
+    ("option", "text"),
+    [
+        (("--source", "rack1,10.0.0.9"), "does not name 10.0.0.9; make it anew with --renew"),
+        (("--operator", "rack1"), "does not have the role operator; make it anew with --renew"),
+    ],
+)
+def test_a_certificate_that_is_there_is_not_taken_for_another(
+    tmp_path: Path, option: tuple[str, str], text: str
+) -> None:
+    assert pageferry("certs", str(tmp_path), "--source", "rack1,10.0.0.7").returncode == 0
+    assert pageferry("certs", str(tmp_path), "--source", "rack1,10.0.0.7").returncode == 0
+    ended = pageferry("certs", str(tmp_path), *option)
+    assert ended.returncode == 2
+    assert text in ended.stderr
+
+
 def test_bad_input(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     (tmp_path / "broken" / "ca").mkdir(parents=True)
@@ -69,6 +112,9 @@ def test_bad_input(tmp_path: Path) -> None:
         (["x", "--source", "a/b"], "names no certificate"),
         (["x", "--source", ",1.2.3.4"], "names no certificate"),
         (["x", "--source", "ca"], "names no certificate"),
+        (["x", "--source", "räck"], "names no certificate"),
+        (["x", "--source", "r" * 65], "names no certificate"),
+        (["x", "--source", "rack1,bad name"], "'bad name' is neither the name of a host nor an"),
         (["x", "--source", "same", "--viewer", "same"], "two certificates would be called 'same'"),
         (["broken"], "the authority in"),
         (["file/x"], "cannot write certificates"),
