@@ -47,6 +47,12 @@ def test_a_migration_ends_with_its_tables_and_its_document(tmp_path: Path) -> No
     assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_what_is_set_for_hosts_that_serve_here_is_not_for_our_own(tmp_path: Path) -> None:
+    settings = {f"{host}_TLS": str(tmp_path / "nowhere") for host in ("SOURCE_HOST", "DEST_HOST")}
+    done = pageferry("migrate", *SMALL, "--quiet", env=settings)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_sums_of_the_document_hold(tmp_path: Path, hosts: list[str]) -> None:
     target = tmp_path / "result.json"
     options = ["--group-pages", "16", "--policy", "xen-2009", "--max-rounds", "6"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import selectors
 import signal
 import subprocess
@@ -73,7 +74,7 @@ class HostProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log or self._own_log,
-            env=malloc_environment(),
+            env=malloc_environment(_without_settings(module)),
             start_new_session=True,
         )
         if wait:
@@ -153,6 +154,12 @@ class HostProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _without_settings(module: str) -> dict[str, str]:
+    """This process's environment, without what is set there for the host that serves for others."""
+    prefix = f"{module.upper()}_"
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
 def _ending(status: int) -> str:
