@@ -69,7 +69,11 @@ def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
         ("max-incoming = 0", "max-incoming: 0 is not in the range"),
         ('max-payload = "lots"', "max-payload: size 'lots' is not a number"),
         ('insecure = "perhaps"', "insecure: 'perhaps' is not a valid boolean"),
-        ("[listen]\nhost = 1", "listen: a table is no value"),
+        ("[listen]\nhost = 1", "listen: it is one value and no table"),
+        ('listen = ["a:1", "b:2"]', "listen: it is one value and no list"),
+        ("metrics-port = true", "metrics-port: it is neither true nor false"),
+        ('sources = ["a,b"]', 'sources: a list of names is written like ["rack1", "rack2"]'),
+        ("sources = [1]", 'sources: a list of names is written like ["rack1", "rack2"]'),
         ("listen = ", "cannot read settings"),
     ],
 )

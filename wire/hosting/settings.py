@@ -21,6 +21,7 @@ import click
 from click.core import ParameterSource
 
 from paging_core.errors import BadOption
+from wire.hosting.quantity import Names
 
 _Settings = TypeVar("_Settings")
 _Command = Callable[..., Any]
@@ -180,16 +181,29 @@ def _from_file(path: Path, known: list[Setting]) -> dict[str, Any]:
             close = get_close_matches(key, names, 1)
             hint = f"did you mean {close[0]}?" if close else "--print-config lists them all"
             raise BadOption(f"{path} has a setting {key!r} that does not exist; {hint}")
-    return {names[key].name: _as_typed(path, key, value) for key, value in document.items()}
+    return {
+        names[key].name: _as_typed(f"{path}, {key}", value, names[key].kind)
+        for key, value in document.items()
+    }
 
 
-def _as_typed(path: Path, key: str, value: Any) -> Any:
+def _as_typed(where: str, value: Any, kind: click.ParamType[Any]) -> Any:
     """As somebody would have typed it after the flag, so that both are read the same way."""
-    if isinstance(value, list):
-        return ",".join(map(str, value))
-    if isinstance(value, dict):
-        raise BadOption(f"{path}, {key}: a table is no value; write {key} = …")
-    return value if isinstance(value, bool) else str(value)
+    match value:
+        case dict():
+            raise BadOption(f"{where}: it is one value and no table")
+        case bool() if not isinstance(kind, click.types.BoolParamType):
+            raise BadOption(f"{where}: it is neither true nor false; see --help")
+        case bool():
+            return value
+        case list() if not isinstance(kind, Names):
+            raise BadOption(f"{where}: it is one value and no list")
+        case list() if any(not isinstance(one, str) or "," in one for one in value):
+            raise BadOption(f'{where}: a list of names is written like ["rack1", "rack2"]')
+        case list():
+            return ",".join(value)
+        case _:
+            return str(value)
 
 
 def _printed(wanted: list[Setting], prefix: str) -> Iterator[str]:
