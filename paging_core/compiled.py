@@ -65,6 +65,11 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     vars(numba.config)["CACHE_DIR"] = str(_writable_copy(_shipped) if _shipped else _cache_folder())
 
 
+def is_cold() -> bool:
+    """Whether no kernel was compiled here yet: the first use of each will take its time."""
+    return next(Path(vars(numba.config)["CACHE_DIR"]).rglob("*.nbc"), None) is None
+
+
 def kernel(function: _Function) -> _Function:
     """Compile on first call; runs without the interpreter lock; cached between processes."""
     return cast("_Function", numba.njit(nogil=True, cache=True)(function))

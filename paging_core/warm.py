@@ -75,13 +75,18 @@ def _warm_digests() -> None:
     frame_digests(np.frombuffer(bytes(FRAME_BYTES), np.uint8).reshape(1, FRAME_BYTES))
 
 
-def main() -> None:
+def compile_all() -> None:
     """Compile, or load what an earlier run compiled."""
-    print("compiling the model (about a minute, once)", flush=True)
     _warm_trackers()
     _warm_workloads()
     _warm_traces()
     _warm_digests()
+
+
+def main() -> None:
+    """For people: says what takes so long."""
+    print("compiling the model (about a minute, once)", flush=True)
+    compile_all()
 
 
 if __name__ == "__main__":

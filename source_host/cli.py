@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import structlog
 
 from source_host.settings import SourceSettings
 from wire.hosting.command import prepare_process, run_command
@@ -11,6 +12,8 @@ from wire.hosting.settings import from_settings
 
 PREFIX = "SOURCE_HOST"
 """Of the environment's variables."""
+
+_log = structlog.get_logger(__name__)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,8 +48,15 @@ def serve(settings: SourceSettings) -> None:
     what became of each guest; a second signal ends at once.
     """
     prepare_process(settings, "source")
-    from source_host.host import SourceHost  # noqa: PLC0415 - numba is slow to import
+    from paging_core.compiled import is_cold  # noqa: PLC0415 - numba is slow to import
+    from source_host.host import SourceHost  # noqa: PLC0415
 
+    if is_cold():
+        from paging_core.warm import compile_all  # noqa: PLC0415
+
+        # Before it serves, or the first guest's boot and pause would pay for it.
+        _log.info("compiling the model", takes="about a minute, once")
+        compile_all()
     SourceHost(settings, settings.traces("pageferry-source")).server.run()
 
 
