@@ -84,8 +84,10 @@ def test_an_image_serves_where_it_says(name: str) -> None:
     )
     assert {check, default} <= cli.commands.keys()
     assert f'ENTRYPOINT ["{program}"]' in stage(name)
-    certificates = [volume for volume in SERVICES[name]["volumes"] if f"/{name}:" in volume]
-    assert [volume.split(":")[-2:] for volume in certificates] == [[said[f"{prefix}_TLS"], "ro"]]
+    (certificates,) = [
+        volume for volume in SERVICES[name]["volumes"] if volume["source"].endswith(f"/{name}")
+    ]
+    assert (certificates["target"], certificates["read_only"]) == (said[f"{prefix}_TLS"], True)
 
 
 def test_images_run_as_nobody_in_particular() -> None:
