@@ -51,7 +51,8 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
     "--trace",
     metavar="FILE",
     default=None,
-    help="Replay this memory trace of a real program instead of a workload.",
+    help="Replay this memory trace of a real program instead of a workload. With --source, a "
+    "path on that host.",
 )
 @click.option(
     "--seed",
@@ -257,7 +258,8 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
     "--flow",
     metavar="DIR",
     default=None,
-    help="Write every fault and every page sent to an empty directory; see docs/flow.md.",
+    help="Write every fault and every page sent to an empty directory; see docs/flow.md. With "
+    "--source, a directory below that host's --flow-dir.",
 )
 @click.option("--quiet", is_flag=True, help="No progress and no tables; errors remain.")
 @click.option("--no-progress", is_flag=True, help="Only the closing tables.")
