@@ -57,8 +57,9 @@ def test_the_whole_journey(stack: Stack, tmp_path: Path) -> None:
     assert document["outcome"] == "completed"
     assert "verified" in ended.stdout
     here = pageferry("guests", stack.destination, "--tls", str(stack.certs / "operator"), "--json")
-    (arrived,) = json.loads(here.stdout)
-    assert f"{arrived['guest']} is paused on {DESTINATION} now" in ended.stderr
+    arrived = {row["guest"]: row["state"] for row in json.loads(here.stdout)}
+    (name,) = [name for name in arrived if f"{name} is paused on {DESTINATION} now" in ended.stderr]
+    assert arrived[name] == "paused"
     for metric in ("pageferry_source_frames_sent_total", "pageferry_destination_frames_total"):
         until(lambda: sum(stack.query(metric)) >= 64 * 256, f"{metric} is scraped")  # noqa: B023
     until(lambda: stack.query("up") == [1, 1], "every target is up")
