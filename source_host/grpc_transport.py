@@ -12,6 +12,7 @@ from pageferry.v1 import destination_pb2 as pb
 from pageferry.v1 import destination_pb2_grpc
 from paging_core.digest import Digests
 from paging_core.errors import (
+    GuestOutOfMemory,
     HostUnreachable,
     InvariantViolation,
     MigrationCancelled,
@@ -45,6 +46,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
+_OF_THIS_HOST = (GuestOutOfMemory, InvariantViolation, MigrationCancelled, OutcomeUnknown)
+"""What is said of a guest, a caller or a bug here: no destination can know any of it."""
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")
 
@@ -191,7 +194,7 @@ class GrpcTransport:
                 if reply.WhichOneof("message") == "ack":
                     self._window.acknowledge(reply.ack.sequence)
         except grpc.RpcError as error:
-            self._window.fail(error_from_rpc(error, self._address, self._security))
+            self._window.fail(self._error(error))
         else:
             self._window.fail(HostUnreachable(f"the host at {self._address} ended the stream"))
 
@@ -208,21 +211,30 @@ class GrpcTransport:
             pending = method.future(request, timeout=timeout_s, metadata=self._metadata())
             self._pending = pending
         try:
-            with rpc_errors(self._address, self._security):
-                return pending.result()
+            return pending.result()
+        except grpc.RpcError as error:
+            raise self._error(error) from error
         except grpc.FutureCancelledError:
             raise _cancelled() from None
         finally:
             self._pending = None
 
+    def _error(self, rpc_error: grpc.RpcError) -> PageferryError:
+        """What the destination says; an error that only this host can have is no answer at all."""
+        error = error_from_rpc(rpc_error, self._address, self._security)
+        if isinstance(error, _OF_THIS_HOST):
+            return HostUnreachable(
+                f"the host at {self._address} gave no answer to rely on: {error}; see its log"
+            )
+        return error
+
     def _refusal(self, rpc_error: grpc.RpcError) -> PageferryError:
         """What a failed commit means: only a destination that says no has refused it."""
-        error = error_from_rpc(rpc_error, self._address, self._security)
+        error = self._error(rpc_error)
         said_no = isinstance(rpc_error, grpc.Call) and any(
             key == ERROR_KEY for key, _ in rpc_error.trailing_metadata() or ()
         )
-        unsure = (HostUnreachable, InvariantViolation, MigrationCancelled, OutcomeUnknown)
-        if said_no and not isinstance(error, unsure):
+        if said_no and not isinstance(error, HostUnreachable):
             return error
         return OutcomeUnknown(f"commit was sent to {self._address} and no answer came: {error}")
 

@@ -7,6 +7,7 @@ client raises exactly what the host raised.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -24,6 +25,8 @@ GFNS_KEY = "pageferry-gfns"
 
 MAX_GFNS = 64
 """Trailing metadata is small by design; the message and the first frames are enough."""
+_A_GFN = re.compile(r"(?<![^,])[0-9]{1,18}(?![^,])")
+"""Whatever else a peer writes there is passed over: the error itself is what matters."""
 
 _LEAVES: dict[str, type[PageferryError]] = {
     name: value
@@ -53,8 +56,8 @@ def error_from_rpc(
     metadata = _metadata(rpc_error)
     leaf = _LEAVES.get(metadata.get(ERROR_KEY, ""))
     if leaf is VerificationFailed:
-        gfns = metadata.get(GFNS_KEY, "")
-        return VerificationFailed(details, tuple(int(gfn) for gfn in gfns.split(",") if gfn))
+        gfns = _A_GFN.findall(metadata.get(GFNS_KEY, ""))
+        return VerificationFailed(details, tuple(map(int, gfns[:MAX_GFNS])))
     if leaf is not None:
         return leaf(details)
     return _foreign(code, details, address)
