@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any, TypeVar
 
@@ -27,7 +28,7 @@ from wire.channel import CHANNEL_OPTIONS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
-from wire.status import ERROR_KEY, error_from_rpc, rpc_errors
+from wire.status import ERROR_KEY, error_from_rpc
 from wire.trust.security import THIS_MACHINE, Security
 from wire.version import check_version, contract_message
 
@@ -41,7 +42,7 @@ ASK_S = 5.0
 
 _CHANNEL_OPTIONS = (
     *CHANNEL_OPTIONS,
-    # A connection of its own, tried again at once: an in-doubt commit waits for the answer.
+    # Connections of its own, tried again at once: an in-doubt commit waits for the answer.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
@@ -145,8 +146,8 @@ class GrpcTransport:
         """Ask how the migration stands there."""
         request = pb.IncomingRequest(migration_id=self._migration_id)
         try:
-            with rpc_errors(self._address, self._security):
-                status = self._stub.GetIncoming(request, timeout=ASK_S, metadata=self._metadata())
+            with self._afresh() as stub:
+                status = stub.GetIncoming(request, timeout=ASK_S, metadata=self._metadata())
         except NotFound:
             return False
         return status.state == pb.INCOMING_STATE_COMMITTED
@@ -155,10 +156,19 @@ class GrpcTransport:
         """Have the destination drop the migration."""
         request = pb.AbortRequest(migration_id=self._migration_id, reason=reason)
         try:
-            with rpc_errors(self._address, self._security):
-                self._stub.Abort(request, timeout=ASK_S, metadata=self._metadata())
+            with self._afresh() as stub:
+                stub.Abort(request, timeout=ASK_S, metadata=self._metadata())
         except NotFound:
             return
+
+    @contextmanager
+    def _afresh(self) -> Iterator[destination_pb2_grpc.DestinationHostStub]:
+        """A connection for one question; a doubt may outlive the certificates of the first one."""
+        with connect(self._address, self._security, _CHANNEL_OPTIONS) as channel:
+            try:
+                yield destination_pb2_grpc.DestinationHostStub(channel)
+            except grpc.RpcError as error:
+                raise self._error(error) from error
 
     def interrupt(self) -> None:
         """Wake whoever waits; from any thread."""

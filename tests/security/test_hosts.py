@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
+import shutil
 import socket
 import urllib.request
 from collections.abc import Iterator
@@ -18,7 +19,10 @@ from pageferry.certs import Holder, make
 from pageferry.source_client import SourceClient
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
+from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError, PermissionDenied, Unauthenticated
+from source_host.grpc_transport import GrpcTransport
+from source_host.precopy.transport import Offer
 from tests.journey.hosts import request, spec
 from tests.pageferry.hosts import SMALL, pageferry
 from tests.security.authority import SOURCE, certified, expire
@@ -251,6 +255,24 @@ def test_certificates_are_read_again(tmp_path: Path) -> None:
         # A renewal that was cut off: the key is new, the certificate is not.
         (certs / "source" / "tls.key").write_bytes((certs / "operator" / "tls.key").read_bytes())
         assert asked().startswith("NotFound")
+
+
+def test_a_source_in_doubt_asks_with_the_certificates_of_today(tmp_path: Path) -> None:
+    """A doubt lasts until the destination answers, longer than certificates and authorities may."""
+    certs = certified(tmp_path / "certs")
+    tls = ["--tls", str(certs / "destination"), "--sources", "source"]
+    with HostProcess("dest_host", tls) as first:
+        address = first.ready.address
+        transport = GrpcTransport(address, Security.of(certs / "source", insecure=False))
+        transport.prepare(Offer("m-1", "vm", GuestConfig(4 << 20, workload="idle")))
+        assert not transport.is_committed()
+    renewed = certified(tmp_path / "renewed")
+    for holder in ("source", "destination"):
+        shutil.copytree(renewed / holder, certs / holder, dirs_exist_ok=True)
+    with HostProcess("dest_host", tls, listen=address):
+        assert not transport.is_committed()
+        transport.abort("it is not there")
+    transport.close()
 
 
 def offer(migration_id: str, guest_id: str) -> destination_pb2.PrepareRequest:

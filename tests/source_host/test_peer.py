@@ -73,6 +73,17 @@ def test_a_commit_that_is_answered_so_is_asked_about(hostile: Peer, leaf: str) -
     assert hostile.calls[-2:] == ["GetIncoming", "Abort"]
 
 
+@pytest.mark.parametrize("leaf", OF_THE_SOURCE)
+def test_questions_that_are_answered_so_are_not_answered(hostile: Peer, leaf: str) -> None:
+    hostile.says = {"GetIncoming": leaf, "Abort": leaf}
+    transport = GrpcTransport(hostile.address)
+    with pytest.raises(HostUnreachable, match="so it says"):
+        transport.is_committed()
+    with pytest.raises(HostUnreachable, match="so it says"):
+        transport.abort("a lost answer")
+    transport.close()
+
+
 @pytest.mark.parametrize(
     ("gfns", "meant"), [("a,b", ()), ("3,x,9" + "9" * 5000, (3,)), ("-1,,7", (7,))]
 )
