@@ -18,7 +18,6 @@ from paging_core.errors import (
     IllegalTransition,
     LimitExceeded,
     NotFound,
-    PageferryError,
 )
 from paging_core.guest import Cleaned, GuestCounters
 from paging_core.model_guest import ModelGuest
@@ -252,12 +251,11 @@ class Migrations:
             try:
                 offer = Offer(migration_id, hosted.guest_id, hosted.config, hosted.trace_digest)
                 entry = HostedMigration(offer, hosted, filled_in(request, plan), plan, slot)
-                migration = self._make(plan, entry, request)
-            except PageferryError:
+                entry.begin(self._make(plan, entry, request), guest)
+            except BaseException:  # whatever it was: nobody else would ever give the guest back
                 hosted.release()
                 raise
             self._migrations[migration_id] = entry
-            entry.begin(migration, guest)
             self._forget_oldest()
         return entry
 
@@ -286,7 +284,13 @@ class Migrations:
             return NO_FLOW
         if self._flow_root is None:
             raise BadOption("this host writes no flow traces; start it with --flow-dir DIR")
-        path = (self._flow_root / directory).resolve()
+        try:
+            path = (self._flow_root / directory).resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # such as a NUL, or links in a circle
+            raise BadOption(
+                f"{directory!r} is no path for a flow trace ({error}); name a new directory "
+                f"below {self._flow_root}"
+            ) from error
         if not path.is_relative_to(self._flow_root.resolve()):
             raise BadOption(
                 f"flow traces of this host lie below {self._flow_root}, {path} does not"
