@@ -76,9 +76,9 @@ class ModelGuestFactory:
 
     def _workload(self, config: GuestConfig, trace_digest: int) -> Workload:
         if not config.trace:
-            from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
+            from paging_core.workloads.catalog import workload_of  # noqa: PLC0415 - see above
 
-            return make_workload(config.workload, config.seed)
+            return workload_of(config)
         from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow, too
 
         path = self._trace_path(config.trace)

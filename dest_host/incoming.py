@@ -91,12 +91,7 @@ class Incoming:
         answer: what the first commit was answered.
     """
 
-    def __init__(
-        self,
-        offer: Offer,
-        resume: Resume,
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, offer: Offer, now: Callable[[], float] = time.monotonic) -> None:
         """Announced; call `reserve` before anything else."""
         self.offer = offer
         self.memory_bytes = offer.config.memory_bytes
@@ -105,22 +100,26 @@ class Incoming:
         self.message = ""
         self.answer: GuestView | None = None
         self._round = 0
-        self._resume = resume
         self._now = now
         self._lock = RLock()
         self._life = incoming_lifecycle(offer.migration_id)
         self._stream = 0
         self._tree: DigestTree | None = None
         self._memory: GuestMemory | None = None
+        self._resume: Resume | None = None
         self._last_active = now()
 
-    def reserve(self) -> None:
+    def reserve(self, resume: Resume) -> None:
         """Map the guest's memory and touch all of it, so that no page waits for that later.
+
+        Args:
+            resume: makes a guest of it in the end.
 
         Raises:
             LimitExceeded: the machine has no room.
         """
         with self._lock:
+            self._resume = resume
             self._memory = GuestMemory(self.offer.config.n_frames)
             self._memory.populate()
             self._touch()
@@ -242,7 +241,7 @@ class Incoming:
             guest = self._guest_of(handover.state)
             self.answer = adopt(self.offer.guest_id, guest)
             self._life.to(IncomingState.COMMITTED)
-            self._memory = self._tree = None
+            self._hold_nothing()
             return self.answer
 
     def abort(self, reason: str) -> bool:
@@ -261,7 +260,7 @@ class Incoming:
             self.message = reason
             if self._memory is not None:
                 self._memory.close()
-            self._memory = self._tree = None
+            self._hold_nothing()
             return True
 
     def expire(self, idle_s: float) -> bool:
@@ -288,7 +287,8 @@ class Incoming:
             self._life.to(IncomingState.VERIFIED)
 
     def _guest_of(self, state: bytes) -> RunnableGuest:
-        guest = self._resume(self._standing(), state)
+        memory, resume = self._reserved()
+        guest = resume(memory, state)
         if guest.n_frames != self.offer.config.n_frames:
             raise InvalidInput(
                 f"the state is of a guest of {guest.n_frames} frames, Prepare announced "
@@ -307,9 +307,19 @@ class Incoming:
         return self._tree
 
     def _standing(self) -> GuestMemory:
-        if self._memory is None:
-            raise IllegalTransition(f"migration {self.offer.migration_id!r} has no memory any more")
-        return self._memory
+        return self._reserved()[0]
+
+    def _reserved(self) -> tuple[GuestMemory, Resume]:
+        if self._memory is None or self._resume is None:
+            raise IllegalTransition(
+                f"migration {self.offer.migration_id!r} has no memory here; "
+                "wait for the answer to its Prepare"
+            )
+        return self._memory, self._resume
+
+    def _hold_nothing(self) -> None:
+        """Its outcome is remembered for long; the workload may be as large as the memory."""
+        self._memory = self._tree = self._resume = None
 
     def _check_open(self, what: str) -> None:
         if not self.is_open:

@@ -85,18 +85,18 @@ class Receiver:
             IllegalTransition: that migration is over.
             InvalidInput: this host cannot run such a guest.
         """
-        resume = self._factory.prepare(offer.config, offer.trace_digest)
         with self._lock:
             self._check_not_refused(offer.migration_id)
             known = self._incoming.get(offer.migration_id)
             if known is not None:
                 return _again(known, offer)
             self._check_room(offer)
-            incoming = Incoming(offer, resume, self._now)
+            incoming = Incoming(offer, self._now)
             self._incoming[offer.migration_id] = incoming
             self._forget_oldest()
+        # Its room is promised from here on: nothing is built for a guest that does not fit.
         try:
-            incoming.reserve()
+            incoming.reserve(self._factory.prepare(offer.config, offer.trace_digest))
         except BaseException:
             self._incoming.pop(offer.migration_id, None)
             raise

@@ -18,9 +18,8 @@ from paging_core.config import (
 )
 from paging_core.costs import CostTable
 from paging_core.errors import BadOption
-from paging_core.footprint import MIB, memory_for
-from paging_core.units import FRAME_BYTES, format_bytes
-from paging_core.workloads.catalog import canonical_spec, parse_spec
+from paging_core.units import FRAME_BYTES
+from paging_core.workloads.catalog import canonical_spec, check_working_set
 from wire.address import parse_address
 from wire.trust.security import THIS_MACHINE, Security
 
@@ -85,7 +84,8 @@ class MigrationOptions:
             fill=MemoryFill(self.fill),
             costs=CostTable.from_toml(Path(self.costs_file)) if self.costs_file else CostTable(),
         )
-        _check_room(config)
+        if config.workload:
+            check_working_set(config)
         return config
 
     def _workload(self) -> str:
@@ -174,25 +174,6 @@ class MigrationOptions:
             max_rounds=self.max_rounds,
             warmup_ns=self.warmup_ns,
             flow_directory=self._flow_directory(),
-        )
-
-
-def _check_room(config: GuestConfig) -> None:
-    """Refuse here what no guest can hold; page tables and the rest are counted at boot.
-
-    Raises:
-        BadOption: the working set is as large as the guest, or larger.
-    """
-    if not config.workload:
-        return
-    info, settings = parse_spec(config.workload)
-    wss_bytes = int(settings["wss"])
-    if wss_bytes >= config.memory_bytes:
-        wss, memory = format_bytes(wss_bytes), format_bytes(config.memory_bytes)
-        enough = memory_for(wss_bytes // FRAME_BYTES) // MIB
-        raise BadOption(
-            f"workload {info.name} has a working set of {wss}, too much for a guest of "
-            f"{memory}; use --memory {enough}MiB or a smaller wss"
         )
 
 

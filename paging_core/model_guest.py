@@ -50,9 +50,9 @@ def _make_workload(config: GuestConfig) -> Workload:
         from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow
 
         return make_replay(config.trace, config.seed)
-    from paging_core.workloads.catalog import make_workload  # noqa: PLC0415 - see above
+    from paging_core.workloads.catalog import workload_of  # noqa: PLC0415 - see above
 
-    return make_workload(config.workload, config.seed)
+    return workload_of(config)
 
 
 def _named(workload: str) -> str:

@@ -10,8 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from paging_core.config import GuestConfig
 from paging_core.errors import BadOption, UnknownWorkload
-from paging_core.units import FRAME_BYTES
+from paging_core.footprint import MIB, memory_for
+from paging_core.units import FRAME_BYTES, format_bytes
 from paging_core.workloads.ops import MAX_PROCESSES, Workload
 from paging_core.workloads.parameters import (
     Count,
@@ -218,3 +220,32 @@ def make_workload(spec: str, seed: int) -> Workload:
 
     info, settings = parse_spec(spec)
     return make_generator(info.name, _spec_of(info, settings), settings, seed)
+
+
+def workload_of(config: GuestConfig) -> Workload:
+    """The workload that a guest without a trace runs.
+
+    Raises:
+        UnknownWorkload, BadOption: as `parse_spec` and `check_working_set`.
+    """
+    check_working_set(config)
+    return make_workload(config.workload, config.seed)
+
+
+def check_working_set(config: GuestConfig) -> None:
+    """Refuse what no guest can hold, before tables as large as it are made for its workload.
+
+    Page tables and the rest are counted at boot.
+
+    Raises:
+        UnknownWorkload, BadOption: as `parse_spec`, or the working set is as large as the guest.
+    """
+    info, settings = parse_spec(config.workload)
+    wss_bytes = int(settings["wss"])
+    if wss_bytes >= config.memory_bytes:
+        wss, memory = format_bytes(wss_bytes), format_bytes(config.memory_bytes)
+        enough = memory_for(wss_bytes // FRAME_BYTES) // MIB
+        raise BadOption(
+            f"workload {info.name} has a working set of {wss}, too much for a guest of "
+            f"{memory}; use --memory {enough}MiB or a smaller wss"
+        )

@@ -10,7 +10,7 @@ import pytest
 from dest_host.factory import ModelGuestFactory
 from paging_core.config import GuestConfig, MemoryFill, TrackerConfig
 from paging_core.costs import CostTable
-from paging_core.errors import BadTrace, InvalidInput
+from paging_core.errors import BadOption, BadTrace, InvalidInput
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.reader import TraceFile
 from tests.paging_core.lackey_reference import import_text
@@ -71,3 +71,9 @@ def test_another_guest_than_was_announced_is_not(field: str) -> None:
     other = ModelGuest.boot(SMUGGLED[field])
     with pytest.raises(InvalidInput, match=f"another {field} than Prepare announced"):
         ModelGuestFactory().prepare(ANNOUNCED, 0)(other.memory, other.state())
+
+
+def test_a_working_set_that_never_fits_is_refused_before_it_is_made() -> None:
+    config = GuestConfig(4 * MIB, workload="zipf:wss=64MiB")
+    with pytest.raises(BadOption, match=r"too much for a guest of 4\.0 MiB"):
+        ModelGuestFactory().prepare(config, 0)

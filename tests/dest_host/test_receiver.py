@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from threading import Thread
+from weakref import ReferenceType, ref
 
 import numpy as np
 import pytest
 import xxhash
 
+from dest_host.factory import Resume, RunnableGuest
 from dest_host.guests import GuestView
 from dest_host.incoming import Handover
 from dest_host.limits import Limits
 from dest_host.metrics import DestinationMetrics
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
+from paging_core.config import GuestConfig
 from paging_core.errors import (
     AlreadyExists,
     BadOption,
@@ -432,6 +436,82 @@ def test_memory_is_promised_once_and_given_back(receiver: Receiver) -> None:
         receiver.prepare(Source("m-3", "c", 900).offer)
     receiver.guests.delete("b")
     receiver.prepare(Source("m-3", "c", 900).offer)
+
+
+class Building(PaperFactory):
+    """Tells of each guest that it is asked to get ready, and of what it made for it.
+
+    Attributes:
+        meddle: called meanwhile.
+        made: dead once nobody holds it any more.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[int] = []
+        self.meddle: Callable[[], object] = lambda: None
+        self.made: list[ReferenceType[Resume]] = []
+
+    def prepare(self, config: GuestConfig, trace_digest: int) -> Resume:
+        self.asked.append(config.n_frames)
+        self.meddle()
+        make = super().prepare(config, trace_digest)
+
+        def resume(memory: GuestMemory, state: bytes) -> RunnableGuest:
+            return make(memory, state)
+
+        self.made.append(ref(resume))
+        return resume
+
+
+@pytest.fixture
+def building() -> Building:
+    return Building()
+
+
+@pytest.fixture
+def builder(building: Building) -> Iterator[Receiver]:
+    receiver = Receiver(Limits(max_guest_bytes=4 * MIB, max_total_bytes=6 * MIB), building)
+    yield receiver
+    receiver.close()
+
+
+def test_nothing_is_built_for_a_guest_that_does_not_fit(
+    builder: Receiver, building: Building
+) -> None:
+    for refused in (Source(n_frames=1025), Source("m-2", "b", 900)):
+        with pytest.raises(LimitExceeded):
+            builder.prepare(refused.offer)
+        if not building.asked:
+            builder.prepare(Source("m-1", "a", 900).offer)
+    assert building.asked == [900]
+
+
+def test_room_is_promised_while_a_guest_is_being_built(
+    builder: Receiver, building: Building
+) -> None:
+    refusals: list[str] = []
+
+    def another() -> None:
+        with pytest.raises(LimitExceeded) as refused:
+            builder.prepare(Source("m-2", "b", 900).offer)
+        refusals.append(str(refused.value))
+
+    building.meddle = another
+    builder.prepare(Source("m-1", "a", 900).offer)
+    assert len(refusals) == 1
+    assert building.asked == [900]
+
+
+def test_what_was_built_is_given_up_with_the_outcome(builder: Receiver, building: Building) -> None:
+    committed, aborted = Source("m-1", "a"), Source("m-2", "b")
+    arrived(builder, committed)
+    commit(builder, committed)
+    builder.prepare(aborted.offer)
+    assert building.made[1]() is not None
+    builder.abort("m-2", "the guest stays")
+    gc.collect()
+    assert [one() for one in building.made] == [None, None]
 
 
 def test_only_so_many_at_a_time(receiver: Receiver) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paging_core.config import GuestConfig
-from paging_core.errors import GuestOutOfMemory
+from paging_core.errors import BadOption, GuestOutOfMemory
 from paging_core.footprint import frames_mapped, memory_for
 from paging_core.model_guest import ModelGuest
 from paging_core.workloads.catalog import describe_workloads, make_workload
@@ -40,18 +40,24 @@ def test_the_memory_that_is_suggested_is_enough(wss_pages: int) -> None:
     ModelGuest.boot(GuestConfig(enough, workload=spec))
     try:
         ModelGuest.boot(GuestConfig(MIB, workload=spec))
-    except GuestOutOfMemory as error:
-        assert f"use --memory {enough // MIB}MiB or more" in str(error)  # noqa: PT017
+    except (BadOption, GuestOutOfMemory) as error:
+        assert f"use --memory {enough // MIB}MiB or " in str(error)  # noqa: PT017
         assert enough > MIB
 
 
 def test_what_does_not_fit_says_what_it_needs() -> None:
     with pytest.raises(GuestOutOfMemory) as caught:
-        ModelGuest.boot(GuestConfig(32 * MIB, workload="uniform:wss=32MiB"))
+        ModelGuest.boot(GuestConfig(32 * MIB, workload="uniform:wss=32764KiB"))
     assert str(caught.value) == (
         "workload uniform needs 32.1 MiB with its page tables, and a guest of 32.0 MiB has "
         "32.0 MiB free; use --memory 64MiB or more"
     )
+
+
+@pytest.mark.parametrize("name", ["zipf", "uniform", "churn"])
+def test_what_can_never_fit_is_refused_before_anything_is_made_for_it(name: str) -> None:
+    with pytest.raises(BadOption, match=r"64\.0 MiB, too much for a guest of 32\.0 MiB"):
+        ModelGuest.boot(GuestConfig(32 * MIB, workload=f"{name}:wss=64MiB"))
 
 
 @pytest.mark.parametrize("name", [info.name for info in describe_workloads()])
