@@ -117,8 +117,10 @@ class Incoming:
 
         Raises:
             LimitExceeded: the machine has no room.
+            IllegalTransition: it was aborted meanwhile.
         """
         with self._lock:
+            self._check_open("get memory")
             self._resume = resume
             self._memory = GuestMemory(self.offer.config.n_frames)
             self._memory.populate()

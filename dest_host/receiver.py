@@ -98,7 +98,9 @@ class Receiver:
         try:
             incoming.reserve(self._factory.prepare(offer.config, offer.trace_digest))
         except BaseException:
-            self._incoming.pop(offer.migration_id, None)
+            with self._lock:
+                if incoming.is_open:  # else it was aborted meanwhile, and that is remembered
+                    self._incoming.pop(offer.migration_id, None)
             raise
         _log.info("prepared", migration=offer.migration_id, guest=offer.guest_id)
         return incoming.next_sequence

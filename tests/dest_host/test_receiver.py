@@ -503,6 +503,22 @@ def test_room_is_promised_while_a_guest_is_being_built(
     assert building.asked == [900]
 
 
+def test_an_abort_while_a_guest_is_being_built_leaves_nothing(
+    builder: Receiver, building: Building
+) -> None:
+    source = Source()
+    building.meddle = lambda: builder.abort("m-1", "the source gave up")
+    with pytest.raises(IllegalTransition, match=r"aborted \(the source gave up\)"):
+        builder.prepare(source.offer)
+    assert state_of(builder, source) is IncomingState.ABORTED
+    gc.collect()
+    assert [one() for one in building.made] == [None]
+    building.meddle = lambda: None
+    with pytest.raises(IllegalTransition, match="aborted"):
+        builder.prepare(source.offer)
+    builder.prepare(Source("m-2").offer)
+
+
 def test_what_was_built_is_given_up_with_the_outcome(builder: Receiver, building: Building) -> None:
     committed, aborted = Source("m-1", "a"), Source("m-2", "b")
     arrived(builder, committed)
