@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock, RLock
 
+import structlog
+
 from dest_host.factory import RunnableGuest
 from dest_host.states import GuestState, guest_lifecycle
 from paging_core.errors import (
     AlreadyExists,
-    GuestOutOfMemory,
     IllegalTransition,
     MigrationCancelled,
     NotFound,
+    PageferryError,
 )
 from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
@@ -24,6 +26,8 @@ from wire.hosting.guest_thread import GuestThread
 _STRIDE_ACCESSES = 2**22
 _STRIDE_NS = 10_000_000
 """A step runs in strides, so that a caller who went away ends it."""
+
+_log = structlog.get_logger("dest_host.guests")
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class HostedGuest:
 
         Raises:
             IllegalTransition: it is not paused.
-            GuestOutOfMemory: its kernel gave up.
+            GuestOutOfMemory: its kernel gave up; whatever else stops it has it crashed, too.
             MigrationCancelled: nobody waits for it any more.
         """
         with self._stepping():
@@ -169,7 +173,9 @@ class HostedGuest:
                 )
             try:
                 yield
-            except GuestOutOfMemory as error:
+            except MigrationCancelled:
+                raise
+            except Exception as error:
                 self._crashed(error)
                 raise
 
@@ -180,12 +186,17 @@ class HostedGuest:
                 return
             try:
                 self._thread.check()
-            except GuestOutOfMemory as error:
+            except Exception as error:  # noqa: BLE001 - it stands still, whatever it was
                 self._crashed(error)
 
-    def _crashed(self, error: GuestOutOfMemory) -> None:
+    def _crashed(self, error: Exception) -> None:
+        """It is looked at and deleted like any other, and says why it stands still."""
         self._life.to(GuestState.CRASHED)
-        self._message = str(error)
+        if isinstance(error, PageferryError):
+            self._message = str(error)
+        else:
+            self._message = f"a bug in pageferry stopped it: {error!r}"
+            _log.error("guest stopped by a bug", guest=self.guest_id, exc_info=error)
 
 
 def _check_wanted(wanted: Callable[[], bool]) -> None:

@@ -23,6 +23,8 @@ from paging_core.events import N_EVENTS, Event, EventCost
 from paging_core.units import PS_PER_NS
 
 MIN_ACCESS_NS = 0.001
+MAX_NS = 1_000_000
+"""One operation can be a fault on every page of a terabyte: even that overflows no guest time."""
 _ESTIMATE = "estimate; no published figure, order of magnitude only"
 
 DEFAULTS: Mapping[Event, EventCost] = {
@@ -89,8 +91,10 @@ class CostTable:
                 raise BadCosts(
                     f"cost {name!r} is no event of the model; known: {', '.join(sorted(known))}"
                 )
-            if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= 1e12:
-                raise BadCosts(f"cost {name} = {ns!r} is not a number of nanoseconds >= 0")
+            if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= MAX_NS:
+                raise BadCosts(
+                    f"cost {name} = {ns!r} is not a number of nanoseconds from 0 to {MAX_NS}"
+                )
         if self.overrides_ns.get("access", 1) < MIN_ACCESS_NS:
             raise BadCosts(
                 f"cost access must be at least {MIN_ACCESS_NS} ns, or guest time stands still"

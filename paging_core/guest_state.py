@@ -28,6 +28,10 @@ from paging_core.kernels.state import VCPU_DTYPE, Records
 from paging_core.workloads.ops import MAX_PROCESSES
 
 STATE_VERSION = 1
+MAX_POSITION = 2**53
+MAX_TIME_PS = 2**61
+"""Most of what is taken over: a month of guest time, and more operations than anybody runs in it.
+Far below what overflows, so that the guest can go on."""
 
 
 def encode_state(config: GuestConfig, vcpu: Records, time_ps: int) -> bytes:
@@ -79,9 +83,13 @@ def _check_registers(vcpu: Records, n_frames: int, time_ps: int) -> None:
     frames += vcpu["roots"][0].tolist()
     inside = all(0 <= gfn < n_frames for gfn in frames)
     inside &= 0 <= vcpu["alloc_hint"][0] <= n_frames and 0 <= vcpu["free_frames"][0] <= n_frames
-    inside &= 0 <= vcpu["process"][0] < MAX_PROCESSES and vcpu["position"][0] >= 0
-    if not inside or not 0 <= time_ps < 2**62:
+    inside &= 0 <= vcpu["process"][0] < MAX_PROCESSES
+    if not inside:
         raise InvalidInput("guest state with registers that point outside the guest's memory")
+    if not (0 <= vcpu["position"][0] < MAX_POSITION and 0 <= time_ps < MAX_TIME_PS):
+        raise InvalidInput(
+            "guest state of a guest that ran for longer than one can go on; boot it anew"
+        )
 
 
 def _dump(document: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from paging_core.boot import lay_out
 from paging_core.config import CleanPolicy, GuestConfig, Paging
-from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition
+from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition, LimitExceeded
 from paging_core.events import CAUSES, FAULT_KINDS, Event
 from paging_core.flow import FlowRows
 from paging_core.flow_buffer import FlowBuffer
@@ -42,6 +42,7 @@ from paging_core.workloads.ops import OP_DTYPE, Ops, Workload
 
 _CHUNK_OPS = 16384
 _FOREVER_PS = 2**62
+"""No guest comes to that: nothing overflows, and kernels would run nothing from there on."""
 _HEAVY = (CleanPolicy.BLOW, CleanPolicy.EAGER)
 
 
@@ -154,6 +155,7 @@ class ModelGuest:
 
         Raises:
             GuestOutOfMemory: the guest's kernel found no free frame.
+            LimitExceeded: it ran for so long that time would overflow.
         """
         until_ps = until_ns * PS_PER_NS
         while self._time_ps() < until_ps:
@@ -163,7 +165,7 @@ class ModelGuest:
         """Run exactly `count` more workload operations.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel found no free frame.
+            GuestOutOfMemory, LimitExceeded: as `run`.
         """
         end = self.position + count
         while self.position < end:
@@ -325,6 +327,10 @@ class ModelGuest:
         if not self.machine.core["log_dirty"][0]:
             raise IllegalTransition("this guest's writes are not logged; start tracking first")
 
+    def _check_time(self) -> None:
+        if not 0 <= self._time_ps() < _FOREVER_PS:
+            raise LimitExceeded("this guest's time is over, it ran for 53 days; boot it anew")
+
     def _check_alive(self) -> None:
         if self._flow is not None:
             self._flow.check()
@@ -338,6 +344,7 @@ class ModelGuest:
     def _run_chunk(self, until_ps: int, limit: int) -> None:
         """Run from the current position to the end of the buffered operations at most."""
         self._check_alive()
+        self._check_time()
         at = self.position - self._ops_start
         if self._ops_start < 0 or not 0 <= at < _CHUNK_OPS:
             self._ops_start, at = self.position, 0

@@ -101,6 +101,29 @@ def test_a_guest_that_crashes_while_it_runs(guests: Guests) -> None:
         hosted.pause()
 
 
+class Broken(PaperGuest):
+    """A bug stops it at its tenth access."""
+
+    def run_accesses(self, count: int) -> None:
+        super().run_accesses(count)
+        if self.position >= 10:
+            raise OverflowError("int too large to convert")
+
+
+def test_a_guest_that_a_bug_stops_has_crashed_and_is_deleted(guests: Guests) -> None:
+    guests.add("runs", Broken(GuestMemory(300)), start=True)
+    guests.add("steps", Broken(GuestMemory(300)))
+    hosted = guests.get("runs")
+    until(lambda: hosted.state is GuestState.CRASHED)
+    with pytest.raises(OverflowError):
+        guests.get("steps").step_accesses(20)
+    for name in ("runs", "steps"):
+        view = guests.get(name).view(with_digest=True)
+        assert view.state is GuestState.CRASHED
+        assert "a bug in pageferry stopped it: OverflowError('int too large" in view.message
+        assert guests.delete(name).state is GuestState.CRASHED
+
+
 def test_names(guests: Guests, web: HostedGuest) -> None:
     assert guests.get("web") is web
     with pytest.raises(AlreadyExists, match="'web'"):

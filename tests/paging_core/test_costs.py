@@ -43,6 +43,7 @@ def test_a_file_overrides_what_it_names_and_nothing_else(tmp_path: Path) -> None
         ("[ns]\nfixup = -1", r"fixup = -1 is not a number of nanoseconds"),
         ("[ns]\nfixup = nan", r"fixup = nan is not a number of nanoseconds"),
         ("[ns]\nfixup = inf", r"fixup = inf is not a number of nanoseconds"),
+        ("[ns]\nfixup = 1000000.5", r"fixup = 1000000.5 is not .* from 0 to 1000000"),
         ("[ns]\nfixup = true", r"fixup = True is not a number of nanoseconds"),
         ("[ns]\nfixup = '3'", r"fixup = '3' is not a number of nanoseconds"),
         ("[ns]\nfix_up = 3", r"'fix_up' is no event of the model; known: access, "),
