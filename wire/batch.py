@@ -115,7 +115,7 @@ class Batch:
         batch = cls(
             sequence=message.sequence,
             round=message.round,
-            runs=_runs_of(message),
+            runs=_runs_of(message, n_frames),
             payload=message.payload if payload is None else payload,
             compression=_compression_of(message),
             payload_raw_bytes=message.payload_raw_bytes,
@@ -177,8 +177,13 @@ class Batch:
         _ = self.frames  # decompress now: a payload that lies is refused as a whole
 
 
-def _runs_of(message: destination_pb2.PageBatch) -> FrameRuns:
+def _runs_of(message: destination_pb2.PageBatch, n_frames: int) -> FrameRuns:
     n_runs = len(message.run_first)
+    if n_runs > n_frames:  # first of all: each is a byte on the wire, and many more from here on
+        raise StreamError(
+            f"batch {message.sequence} has {n_runs} runs for a guest of {n_frames} frames; "
+            "a run has one frame at least"
+        )
     if len(message.run_frames) != n_runs or len(message.run_kind) != n_runs:
         raise StreamError(
             f"batch {message.sequence} has {n_runs} run starts, {len(message.run_frames)} lengths "

@@ -25,6 +25,8 @@ TRANSFER = "/pageferry.v1.DestinationHost/Transfer"
 
 _BATCH_TAG = b"\x12"  # TransferMessage.batch: field 2, a length and so many bytes
 _PAYLOAD_TAG = b"\x4a"  # PageBatch.payload: field 9, likewise
+_MOST_FIELDS = 64
+"""Of a batch; a message cut into more is left to protobuf, in whose memory they are small."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 TransferCall: TypeAlias = "grpc.StreamStreamMultiCallable[bytes, destination_pb2.TransferReply]"
@@ -115,6 +117,8 @@ def _split_batch(view: memoryview, data: bytes, at: int) -> tuple[bytes, memoryv
     kept: list[memoryview] = []
     payload = view[:0]
     while at < len(data):
+        if len(kept) == _MOST_FIELDS:
+            return None
         start = at
         tag, at = _read_varint(data, at)
         wire_type = tag & 7

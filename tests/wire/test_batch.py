@@ -256,17 +256,58 @@ def test_batches_that_do_not_fit_themselves(name: str) -> None:
         read(batch.to_message())
 
 
+def peak_bytes_of(step: Callable[[], object]) -> int:
+    """Most memory that a step takes, of what is not protobuf's own."""
+    tracemalloc.start()
+    try:
+        step()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_zip_bomb_is_refused_before_it_is_unpacked() -> None:
     bomb = zstd(bytes(2**28), says_its_size=False)
     message = data(compression=Compression.ZSTD, payload=bomb).to_message()
-    tracemalloc.start()
-    try:
+
+    def refused() -> None:
         with pytest.raises(PayloadSize):
             read(message)
-        _, peak_bytes = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak_bytes < 2**20
+
+    assert peak_bytes_of(refused) < 2**20
+
+
+def test_more_runs_than_frames_are_refused_before_anything_is_made_of_them() -> None:
+    n_runs = 10**6
+    message = Message(sequence=3, run_first=[0] * n_runs, run_frames=[1] * n_runs)
+    message.run_kind.extend([destination_pb2.FRAME_KIND_ZERO] * n_runs)
+
+    def refused() -> None:
+        with pytest.raises(StreamError, match="1000000 runs for a guest of 64 frames"):
+            read(message)
+
+    assert peak_bytes_of(refused) < 2**20
+
+
+def test_a_run_per_frame_is_not_too_many() -> None:
+    gfns = np.arange(GUEST_FRAMES)
+    ones, kinds = np.ones(GUEST_FRAMES, np.int64), np.full(GUEST_FRAMES, FrameKind.ZERO, np.uint8)
+    batch = Batch(0, 1, FrameRuns(gfns, ones, kinds))
+    assert read(batch.to_message()).runs.n_frames == GUEST_FRAMES
+
+
+def test_a_message_of_very_many_fields_takes_no_more_than_its_own_length() -> None:
+    rounds = b"\x10\x01" * 10**6
+    length = len(rounds)
+    size = bytes((length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14))
+    message = b"\x12" + size + rounds
+
+    def read_it() -> None:
+        raw = decode_transfer(message)
+        assert isinstance(raw, RawBatch)
+        assert raw.header.round == 1
+
+    assert peak_bytes_of(read_it) < 2**23
 
 
 def _shorten_runs(message: Message) -> None:
