@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Lock, RLock
 
@@ -130,13 +130,12 @@ class HostedGuest:
                 self._guest.run(min(until_ns, self._guest.time_ns + _STRIDE_NS))
 
     def view(self, *, with_digest: bool = False) -> GuestView:
-        """The guest as it stands between two slices.
+        """The guest as it stands between two slices; how far it came, where somebody is at work.
 
         Args:
-            with_digest: digest all of its memory and state, too.
+            with_digest: digest all of its memory and state, too; waits until nobody is.
         """
-        with self._lock, self._still() as guest:
-            self._notice_crash()
+        with self._still(wait=with_digest) as guest:
             return GuestView(
                 guest_id=self.guest_id,
                 state=self._life.state,
@@ -157,12 +156,18 @@ class HostedGuest:
             self._guest.memory.close()
 
     @contextmanager
-    def _still(self) -> Iterator[RunnableGuest]:
-        if self._thread is None:
+    def _still(self, *, wait: bool) -> Iterator[RunnableGuest]:
+        """The guest, standing still; in the middle of a step or a digest if nobody may `wait`."""
+        if not self._lock.acquire(blocking=wait):
             yield self._guest
             return
-        with self._thread.exclusive():
-            yield self._guest
+        try:
+            thread = self._thread
+            with nullcontext() if thread is None else thread.exclusive():
+                self._notice_crash()
+                yield self._guest
+        finally:
+            self._lock.release()
 
     @contextmanager
     def _stepping(self) -> Iterator[None]:
@@ -180,14 +185,19 @@ class HostedGuest:
                 raise
 
     def _notice_crash(self) -> None:
-        """A guest that crashed in its thread says so when somebody looks."""
-        with self._lock:
-            if self._thread is None or self._life.state is not GuestState.RUNNING:
-                return
-            try:
+        """A guest that crashed in its thread says so when somebody looks.
+
+        One that somebody is at work on is looked at another time: who looks must not wait.
+        """
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._thread is not None and self._life.state is GuestState.RUNNING:
                 self._thread.check()
-            except Exception as error:  # noqa: BLE001 - it stands still, whatever it was
-                self._crashed(error)
+        except Exception as error:  # noqa: BLE001 - it stands still, whatever it was
+            self._crashed(error)
+        finally:
+            self._lock.release()
 
     def _crashed(self, error: Exception) -> None:
         """It is looked at and deleted like any other, and says why it stands still."""

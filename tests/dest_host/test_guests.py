@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from threading import Event, Thread
 
 import pytest
 
@@ -67,6 +68,32 @@ def test_a_long_step_ends_when_nobody_waits_for_it(web: HostedGuest) -> None:
         web.step_accesses(10**12, lambda: next(answers))
     assert web.view().state is GuestState.PAUSED
     assert 0 < web.view().accesses < 10**12
+
+
+def test_looking_does_not_wait_for_a_step(guests: Guests, web: HostedGuest) -> None:
+    """A step may take hours; metrics and lists are asked for every few seconds."""
+    stepping, looked = Event(), Event()
+
+    def wanted() -> bool:
+        stepping.set()
+        return looked.wait(30)
+
+    step = Thread(target=lambda: web.step_accesses(2**24, wanted))
+    step.start()
+    try:
+        assert stepping.wait(30)
+        looks: list[object] = []
+
+        def look() -> None:
+            looks.extend([web.state, web.view(), [one.view() for one in guests.all()]])
+            looked.set()
+
+        Thread(target=look, daemon=True).start()
+        assert looked.wait(10)
+    finally:
+        looked.set()
+        step.join(30)
+    assert len(looks) == 3
 
 
 def test_what_is_not_possible_now(web: HostedGuest) -> None:
