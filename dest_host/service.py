@@ -18,7 +18,7 @@ from paging_core.errors import BadOption, PermissionDenied, StreamError
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
-from wire.trust.access import Role, caller_of
+from wire.trust.access import Role, caller_of, check_digests
 from wire.version import check_version, contract_message
 
 SERVICE = destination_pb2.DESCRIPTOR.services_by_name["DestinationHost"].full_name
@@ -148,6 +148,8 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def GetGuest(
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
+        if request.with_digest:
+            check_digests(caller_of(context))
         return self._status(request)
 
     def ListGuests(

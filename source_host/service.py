@@ -13,7 +13,7 @@ from source_host.guests import Guests
 from source_host.messages import guest_status
 from source_host.migrations import Migrations
 from wire.convert import guest_config
-from wire.trust.access import Role
+from wire.trust.access import Role, caller_of, check_digests
 
 DEFAULT_PERIOD_MS = 200
 
@@ -76,6 +76,8 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
         """How a guest stands."""
+        if request.with_digest:
+            check_digests(caller_of(context))
         hosted = self._guests.get(request.guest_id)
         return guest_status(hosted, with_digest=request.with_digest)
 

@@ -381,6 +381,7 @@ class GuestRequest(_message.Message):
     WITH_DIGEST_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     with_digest: _builtins.bool
+    """for operators: all of its memory is read, and it is held still"""
     def __init__(
         self,
         *,

@@ -8,7 +8,7 @@ from dest_host import service as destination
 from pageferry.v1 import destination_pb2, source_pb2
 from paging_core.errors import PermissionDenied
 from source_host import service as source
-from wire.trust.access import NOBODY, Access, Caller, Role
+from wire.trust.access import NOBODY, Access, Caller, Role, check_digests
 
 MAY = {
     "SourceHost": {
@@ -41,6 +41,8 @@ MAY = {
         "DeleteGuest": "operator",
     },
 }
+DIGESTS = "operator"
+"""Who may ask for those of a guest, beside how it stands."""
 ACCESS = {
     "SourceHost": Access(source.RULES, otherwise=source.CONTROL),
     "DestinationHost": Access(
@@ -69,6 +71,20 @@ def test_every_call_and_every_role(service: str) -> None:
             if may(service, method, Caller("somebody", frozenset({role.value})))
         }
         assert who == set(MAY[service][method].split()), method
+
+
+def test_digests_are_for_those_who_may_hold_a_guest() -> None:
+    for role in Role:
+        caller = Caller("somebody", frozenset({role.value}))
+        if role.value in DIGESTS.split():
+            check_digests(caller)
+        else:
+            with pytest.raises(PermissionDenied, match="role operator"):
+                check_digests(caller)
+    check_digests(Caller("both", frozenset({"viewer", "operator"})))
+    check_digests(NOBODY)
+    with pytest.raises(PermissionDenied):
+        check_digests(Caller("", frozenset()))
 
 
 def test_a_certificate_without_a_role_may_nothing() -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from pageferry.certs import Holder, make
 from pageferry.source_client import SourceClient
-from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
+from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError, PermissionDenied, Unauthenticated
@@ -172,6 +172,28 @@ def test_a_viewer_looks_and_touches_nothing(secured: Secured, guest: str) -> Non
             with pytest.raises(PermissionDenied, match="role operator; that of 'viewer'"):
                 act()
         assert client.guest(guest).state == common_pb2.GUEST_STATE_RUNNING
+
+
+def test_a_viewer_holds_no_guest_still(secured: Secured, guest: str) -> None:
+    """Digests read all of its memory, and whoever wants to start it meanwhile is refused."""
+    asked = common_pb2.GuestRequest(guest_id=guest, with_digest=True)
+    stubs = {
+        secured.source.ready.address: source_pb2_grpc.SourceHostStub,
+        secured.destination.ready.address: destination_pb2_grpc.DestinationHostStub,
+    }
+    for address, stub in stubs.items():
+        with (
+            connect(address, secured.identity("viewer")) as channel,
+            pytest.raises(grpc.RpcError) as refused,
+        ):
+            stub(channel).GetGuest(asked, timeout=60)
+        assert isinstance(refused.value, grpc.Call)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+        assert "digests need a certificate with the role operator" in str(refused.value.details())
+    address, identity = secured.source.ready.address, secured.identity("operator")
+    with connect(address, identity) as channel:
+        held = source_pb2_grpc.SourceHostStub(channel).GetGuest(asked, timeout=60)
+    assert held.memory_digest
 
 
 def test_a_host_controls_no_guests(secured: Secured) -> None:

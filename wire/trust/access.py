@@ -58,6 +58,19 @@ def _parsed(pem: bytes) -> Caller:
     return Caller(names[0] if names else "", frozenset(str(each.value) for each in units))
 
 
+def check_digests(caller: Caller) -> None:
+    """Refuse digests to whoever only looks: all of a guest's memory is read, and it is held still.
+
+    Raises:
+        PermissionDenied: it is no operator; on plain connections all is allowed.
+    """
+    if caller is not NOBODY and Role.OPERATOR not in caller.roles:
+        raise PermissionDenied(
+            f"digests need a certificate with the role {Role.OPERATOR}, that of {caller.name!r} "
+            "may look on; ask without with_digest"
+        )
+
+
 class Access:
     """The rules of one service. On plain connections, which stay on a machine, all is allowed."""
 
