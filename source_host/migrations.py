@@ -136,7 +136,15 @@ class HostedMigration:
             if over:
                 return
             with self._turn:
-                self._turn.wait_for(lambda: self._changes > seen, period_s)  # noqa: B023
+                self._turn.wait_for(
+                    lambda: self._changes > seen or not keep_going(),  # noqa: B023
+                    period_s,
+                )
+
+    def wake(self) -> None:
+        """Have those who watch see whether they shall still go on."""
+        with self._turn:
+            self._turn.notify_all()
 
     def cancel(self) -> None:
         """See `Migration.cancel`."""

@@ -16,7 +16,8 @@ from wire.convert import guest_config
 from wire.trust.access import Role, caller_of, check_digests
 
 DEFAULT_PERIOD_MS = 200
-
+MIN_PERIOD_MS, MAX_PERIOD_MS = 10, 10_000
+"""What a watcher gets who asks for less or more."""
 
 _LOOK = frozenset({Role.OPERATOR, Role.VIEWER})
 RULES = dict.fromkeys(
@@ -116,8 +117,11 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
         self, request: pb.WatchRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.MigrationStatus]:
         """A migration as it goes on."""
-        period_s = (request.period_ms or DEFAULT_PERIOD_MS) / 1000
-        yield from self._migrations.get(request.migration_id).watch(period_s, context.is_active)
+        entry = self._migrations.get(request.migration_id)
+        asked_ms = request.period_ms or DEFAULT_PERIOD_MS
+        period_s = min(max(asked_ms, MIN_PERIOD_MS), MAX_PERIOD_MS) / 1000
+        context.add_callback(entry.wake)  # whoever leaves gives this thread back at once
+        yield from entry.watch(period_s, context.is_active)
 
     def CancelMigration(
         self, request: pb.MigrationRequest, context: grpc.ServicerContext

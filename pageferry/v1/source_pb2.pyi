@@ -199,7 +199,7 @@ class WatchRequest(_message.Message):
     PERIOD_MS_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     period_ms: _builtins.int
-    """0: 200"""
+    """from 10 to 10000; 0: 200"""
     def __init__(
         self,
         *,

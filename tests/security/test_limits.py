@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import grpc
 import pytest
@@ -21,7 +21,9 @@ from tests.journey.hosts import (
     request,
     spec,
     start,
+    until,
 )
+from tests.journey.relay import Hold, Relay
 from tests.journey.tamper import seal
 from wire.codec import page_stream
 from wire.version import contract_message
@@ -124,6 +126,30 @@ def test_many_calls(tight: Destination) -> None:
     with fails_with(grpc.StatusCode.NOT_FOUND):
         asked = destination_pb2.IncomingRequest(migration_id="nobody")
         tight.stub.GetIncoming(asked, timeout=CALL_S)
+
+
+def test_watchers_who_leave_hold_no_call() -> None:
+    with ExitStack() as stack:
+        relay = stack.enter_context(Relay("127.0.0.1:1"))
+        hold = relay.before["Prepare"] = stack.enter_context(Hold())
+        source = stack.enter_context(Source(start("source_host", "--max-calls", "4")))
+        name = source.boot(spec(new_name()))
+        migration = source.migrate(name, relay.address)
+        assert hold.reached.wait(CALL_S)
+        endless = pb.WatchRequest(migration_id=migration, period_ms=2**32 - 1)
+        watching = [source.stub.WatchMigration(endless, timeout=CALL_S) for _ in range(4)]
+        for each in watching:
+            next(each)
+        for each in watching:
+            each.cancel()
+
+        def answers() -> bool:
+            with suppress(grpc.RpcError):
+                return source.guest(name).guest_id == name
+            return False
+
+        until(answers)
+        assert source.status(migration).state == pb.MIGRATION_STATE_SETUP  # it is still going on
 
 
 def test_guests_at_the_source() -> None:
