@@ -45,8 +45,7 @@ class TraceFile:
         self.path = path
         self._groups: OrderedDict[int, Columns] = OrderedDict()
         with _about(path):
-            if Path(path).is_dir():
-                raise BadTrace("it is a directory; name the trace in it")
+            _check_kind(Path(path))
             file = pa.OSFile(path)
             self.size_bytes = int(file.size())
             self.digest = _digest(file)
@@ -98,6 +97,14 @@ def _about(path: str) -> Iterator[None]:
             raise BadTrace(f"trace {path}: it cannot be read ({why}); name one that can") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise BadTrace(f"trace {path}: it is damaged ({reason}); {_DAMAGED}") from error
+
+
+def _check_kind(path: Path) -> None:
+    """Opening anything but a file may wait for ever, and reading it may never end."""
+    if path.is_dir():
+        raise BadTrace("it is a directory; name the trace in it")
+    if path.exists() and not path.is_file():
+        raise BadTrace("it is no regular file but a pipe or a device; name the trace itself")
 
 
 def _digest(file: pa.NativeFile) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -139,6 +140,15 @@ def test_a_directory_and_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "it is a directory" in refused(tmp_path)
     assert "No such file" in refused(tmp_path / "missing.parquet")
     assert "cannot be read" in refused("/proc/self/mem")
+
+
+def test_what_is_no_file_is_never_opened(tmp_path: Path) -> None:
+    """Nobody writes into this pipe: opening it would wait for ever."""
+    pipe, link = tmp_path / "pipe.parquet", tmp_path / "link.parquet"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link, Path("/dev/zero")):
+        assert "no regular file but a pipe or a device" in refused(path)
 
 
 def test_a_parquet_file_that_is_not_a_trace(tmp_path: Path) -> None:
