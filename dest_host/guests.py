@@ -26,6 +26,8 @@ from wire.hosting.guest_thread import GuestThread
 _STRIDE_ACCESSES = 2**22
 _STRIDE_NS = 10_000_000
 """A step runs in strides, so that a caller who went away ends it."""
+_NAMED = 5
+"""Guests that an error lists; pageferry guests lists all."""
 
 _log = structlog.get_logger("dest_host.guests")
 
@@ -209,6 +211,12 @@ class HostedGuest:
             _log.error("guest stopped by a bug", guest=self.guest_id, exc_info=error)
 
 
+def _some(names: list[str]) -> str:
+    """A line can name a few: statuses and logs carry it."""
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "") or "none"
+
+
 def _check_wanted(wanted: Callable[[], bool]) -> None:
     if not wanted():
         raise MigrationCancelled("nobody waits for this step any more")
@@ -263,9 +271,9 @@ class Guests:
         """
         with self._lock:
             hosted = self._guests.get(guest_id)
-            known = ", ".join(sorted(self._guests)) or "none"
+            known = [] if hosted else sorted(self._guests)
         if hosted is None:
-            raise NotFound(f"no guest {guest_id!r} was taken over here; there are: {known}")
+            raise NotFound(f"no guest {guest_id!r} was taken over here; there are: {_some(known)}")
         return hosted
 
     def delete(self, guest_id: str) -> GuestView:

@@ -157,6 +157,11 @@ def test_names(guests: Guests, web: HostedGuest) -> None:
         guests.add("web", PaperGuest(GuestMemory(300)))
     with pytest.raises(NotFound, match=r"'db'.*there are: web"):
         guests.get("db")
+    for number in range(1, 43):
+        guests.add(f"vm-{number:02}", PaperGuest(GuestMemory(1)))
+    some = r"there are: vm-01, vm-02, vm-03, vm-04, vm-05 and 38 more$"
+    with pytest.raises(NotFound, match=some):
+        guests.get("db")
 
 
 def test_a_deleted_guest_is_gone_with_its_memory_and_its_thread(
