@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -33,7 +34,9 @@ class Loopback:
         """
         try:
             for module, arguments in self._arguments.items():
-                self._processes[module] = HostProcess(module, arguments, wait=False)
+                self._processes[module] = HostProcess(
+                    module, arguments, environment=_without_settings(module), wait=False
+                )
             for process in self._processes.values():
                 process.wait_ready()
         except BaseException:
@@ -77,3 +80,9 @@ class Loopback:
             process.process.terminate()
         for process in self._processes.values():
             process.stop()
+
+
+def _without_settings(module: str) -> dict[str, str]:
+    """This process's environment, without what is set there for a host that serves for others."""
+    prefix = f"{module.upper()}_"
+    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}

@@ -116,7 +116,7 @@ def test_versions_of_the_contract_that_differ(pair: Pair, relay: Relay, side: st
         relay.after["Prepare"] = newer_destination
     guest = spec(new_name())
     migration = pair.source.migrate(pair.source.boot(guest), relay.address)
-    assert_failed(pair.source.follow(migration), "FAILED_PRECONDITION", "speaks contract 2.0")
+    assert_failed(pair.source.follow(migration), "FAILED_PRECONDITION", "speaks contract 2.")
     assert_goes_on(pair.source, guest)
     if side == "destination":
         assert_forgotten(pair.destination, migration)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import selectors
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import IO, Self
 
@@ -48,6 +47,7 @@ class HostProcess:
         *,
         listen: str = "127.0.0.1:0",
         log: IO[bytes] | None = None,
+        environment: Mapping[str, str] | None = None,
         timeout_s: float = _READY_TIMEOUT_S,
         wait: bool = True,
     ) -> None:
@@ -58,6 +58,7 @@ class HostProcess:
             arguments: further ones of ``serve``.
             listen: where it shall serve; a free port of loopback unless told.
             log: where its log goes; thrown away when None.
+            environment: its own; that of this process when None.
             timeout_s: how long it may take.
             wait: False returns at once, for several that start at the same time; call
                 `wait_ready` then.
@@ -74,7 +75,7 @@ class HostProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log or self._own_log,
-            env=malloc_environment(_without_settings(module)),
+            env=malloc_environment(environment),
             start_new_session=True,
         )
         if wait:
@@ -154,12 +155,6 @@ class HostProcess:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
-
-
-def _without_settings(module: str) -> dict[str, str]:
-    """This process's environment, without what is set there for the host that serves for others."""
-    prefix = f"{module.upper()}_"
-    return {name: value for name, value in os.environ.items() if not name.startswith(prefix)}
 
 
 def _ending(status: int) -> str:
