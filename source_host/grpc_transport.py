@@ -234,7 +234,7 @@ class GrpcTransport:
         error = error_from_rpc(rpc_error, self._address, self._security)
         if isinstance(error, _OF_THIS_HOST):
             return HostUnreachable(
-                f"the host at {self._address} gave no answer to rely on: {error}; see its log"
+                f"the host at {self._address} gave no answer to rely on, look into it: {error}"
             )
         return error
 
