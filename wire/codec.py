@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 
 from pageferry.v1 import destination_pb2
 from paging_core.errors import StreamError
+from paging_core.units import format_bytes
 from wire.batch import Batch
 from wire.checksum import Payload
 
@@ -27,6 +28,8 @@ _BATCH_TAG = b"\x12"  # TransferMessage.batch: field 2, a length and so many byt
 _PAYLOAD_TAG = b"\x4a"  # PageBatch.payload: field 9, likewise
 _MOST_FIELDS = 64
 """Of a batch; a message cut into more is left to protobuf, in whose memory they are small."""
+_MOST_BESIDE_PAYLOAD_BYTES = 4 << 20
+"""Hundreds of thousands of runs; parsed they take a dozen times as much."""
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 TransferCall: TypeAlias = "grpc.StreamStreamMultiCallable[bytes, destination_pb2.TransferReply]"
@@ -84,6 +87,12 @@ Incoming = destination_pb2.TransferHello | RawBatch | StreamError
 def decode_transfer(data: bytes) -> Incoming:
     """Read a message of the stream, written by `encode_batch` or by protobuf."""
     found = _split(data)
+    beside_bytes = len(data) - (len(found[1]) if found else 0)
+    if beside_bytes > _MOST_BESIDE_PAYLOAD_BYTES:
+        return StreamError(
+            f"a message of the page stream has {format_bytes(beside_bytes)} beside its payload, "
+            f"more than {format_bytes(_MOST_BESIDE_PAYLOAD_BYTES)}; send smaller batches"
+        )
     try:
         if found is not None:
             header, payload = found

@@ -206,6 +206,7 @@ Global___TransferHello: _TypeAlias = TransferHello  # noqa: Y015
 class PageBatch(_message.Message):
     """Frames as runs of one kind: run i covers gfns run_first[i] … + run_frames[i] - 1.
     The runs are ascending and do not overlap. The payload holds the DATA frames in that order.
+    Everything beside the payload has 4 MiB at most.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

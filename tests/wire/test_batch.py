@@ -289,6 +289,16 @@ def test_more_runs_than_frames_are_refused_before_anything_is_made_of_them() -> 
     assert peak_bytes_of(refused) < 2**20
 
 
+@pytest.mark.parametrize("more", [b"", b"\x7a\x00"])
+def test_runs_by_the_million_are_not_even_parsed(more: bytes) -> None:
+    """Whether it is written as we do or with something behind it that nobody knows."""
+    message = Message(sequence=3, run_first=[0] * (5 << 20))
+    data = destination_pb2.TransferMessage(batch=message).SerializeToString() + more
+    refused = decode_transfer(data)
+    assert isinstance(refused, StreamError)
+    assert "5.0 MiB beside its payload" in str(refused)
+
+
 def test_a_run_per_frame_is_not_too_many() -> None:
     gfns = np.arange(GUEST_FRAMES)
     ones, kinds = np.ones(GUEST_FRAMES, np.int64), np.full(GUEST_FRAMES, FrameKind.ZERO, np.uint8)
