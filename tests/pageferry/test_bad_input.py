@@ -84,7 +84,7 @@ def test_what_cannot_be_is_refused_in_one_line(arguments: str, says: str) -> Non
     ("content", "says"),
     [
         ("[ns]\nfixop = 3\n", "'fixop' is no event"),
-        ("[ns]\nfixup = -3\n", "not a number of nanoseconds >= 0"),
+        ("[ns]\nfixup = -3\n", "not a number of nanoseconds from 0"),
         ("fixup = 3\n", "must hold one table [ns]"),
         ("[ns\n", "costs.toml"),
     ],
