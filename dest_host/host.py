@@ -10,7 +10,6 @@ from dest_host.factory import ModelGuestFactory
 from dest_host.receiver import Receiver
 from dest_host.service import CONTROL, RULES, SERVICE, DestinationService, PageStreamCodec
 from dest_host.settings import DestinationSettings
-from dest_host.streams import OpenStreams
 from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
 from wire.hosting.serving import Server
 from wire.trust.access import Access
@@ -38,7 +37,6 @@ class DestinationHost:
             BadOption: it cannot serve with these settings.
         """
         self.receiver = Receiver(settings.limits(), ModelGuestFactory(settings.trace_dir))
-        self._streams = OpenStreams(settings.limits().stream_idle_s)
         self.server = Server(
             "dest-host",
             settings,
@@ -49,7 +47,7 @@ class DestinationHost:
             interceptors=[PageStreamCodec()],
             before_stop=self._refuse,
         )
-        service = DestinationService(self.receiver, self._streams)
+        service = DestinationService(self.receiver)
         add_DestinationHostServicer_to_server(service, self.server.grpc)
         self._ended = Event()
         self._expiry = Thread(target=self._expire, name="expiry", daemon=True)
@@ -70,11 +68,9 @@ class DestinationHost:
         self.receiver.abort_all("the destination host stops")
 
     def _expire(self) -> None:
-        limits = self.receiver.limits
-        period_s = min(1.0, limits.idle_expiry_s / 4, limits.stream_idle_s / 4)
+        period_s = min(1.0, self.receiver.limits.idle_expiry_s / 4)
         while not self._ended.wait(period_s):
             self.receiver.expire()
-            self._streams.end_idle()
 
     def _end(self) -> None:
         self._ended.set()

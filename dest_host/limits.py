@@ -21,7 +21,6 @@ class Limits:
         max_incoming: migrations under way at the same time.
         max_payload_bytes: of one batch after decompression.
         idle_expiry_s: a migration that says nothing for so long is dropped.
-        stream_idle_s: a page stream on which nothing comes for so long is ended.
     """
 
     max_guest_bytes: int = 16 * GIB
@@ -29,7 +28,6 @@ class Limits:
     max_incoming: int = 4
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     idle_expiry_s: float = 300.0
-    stream_idle_s: float = 300.0
 
     def __post_init__(self) -> None:
         if not FRAME_BYTES <= self.max_payload_bytes <= MAX_MESSAGE_BYTES // 2:
@@ -39,12 +37,8 @@ class Limits:
             )
         if min(self.max_guest_bytes, self.max_total_bytes, self.max_incoming) < 1:
             raise BadOption("a limit of 0 takes no guest at all; give a larger one")
-        for seconds, name in (
-            (self.idle_expiry_s, "idle-expiry"),
-            (self.stream_idle_s, "stream-idle"),
-        ):
-            if seconds <= 0:
-                raise BadOption(f"--{name} of 0 drops every migration at once; try 5min")
+        if self.idle_expiry_s <= 0:
+            raise BadOption("--idle-expiry of 0 drops every migration at once; try 5min")
 
     def check_guest(self, memory_bytes: int, reserved_bytes: int, incoming: int) -> None:
         """Refuse a guest that is too much.

@@ -12,7 +12,6 @@ from dest_host.guests import GuestView, HostedGuest
 from dest_host.incoming import Handover, Offer
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
-from dest_host.streams import OpenStreams
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
 from paging_core.errors import BadOption, PermissionDenied, StreamError
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
@@ -61,9 +60,8 @@ _Response = TypeVar("_Response")
 class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     """Thin over a `Receiver`; what it raises becomes a status in `wire.hosting.guard`."""
 
-    def __init__(self, receiver: Receiver, streams: OpenStreams) -> None:
+    def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
-        self._streams = streams
 
     def Prepare(
         self, request: destination_pb2.PrepareRequest, context: grpc.ServicerContext
@@ -89,8 +87,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         request_iterator: Iterator[destination_pb2.TransferMessage],
         context: grpc.ServicerContext,
     ) -> Iterator[destination_pb2.TransferReply]:
-        received = cast("Iterator[Incoming]", request_iterator)  # see `PageStreamCodec`
-        messages = self._streams.watched(received, context)
+        messages = cast("Iterator[Incoming]", request_iterator)  # see `PageStreamCodec`
         hello = _understood(next(messages, StreamError("a page stream begins with a hello")))
         if not isinstance(hello, destination_pb2.TransferHello):
             raise StreamError("a page stream begins with a hello and not with a batch")

@@ -44,9 +44,6 @@ class DestinationSettings(ServeSettings):
         DURATION,
         "Drop a migration, and free its memory, when its source says nothing for so long.",
     )
-    stream_idle: int = setting(
-        "5min", DURATION, "End a page stream on which nothing came for so long."
-    )
     trace_dir: Path | None = setting(
         None,
         click.Path(exists=True, file_okay=False, path_type=Path),
@@ -72,5 +69,4 @@ class DestinationSettings(ServeSettings):
             max_incoming=self.max_incoming,
             max_payload_bytes=self.max_payload,
             idle_expiry_s=self.idle_expiry / NS_PER_S,
-            stream_idle_s=self.stream_idle / NS_PER_S,
         )

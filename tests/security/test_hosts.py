@@ -10,7 +10,8 @@ import socket
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
+from typing import Any
 
 import grpc
 import pytest
@@ -337,6 +338,27 @@ def test_an_operator_brings_no_pages(secured: Secured) -> None:
         stub = destination_pb2_grpc.DestinationHostStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.Prepare(offer("no-1", "no"), timeout=20)
+    assert isinstance(caught.value, grpc.Call)
+    assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+@pytest.mark.parametrize("message", [b"", b"\xff" * (32 << 20)], ids=["none yet", "long"])
+def test_who_may_not_call_is_refused_before_a_message_is_read(
+    secured: Secured, message: bytes
+) -> None:
+    """No thread waits for it, and a long one is not decoded: that takes many times its size."""
+    over = Event()
+
+    def messages() -> Iterator[bytes]:
+        if message:
+            yield message
+        over.wait(60)
+
+    with connect(secured.destination.ready.address, secured.identity("viewer")) as channel:
+        prepare: Any = channel.stream_stream("/pageferry.v1.DestinationHost/Prepare")
+        with pytest.raises(grpc.RpcError) as caught:
+            list(prepare(messages(), timeout=60))
+        over.set()
     assert isinstance(caught.value, grpc.Call)
     assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
 

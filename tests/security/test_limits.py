@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Protocol
 
 import grpc
 import pytest
 import zstandard
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from pageferry.v1 import common_pb2, destination_pb2
+from dest_host.host import DestinationHost
+from dest_host.settings import DestinationSettings
+from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from tests.journey.hosts import (
     CALL_S,
@@ -25,10 +29,22 @@ from tests.journey.hosts import (
 )
 from tests.journey.relay import Hold, Relay
 from tests.journey.tamper import seal
-from wire.codec import page_stream
+from wire.channel import connect
+from wire.codec import TRANSFER
 from wire.version import contract_message
 
 RESOURCE_EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
+ONE_MESSAGE = "/pageferry.v1.DestinationHost/GetIncoming"
+REFLECTION = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+NOBODYS = destination_pb2.IncomingRequest(migration_id="nobody")
+
+
+class SilentCall(Protocol):
+    """A call that can be waited for."""
+
+    def code(self) -> grpc.StatusCode:
+        """How it ended."""
 
 
 @pytest.fixture(scope="module")
@@ -52,27 +68,86 @@ def test_a_long_message(tight: Destination) -> None:
 
 
 def test_long_headers(tight: Destination) -> None:
-    asked = destination_pb2.IncomingRequest(migration_id="nobody")
     with fails_with(grpc.StatusCode.NOT_FOUND):
-        tight.stub.GetIncoming(asked, timeout=CALL_S, metadata=(("x", "y" * 1000),))
+        tight.stub.GetIncoming(NOBODYS, timeout=CALL_S, metadata=(("x", "y" * 1000),))
     with fails_with(RESOURCE_EXHAUSTED):
-        tight.stub.GetIncoming(asked, timeout=CALL_S, metadata=(("x", "y" * 8000),))
+        tight.stub.GetIncoming(NOBODYS, timeout=CALL_S, metadata=(("x", "y" * 8000),))
 
 
-def test_a_stream_on_which_nothing_comes(tight: Destination) -> None:
-    silent = threading.Event()
+@contextmanager
+def silent_calls(channel: grpc.Channel, method: str, number: int) -> Iterator[list[SilentCall]]:
+    """Calls on which nothing is said, not even that nothing will come."""
+    over = threading.Event()
 
     def nothing() -> Iterator[bytes]:
-        silent.wait(CALL_S)
+        over.wait(CALL_S)
         yield from ()
 
+    call: Callable[..., SilentCall] = channel.stream_stream(method)
     try:
-        with pytest.raises(grpc.RpcError) as caught:
-            list(page_stream(tight.channel)(nothing()))
+        calls = [call(nothing()) for _ in range(number)]
+        yield calls  # and keep them: one that nobody holds is cancelled
     finally:
-        silent.set()
-    assert isinstance(caught.value, grpc.Call)
-    assert caught.value.code() is grpc.StatusCode.CANCELLED
+        over.set()
+
+
+@pytest.mark.parametrize("method", [TRANSFER, ONE_MESSAGE, REFLECTION, CHECK, WATCH])
+def test_calls_on_which_nothing_comes(tight: Destination, method: str) -> None:
+    """More than there are threads: all are refused or ended, and others get through again."""
+    with silent_calls(tight.channel, method, 40) as calls:
+        assert {call.code() for call in calls} == {RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
+        assert serves(tight.channel)
+        with fails_with(grpc.StatusCode.NOT_FOUND):
+            tight.stub.GetIncoming(NOBODYS, timeout=CALL_S)
+
+
+def serves(channel: grpc.Channel) -> bool:
+    """Whether a health check is answered, and well."""
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=CALL_S)
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_health_while_all_calls_are_taken() -> None:
+    settings = DestinationSettings(listen="127.0.0.1:0", max_calls=4)
+    with (
+        DestinationHost(settings) as host,
+        connect(host.server.address) as channel,
+        silent_calls(channel, TRANSFER, 4),
+        silent_calls(channel, REFLECTION, 40),
+        silent_calls(channel, WATCH, 4),
+    ):
+        stub = destination_pb2_grpc.DestinationHostStub(channel)
+
+        def refused() -> bool:
+            with pytest.raises(grpc.RpcError) as caught:
+                stub.GetIncoming(NOBODYS, timeout=CALL_S)
+            assert isinstance(caught.value, grpc.Call)
+            return "raise its --max-calls" in (caught.value.details() or "")
+
+        until(refused)
+        assert serves(channel)
+
+
+def test_a_watch_of_health_takes_no_call(tight: Destination) -> None:
+    """It may stay for as long as it likes, as load balancers do."""
+    stub: Any = health_pb2_grpc.HealthStub(tight.channel)
+    watches = []
+    for _ in range(40):
+        watches.append(stub.Watch(health_pb2.HealthCheckRequest()))
+        assert next(watches[-1]).status == health_pb2.HealthCheckResponse.SERVING
+    assert serves(tight.channel)
+    for watch in watches:
+        watch.cancel()
+
+
+def test_a_call_of_one_message_that_brings_none(tight: Destination) -> None:
+    for method in (ONE_MESSAGE, CHECK):
+        with pytest.raises(grpc.RpcError) as caught:
+            list(tight.channel.stream_stream(method)(iter(()), timeout=CALL_S))
+        assert isinstance(caught.value, grpc.Call)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        assert "takes one message" in (caught.value.details() or "")
 
 
 def grown(frames: int) -> destination_pb2.PageBatch:
@@ -106,26 +181,6 @@ def test_a_batch_that_grows(tight: Destination) -> None:
         send(17)
     assert "64.0 KiB in one" in failure.details
     assert send(16)
-
-
-def test_many_calls(tight: Destination) -> None:
-    """Streams that hold every thread: more are refused, and it recovers when they end."""
-    silent = threading.Event()
-
-    def nothing() -> Iterator[destination_pb2.TransferMessage]:
-        silent.wait(CALL_S)
-        yield from ()
-
-    streams = [tight.stub.Transfer(nothing()) for _ in range(12)]
-    try:
-        codes = [stream.code() for stream in streams]
-    finally:
-        silent.set()
-    # Some held the threads until they were ended for their silence, the others found none free.
-    assert set(codes) == {RESOURCE_EXHAUSTED, grpc.StatusCode.CANCELLED}
-    with fails_with(grpc.StatusCode.NOT_FOUND):
-        asked = destination_pb2.IncomingRequest(migration_id="nobody")
-        tight.stub.GetIncoming(asked, timeout=CALL_S)
 
 
 def test_watchers_who_leave_hold_no_call() -> None:

@@ -11,7 +11,7 @@ import click
 from paging_core.errors import BadOption
 from wire.channel import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
 from wire.hosting.logs import LEVELS
-from wire.hosting.quantity import SIZE
+from wire.hosting.quantity import DURATION, SIZE
 from wire.hosting.settings import setting
 from wire.trust.security import Security
 
@@ -65,7 +65,14 @@ class ServeSettings:
     max_calls: int = setting(
         "64",
         click.IntRange(4, 1024),
-        "Calls and streams at a time, of all peers together; more are refused.",
+        "Calls and streams at a time, of all peers together; more are refused. Health checks and "
+        "reflection have a few of their own.",
+    )
+    stream_idle: int = setting(
+        "5min",
+        DURATION,
+        "End a call from which a message is awaited, a page stream above all, when nothing came "
+        "for so long.",
     )
     otlp: str | None = setting(
         None,
@@ -95,6 +102,8 @@ class ServeSettings:
         ):
             if not least <= value < 2**31:
                 raise BadOption(f"--{name} of {value} bytes is not between {least} and 2 GiB")
+        if self.stream_idle <= 0:
+            raise BadOption("--stream-idle of 0 ends every call at once; try 5min")
 
     def traces(self, service: str) -> TracerProvider | None:
         """Where spans go; None when nobody asked for them.

@@ -23,6 +23,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry, start_http_server
 
 from paging_core.errors import AddressInUse, BadOption
+from paging_core.units import NS_PER_S
 from wire.address import host_of, parse_address
 from wire.channel import server_options
 from wire.hosting.guard import Guard
@@ -112,13 +113,18 @@ class Server:
         self._metrics_port = settings.metrics_port
         self._metrics_server: tuple[WSGIServer, threading.Thread] | None = None
         self._stop = threading.Event()
-        self._threads = ThreadPoolExecutor(settings.max_calls, thread_name_prefix=host)
+        idle_s = settings.stream_idle / NS_PER_S
+        self._guard = Guard(access, settings.max_calls, idle_s)
+        self._check_silence_s = min(1.0, idle_s / 4)
+        self._stopped = threading.Event()
+        self._watch = threading.Thread(target=self._end_silent, name="silence", daemon=True)
+        self._threads = ThreadPoolExecutor(self._guard.most_calls, thread_name_prefix=host)
         self.grpc = grpc.server(
             self._threads,
-            interceptors=[Guard(access), *_traced(traces), *interceptors],
+            interceptors=[self._guard, *_traced(traces), *interceptors],
             options=server_options(settings.max_message, settings.max_metadata),
             # One thread for each: a call beyond them would wait unseen, so it is refused.
-            maximum_concurrent_rpcs=settings.max_calls,
+            maximum_concurrent_rpcs=self._guard.most_calls,
         )
         self._services = (*services, health.SERVICE_NAME, reflection.SERVICE_NAME)
         self._health = health.HealthServicer()
@@ -135,6 +141,7 @@ class Server:
         self.address = _bind(self.grpc, self.address, self._credentials)
         self._start_metrics()
         self.grpc.start()
+        self._watch.start()
         for service in ("", *self._services):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         encrypted = self._credentials is not None
@@ -154,6 +161,8 @@ class Server:
             self._before_stop()
         self.grpc.stop(grace_s).wait()
         self._threads.shutdown()
+        self._stopped.set()
+        self._watch.join()
         if self._metrics_server is not None:
             server, thread = self._metrics_server
             server.shutdown()
@@ -185,6 +194,10 @@ class Server:
     def ready(self) -> Ready:
         """Where it serves."""
         return Ready(self.host, self.address, self.metrics_address)
+
+    def _end_silent(self) -> None:
+        while not self._stopped.wait(self._check_silence_s):
+            self._guard.end_silent()
 
     def _start_metrics(self) -> None:
         if self._metrics_port is None:

@@ -1,9 +1,9 @@
-"""Page streams that are open, so that one on which nothing comes can be ended."""
+"""Calls from which something is awaited, so that one on which nothing comes can be ended."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from threading import Lock
 from typing import TypeVar
 
@@ -11,14 +11,14 @@ import grpc
 import structlog
 
 _Message = TypeVar("_Message")
-_log = structlog.get_logger("dest_host.streams")
+_log = structlog.get_logger("wire.hosting.silence")
 
 
-class OpenStreams:
-    """When something last came on each stream. Thread-safe."""
+class Silence:
+    """When something last came on each call. Thread-safe."""
 
     def __init__(self, idle_s: float, now: Callable[[], float] = time.monotonic) -> None:
-        """No stream is open.
+        """No call is open.
 
         Args:
             idle_s: how long nothing may come.
@@ -31,8 +31,8 @@ class OpenStreams:
 
     def watched(
         self, messages: Iterator[_Message], context: grpc.ServicerContext
-    ) -> Iterator[_Message]:
-        """The messages of a stream, noting when each came."""
+    ) -> Generator[_Message]:
+        """The messages of a call, noting when each came; over when it is closed."""
         with self._lock:
             self._last[context] = self._now()
         try:
@@ -43,11 +43,11 @@ class OpenStreams:
             with self._lock:
                 self._last.pop(context, None)
 
-    def end_idle(self) -> None:
-        """Cancel the streams on which nothing came for too long: each holds a thread."""
+    def end(self) -> None:
+        """Cancel the calls on which nothing came for too long: each holds a thread."""
         too_old = self._now() - self._idle_s
         with self._lock:
-            idle = [context for context, last in self._last.items() if last < too_old]
-        for context in idle:
-            _log.warning("idle stream ended", peer=context.peer(), idle_s=self._idle_s)
+            silent = [context for context, last in self._last.items() if last < too_old]
+        for context in silent:
+            _log.warning("silent call ended", peer=context.peer(), idle_s=self._idle_s)
             context.cancel()
