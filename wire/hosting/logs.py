@@ -10,6 +10,11 @@ import structlog
 LEVELS = ("debug", "info", "warning", "error")
 """What `--log-level` takes."""
 
+_TRACEBACKS = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+)
+"""Without the values of variables, as structlog would: they are guests' memory and state."""
+
 
 def configure_logs(level: str, host: str) -> None:
     """Send this process's logs to stderr, from structlog and from libraries alike.
@@ -34,9 +39,9 @@ def configure_logs(level: str, host: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if terminal
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
