@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from pageferry.v1.destination_pb2 import DESCRIPTOR
 from paging_core.errors import AddressInUse, BadOption, HostUnreachable
+from tests.journey.hosts import until
 from wire.channel import connect
 from wire.hosting.launch import HostProcess
 from wire.hosting.metrics import host_registry
@@ -83,6 +86,35 @@ def test_the_metrics_page() -> None:
     assert "_created" not in page
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://{address}/metrics", timeout=20)
+
+
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_the_metrics_page_of_an_ipv6_address() -> None:
+    with server("[::1]:0", metrics_port=0) as serving:
+        assert serving.metrics_address is not None
+        port = serving.metrics_address.rpartition(":")[2]
+        page = urllib.request.urlopen(f"http://[::1]:{port}/metrics", timeout=20).read().decode()
+    assert "pageferry_destination_tests_total 3.0" in page
+
+
+def test_connections_to_the_metrics_page_on_which_nothing_comes() -> None:
+    with server(metrics_port=0) as serving, ExitStack() as stack:
+        assert serving.metrics_address is not None
+        host, _, port = serving.metrics_address.rpartition(":")
+        for _ in range(200):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        url = f"http://{serving.metrics_address}/metrics"
+        page = urllib.request.urlopen(url, timeout=20).read().decode()
+        assert "pageferry_destination_tests_total 3.0" in page
+        until(lambda: threading.active_count() < 100)
 
 
 def test_two_servers_do_not_share_their_counts() -> None:

@@ -14,19 +14,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
-from wsgiref.simple_server import WSGIServer
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client import CollectorRegistry
 
 from paging_core.errors import AddressInUse, BadOption
 from paging_core.units import NS_PER_S
 from wire.address import host_of, parse_address
 from wire.channel import server_options
 from wire.hosting.guard import Guard
+from wire.hosting.metrics_page import MetricsPage
 from wire.hosting.serve_settings import ServeSettings
 from wire.trust.access import Access
 
@@ -111,7 +111,7 @@ class Server:
         self._insecure = settings.insecure and self._credentials is None
         self.registry = registry
         self._metrics_port = settings.metrics_port
-        self._metrics_server: tuple[WSGIServer, threading.Thread] | None = None
+        self._metrics_page: MetricsPage | None = None
         self._stop = threading.Event()
         idle_s = settings.stream_idle / NS_PER_S
         self._guard = Guard(access, settings.max_calls, idle_s)
@@ -163,12 +163,9 @@ class Server:
         self._threads.shutdown()
         self._stopped.set()
         self._watch.join()
-        if self._metrics_server is not None:
-            server, thread = self._metrics_server
-            server.shutdown()
-            server.server_close()
-            thread.join()
-            self._metrics_server = None
+        if self._metrics_page is not None:
+            self._metrics_page.close()
+            self._metrics_page = None
         _log.info("stopped", address=self.address)
 
     def run(self, out: TextIO | None = None) -> None:
@@ -205,11 +202,10 @@ class Server:
         # The page is read from where the service is: both on loopback, or both not.
         host = "127.0.0.1" if self.address.startswith("unix:") else host_of(self.address)
         try:
-            server, thread = start_http_server(self._metrics_port, host, self.registry)
+            self._metrics_page = MetricsPage(host, self._metrics_port, self.registry)
         except OSError as error:
             raise _cannot_bind(f"{host}:{self._metrics_port}", "--metrics-port", error) from error
-        self._metrics_server = server, thread
-        self.metrics_address = f"{host}:{server.server_port}"
+        self.metrics_address = f"{host}:{self._metrics_page.port}"
 
     def __enter__(self) -> Self:
         self.start()
