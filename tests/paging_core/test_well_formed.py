@@ -165,6 +165,16 @@ def superpage_over_the_end(copy: Copy) -> None:
     copy.words[table, slot] += 512 << 12
 
 
+def superpage_one_frame_over_the_end(copy: Copy) -> None:
+    """Mapped as far as memory goes and one frame further; the counts agree."""
+    table, slot = superpage(copy)
+    was, now = copy.frame(table, slot), HUGE_GUEST_FRAMES - 511
+    copy.words[table, slot] += (now - was) << 12
+    copy.counts[was : was + 512] -= 1
+    copy.counts[now:] += 1
+    copy.vcpu["free_frames"] = int((copy.counts == 0).sum())
+
+
 def superpage_given_up(copy: Copy) -> None:
     table, slot = superpage(copy)
     copy.words[table, slot] = 0
@@ -200,6 +210,11 @@ def root_twice(copy: Copy) -> None:
     copy.state["vcpu"]["roots"][2] = copy.vcpu["cr3"]
 
 
+def no_process(copy: Copy) -> None:
+    """A CR3 of 0, as the slots of processes have it that there are not."""
+    copy.vcpu.update(process=copy.state["vcpu"]["roots"].index(0), cr3=0)
+
+
 def register(name: str, change: int) -> Callable[[Copy], None]:
     def meddle(copy: Copy) -> None:
         copy.vcpu[name] += change
@@ -212,6 +227,7 @@ ATTACKS: dict[str, tuple[Callable[[Copy], None], str]] = {
     "counts that the user writes": (counts_mapped, "lead out of its memory"),
     "a loop": (loop, "is there twice"),
     "a superpage over the end": (superpage_over_the_end, "lead out of|counts are wrong"),
+    "a superpage one frame over the end": (superpage_one_frame_over_the_end, "lead out of"),
     "a superpage given up": (superpage_given_up, "counts are wrong"),
     "another direct map": (kernel_moved, "direct map is another"),
     "no kernel": (kernel_not_mapped, "kernel is not mapped"),
@@ -219,6 +235,7 @@ ATTACKS: dict[str, tuple[Callable[[Copy], None], str]] = {
     "a process in the kernel": (root_in_the_counts, "in its kernel's frames"),
     "two processes in one": (root_twice, "is there twice"),
     "another process": (register("process", 1), "runs no process"),
+    "no process": (no_process, "runs no process"),
     "another CR3": (register("cr3", 1), "runs no process"),
     "free frames too many": (register("free_frames", 1), "number of free frames"),
     "kernel tables elsewhere": (register("kernel_table", 1), "kernel lies elsewhere"),
