@@ -73,10 +73,33 @@ class Network:
             for name, pod in pods(manifests)
         }
 
-    def reaches(self, who: str, whom: str, port: int) -> bool:
-        """Whether one pod may leave for another's port, and the other lets it in."""
-        out = self._allows("egress", "to", who, whom, self._number(whom, port))
-        return out and self._allows("ingress", "from", whom, who, self._number(whom, port))
+    def may_leave(self, who: str, whom: str, port: int) -> bool:
+        """Whether a pod may leave for another's port."""
+        return self._allows("egress", "to", who, whom, self._number(whom, port))
+
+    def lets_in(self, who: str, whom: str, port: int) -> bool:
+        """Whether a pod's port lets another in."""
+        return self._allows("ingress", "from", whom, who, self._number(whom, port))
+
+    def beyond(self) -> set[tuple[str, ...]]:
+        """Whom some pod may speak to outside of the namespace.
+
+        As whose pods, which way, which other namespace, which pods there, which ports.
+        """
+        return {
+            (
+                _labels(policy["podSelector"]),
+                direction,
+                _labels(peer["namespaceSelector"]),
+                _labels(peer.get("podSelector", {})),
+                " ".join(f"{each['protocol']}/{each['port']}" for each in rule["ports"]),
+            )
+            for policy in self.policies
+            for direction, side in (("ingress", "from"), ("egress", "to"))
+            for rule in policy.get(direction, [])
+            for peer in rule[side]
+            if peer.keys() != {"podSelector"}
+        }
 
     def _number(self, whom: str, port: int) -> IsPort:
         return lambda said: self._numbers[whom].get(str(said), said) == port
@@ -101,6 +124,14 @@ class Network:
             if any(is_port(each["port"]) for each in rule["ports"])
             for peer in rule[side]
         )
+
+
+def _labels(selector: Manifest) -> str:
+    """The labels that it asks for; ``all`` when it asks for none."""
+    assert selector.keys() <= {"matchLabels"}
+    return " ".join(f"{key}={value}" for key, value in selector.get("matchLabels", {}).items()) or (
+        "all"
+    )
 
 
 def _ports(pod: Manifest) -> list[Manifest]:

@@ -6,21 +6,25 @@ schemas and by hand.
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import subprocess
 import tomllib
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import Any
 
 import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
+from cryptography import x509
 
 import dest_host.cli
 import source_host.cli
 from pageferry.certs import Holder, make
+from paging_core.units import parse_memory_bytes
 from tests.deploy.manifests import (
     KIND,
     ROOT,
@@ -194,27 +198,36 @@ ALLOWED = {
 }
 
 
+NAMES = ("egress", "kubernetes.io/metadata.name=kube-system", "k8s-app=kube-dns", "UDP/53 TCP/53")
+PROMETHEUS = ("ingress", "kubernetes.io/metadata.name=monitoring", "all", "TCP/metrics")
+
+
 def test_the_network_allows_what_is_needed_and_no_more(tree: Path) -> None:
-    """Every pair of pods, by both pods' policies; beside that names, and metrics."""
+    """Every pair of pods, by either pod's policies alone; beside that names, and metrics."""
     network = Network(rendered(tree, "lab"))
     deny = [each for each in network.policies if not each["podSelector"] and "egress" not in each]
     assert [set(each["policyTypes"]) for each in deny] == [{"Ingress", "Egress"}]
-    found = {
-        (who, whom, port)
-        for who in network.labels
-        for whom in network.labels
-        for port in (50051, 50052, 9101, 9102)
-        if who != whom and network.reaches(who, whom, port)
+    for allows in (network.may_leave, network.lets_in):
+        found = {
+            (who, whom, port)
+            for who in network.labels
+            for whom in network.labels
+            for port in (50051, 50052, 9101, 9102)
+            if who != whom and allows(who, whom, port)
+        }
+        assert found == ALLOWED, allows
+    assert network.beyond() == {
+        ("all", *NAMES),
+        *((f"app.kubernetes.io/name={name}", *PROMETHEUS) for name in HOSTS),
     }
-    assert found == ALLOWED
-    from_elsewhere = {
-        rule["ports"][0]["port"]
-        for policy in network.policies
-        for rule in policy.get("ingress", [])
-        for peer in rule["from"]
-        if "namespaceSelector" in peer
-    }
-    assert from_elsewhere == {"metrics"}
+
+
+def test_nobody_comes_to_a_sweep_from_outside(tree: Path) -> None:
+    network = Network(rendered(tree, "sweep"))
+    (policy,) = network.policies
+    assert not policy["podSelector"]
+    assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
+    assert network.beyond() == {("all", *NAMES)}
 
 
 def test_prometheus_finds_the_hosts(tree: Path) -> None:
@@ -226,7 +239,8 @@ def test_prometheus_finds_the_hosts(tree: Path) -> None:
         selector = monitor["spec"]["selector"]
         (service,) = [each for each in services if matches(selector, each["metadata"]["labels"])]
         (endpoint,) = monitor["spec"]["endpoints"]
-        assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+        assert endpoint["port"] == "metrics"
+        assert "metrics" in {port["name"] for port in service["spec"]["ports"]}
         assert endpoint["path"] == "/metrics"
         job, instance = endpoint["relabelings"]
         assert job["targetLabel"] == "job"
@@ -244,6 +258,13 @@ def test_the_sweeps_workers_find_their_scheduler(tree: Path) -> None:
     (port,) = service["spec"]["ports"]
     assert f"tcp://{service['metadata']['name']}:{port['port']}" in worker["command"]
     assert worker["image"] == "pageferry:0.1.0-sweep"
+    (scheduler,) = the(manifests, "Deployment", "scheduler")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    (listens,) = scheduler["ports"]
+    command = scheduler["command"]
+    assert command[command.index("--port") + 1] == str(listens["containerPort"])
+    assert (port["targetPort"], port["port"]) == (listens["name"], listens["containerPort"])
 
 
 def test_the_job_asks_the_hosts_by_their_services(tree: Path) -> None:
@@ -258,6 +279,45 @@ def test_the_job_asks_the_hosts_by_their_services(tree: Path) -> None:
     addresses = {container["command"][container["command"].index(option) + 1]
                  for option in ("--source", "--dest")}  # fmt: skip
     assert addresses <= services
+    mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+    assert container["env"] == [{"name": "PAGEFERRY_TLS", "value": mounts["tls"]}]
+
+
+def settings_of(manifests: list[Manifest], name: str) -> dict[str, Any]:
+    """What a host's file says."""
+    (file,) = [each["data"][f"{name}.toml"] for each in of_kind(manifests, "ConfigMap")
+               if f"{name}.toml" in each["data"]]  # fmt: skip
+    return tomllib.loads(file)
+
+
+def test_the_destination_takes_the_source_whose_certificate_is_mounted(tree: Path) -> None:
+    manifests = rendered(tree, "lab")
+    pem = base64.b64decode(the(manifests, "Secret", "source-tls")["data"]["tls.crt"])
+    assert settings_of(manifests, "destination")["sources"] == [
+        Holder.of(x509.load_pem_x509_certificate(pem)).name
+    ]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_memory_of_guests_is_half_of_the_pods_and_enough_for_the_job(tree: Path, name: str) -> None:
+    """The other half is for what is on its way, and for the program."""
+    manifests = rendered(tree, "lab")
+    (host,) = the(manifests, "StatefulSet", name)["spec"]["template"]["spec"]["containers"]
+    resources = host["resources"]
+    assert resources["requests"] == resources["limits"]
+    settings = settings_of(manifests, name)
+    guests = parse_memory_bytes(settings["max-total-memory"])
+    assert 2 * guests <= parse_memory_bytes(resources["limits"]["memory"] + "B")
+    (job,) = the(manifests, "Job", "migrate")["spec"]["template"]["spec"]["containers"]
+    wanted = parse_memory_bytes(job["command"][job["command"].index("--memory") + 1])
+    assert wanted <= min(guests, parse_memory_bytes(settings.get("max-guest-memory", "1TiB")))
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_has_the_time_that_its_end_takes(tree: Path, name: str) -> None:
+    """Up to ten seconds for migrations to give up, and five for calls to end."""
+    host = the(rendered(tree, "lab"), "StatefulSet", name)
+    assert host["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= 15
 
 
 def test_kind_test_says_what_is_missing() -> None:
