@@ -37,9 +37,8 @@ def test_every_limit_can_be_set() -> None:
         max_incoming=5,
         max_payload=7 * FRAME_BYTES,
         idle_expiry=11_500_000_000,
-        stream_idle=13_500_000_000,
     )
-    expected = Limits(1 * MIB, 3 * MIB, 5, 7 * FRAME_BYTES, 11.5, 13.5)
+    expected = Limits(1 * MIB, 3 * MIB, 5, 7 * FRAME_BYTES, 11.5)
     assert settings.limits() == expected
     default = Limits()
     for field in fields(Limits):

@@ -1,4 +1,4 @@
-"""A page stream is ended when nothing comes on it, and only then."""
+"""A call is ended when nothing comes on it, and only then."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import cast
 
 import grpc
 
-from dest_host.streams import OpenStreams
+from wire.hosting.silence import Silence
 
 
 class Call:
@@ -23,7 +23,7 @@ class Call:
 
 def test_messages_keep_a_stream_open() -> None:
     now_s = 0.0
-    streams = OpenStreams(10.0, lambda: now_s)
+    streams = Silence(10.0, lambda: now_s)
     silent, busy, over = Call(), Call(), Call()
     opened = [
         streams.watched(iter(range(9)), cast("grpc.ServicerContext", call))
@@ -31,11 +31,11 @@ def test_messages_keep_a_stream_open() -> None:
     ]
     for stream in opened:
         next(stream)
-    opened[2].close()  # type: ignore[attr-defined]
+    opened[2].close()
     for now_s in (8.0, 16.0):  # noqa: B007 - the clock that the streams read
         assert next(opened[1]) in range(9)
-        streams.end_idle()
+        streams.end()
     assert (silent.ended, busy.ended, over.ended) == (True, False, False)
     now_s = 26.5
-    streams.end_idle()
+    streams.end()
     assert busy.ended
