@@ -33,9 +33,9 @@ Each host has one set of settings. What stands further right wins:
 
 A setting is `name` in the file, `--name` as a flag, and `SOURCE_HOST_NAME` or `DEST_HOST_NAME` in
 the environment, dashes as underscores. `serve --print-config` prints the settings in effect and
-where each one came from; what it prints can be used as a file. A name in
-the file that does not exist, or a value anywhere that cannot be, ends the host with one line that
-names both. Variables of other names are passed over: Kubernetes makes some by itself.
+where each one came from; what it prints can be used as a file. A name in the file that does not
+exist, or a value anywhere that cannot be, ends the host with one line that names both. Variables
+of other names are passed over: Kubernetes makes some by itself.
 
     # destination.toml
     listen = "0.0.0.0:50052"
