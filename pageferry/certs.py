@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,70 +14,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from pageferry.holders import LOOPBACK, Holder, holder_in, is_ip
 from paging_core.errors import BadOption
-from wire.trust.access import Role
 from wire.trust.tls import AUTHORITY, CERTIFICATE, KEY
 
 CA_KEY = "ca.key"
 _CA_DAYS = 3650
 _BACKDATED = timedelta(hours=1)  # clocks of a lab differ
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_NAME_CHARS = 64  # of a common name, RFC 5280
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Whom a certificate is for.
-
-    Attributes:
-        name: common name, and the folder's.
-        role: what it may do.
-        addresses: further names and addresses under which it is reached.
-    """
-
-    name: str
-    role: Role
-    addresses: tuple[str, ...] = ()
-
-    @property
-    def is_host(self) -> bool:
-        """Whether others connect to it. A person's certificate must not pass for a host's."""
-        return self.role in {Role.SOURCE, Role.DESTINATION}
-
-    @classmethod
-    def parse(cls, role: Role, text: str) -> Holder:
-        """From ``NAME`` or ``NAME,ADDRESS,…``.
-
-        Raises:
-            BadOption: no name that can be a folder, or no address that can be in a certificate.
-        """
-        name, *addresses = (part.strip() for part in text.split(","))
-        if not _NAME.fullmatch(name) or len(name) > _NAME_CHARS or name == "ca":
-            raise BadOption(
-                f"{text!r} names no certificate; write NAME or NAME,ADDRESS like rack1,10.0.0.7"
-            )
-        for address in filter(None, addresses):
-            if not _NAME.fullmatch(address) and not _is_ip(address):
-                raise BadOption(f"{address!r} is neither the name of a host nor an IP address")
-        return cls(name, role, tuple(filter(None, addresses)))
-
-    @classmethod
-    def of(cls, certificate: x509.Certificate) -> Holder:
-        """Whom a certificate was made for.
-
-        Raises:
-            BadOption: none of ours.
-        """
-        subject = certificate.subject
-        names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        units = subject.get_attributes_for_oid(NameOID.ORGANIZATIONAL_UNIT_NAME)
-        try:
-            name, role = str(names[0].value), Role(str(units[0].value))
-        except (IndexError, ValueError) as error:
-            raise BadOption(f"pageferry certs did not make {subject.rfc4514_string()}") from error
-        known = {name, *_LOOPBACK}
-        return cls(name, role, tuple(each for each in _addresses(certificate) if each not in known))
 
 
 def make(directory: Path, holders: Sequence[Holder], days: int, *, renew: bool) -> list[Path]:
@@ -115,7 +57,7 @@ def _make(directory: Path, holders: Sequence[Holder], days: int, *, renew: bool)
     made = []
     for holder in holders:
         folder = directory / holder.name
-        before = _holder_in(folder)
+        before = holder_in(folder)
         if before is None or renew:
             kept = before.addresses if before else ()
             _certify(
@@ -128,32 +70,10 @@ def _make(directory: Path, holders: Sequence[Holder], days: int, *, renew: bool)
 
 
 def _check_same(folder: Path, there: Holder, asked: Holder) -> None:
-    missing = set(asked.addresses) - {there.name, *there.addresses, *_LOOPBACK}
+    missing = set(asked.addresses) - {there.name, *there.addresses, *LOOPBACK}
     if there.role is not asked.role or missing:
         wants = f"name {', '.join(sorted(missing))}" if missing else f"have the role {asked.role}"
         raise BadOption(f"the certificate in {folder} does not {wants}; make it anew with --renew")
-
-
-def holders_in(directory: Path) -> list[Holder]:
-    """Whom there are certificates for, by name; empty where there is no authority.
-
-    Raises:
-        BadOption: a certificate that cannot be read.
-    """
-    if not (directory / "ca" / CA_KEY).exists():
-        return []
-    folders = sorted(path for path in directory.iterdir() if path.name != "ca")
-    return [holder for folder in folders if (holder := _holder_in(folder)) is not None]
-
-
-def _holder_in(folder: Path) -> Holder | None:
-    file = folder / CERTIFICATE
-    if not file.exists():
-        return None
-    try:
-        return Holder.of(x509.load_pem_x509_certificate(file.read_bytes()))
-    except ValueError as error:
-        raise BadOption(f"{file} is no certificate ({error}); remove its folder") from error
 
 
 def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
@@ -257,27 +177,10 @@ def _purposes(holder: Holder) -> x509.ExtendedKeyUsage:
     return x509.ExtendedKeyUsage(purposes)
 
 
-def _is_ip(address: str) -> bool:
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    return True
-
-
-def _addresses(certificate: x509.Certificate) -> list[str]:
-    """Under which its holder is reached; a person has none."""
-    try:
-        extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return [str(name.value) for name in extension.value]
-
-
 def _reached_as(holder: Holder) -> x509.SubjectAlternativeName:
     names: list[x509.GeneralName] = []
-    for address in dict.fromkeys((holder.name, *holder.addresses, *_LOOPBACK)):
-        if _is_ip(address):
+    for address in dict.fromkeys((holder.name, *holder.addresses, *LOOPBACK)):
+        if is_ip(address):
             names.append(x509.IPAddress(ipaddress.ip_address(address)))
         else:
             names.append(x509.DNSName(address))

@@ -67,7 +67,8 @@ def certs(
     other; its name and its role decide what it may do. An authority that is there already signs
     further certificates, of those who are named; --renew without names is for all that it has.
     """
-    from pageferry.certs import Holder, holders_in, make
+    from pageferry.certs import make
+    from pageferry.holders import Holder, holders_in
     from wire.trust.access import Role
 
     known = holders_in(directory)

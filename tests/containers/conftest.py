@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.certs import Holder, make
+from pageferry.certs import make
+from pageferry.holders import Holder
 from tests.containers.stack import Stack, docker
 from wire.trust.access import Role
 

@@ -23,7 +23,8 @@ from cryptography import x509
 
 import dest_host.cli
 import source_host.cli
-from pageferry.certs import Holder, make
+from pageferry.certs import make
+from pageferry.holders import Holder
 from paging_core.units import parse_memory_bytes
 from tests.deploy.manifests import (
     KIND,

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.certs import Holder, make
+from pageferry.certs import make
+from pageferry.holders import Holder
 from tests.machines.lan import RATE_BITS_PER_S, Host, Lan
 from wire.trust.access import Role
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from unittest import mock
 
 from pageferry import certs
-from pageferry.certs import Holder, make
+from pageferry.certs import make
+from pageferry.holders import Holder
 from wire.trust.access import Role
 
 SOURCE = Holder("source", Role.SOURCE)

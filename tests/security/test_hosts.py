@@ -16,7 +16,8 @@ from typing import Any
 import grpc
 import pytest
 
-from pageferry.certs import Holder, make
+from pageferry.certs import make
+from pageferry.holders import Holder
 from pageferry.source_client import SourceClient
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
