@@ -9,16 +9,53 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
 
+from paging_core.units import parse_memory_bytes
 from tests.pageferry.hosts import pageferry
 
 ROOT = Path(__file__).parents[2]
 UNITS = sorted((ROOT / "deploy" / "systemd").glob("*.service"))
 PAGE = (ROOT / "docs" / "deployment.md").read_text()
 BIN = Path(sys.executable).parent
+
+
+SERVICE = {
+    "Type": "exec",
+    "User": "pageferry",
+    "KillMode": "mixed",
+    "TimeoutStopSec": "30",
+    "Restart": "on-failure",
+    "CacheDirectory": "pageferry",
+    "Environment": "XDG_CACHE_HOME=/var/cache/pageferry",
+    "LimitNOFILE": "4096",
+    "NoNewPrivileges": "yes",
+    "CapabilityBoundingSet": "",
+    "ProtectSystem": "strict",
+    "ProtectHome": "yes",
+    "PrivateTmp": "yes",
+    "PrivateDevices": "yes",
+    "ProtectClock": "yes",
+    "ProtectHostname": "yes",
+    "ProtectControlGroups": "yes",
+    "ProtectKernelLogs": "yes",
+    "ProtectKernelModules": "yes",
+    "ProtectKernelTunables": "yes",
+    "ProtectProc": "invisible",
+    "RestrictAddressFamilies": "AF_INET AF_INET6 AF_UNIX",
+    "RestrictNamespaces": "yes",
+    "RestrictRealtime": "yes",
+    "RestrictSUIDSGID": "yes",
+    "LockPersonality": "yes",
+    "SystemCallArchitectures": "native",
+    "SystemCallFilter": "@system-service",
+    "SystemCallErrorNumber": "EPERM",
+    "UMask": "0077",
+}
+"""What both units say alike: how a host ends, and how little of the machine it gets."""
 
 
 def command_of(unit: Path) -> list[str]:
@@ -43,6 +80,23 @@ def test_there_is_one_for_each_host() -> None:
     assert [unit.stem for unit in UNITS] == ["pageferry-destination", "pageferry-source"]
     for unit in UNITS:
         assert unit.name in PAGE
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_host_gets_little_of_the_machine(unit: Path) -> None:
+    parser = ConfigParser(interpolation=None, delimiters="=")
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    parser.read_string(unit.read_text())
+    service = dict(parser["Service"])
+    kind, name = ("dest", "destination") if "destination" in unit.stem else ("source", "source")
+    assert service.pop("ExecStart") == (
+        f"/opt/pageferry/bin/{kind}-host serve --config /etc/pageferry/{name}.toml"
+    )
+    most = parse_memory_bytes(service.pop("MemoryMax") + "iB")
+    settings = tomllib.loads(settings_on_the_page()[name])
+    assert parse_memory_bytes(settings.get("max-total-memory", "8GiB")) < most
+    assert service == SERVICE
+    assert dict(parser["Install"]) == {"WantedBy": "multi-user.target"}
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
