@@ -17,6 +17,7 @@ import yaml
 import dest_host.cli
 import source_host.cli
 from dest_host.settings import DestinationSettings
+from paging_core.units import NS_PER_S, parse_duration_ns, parse_memory_bytes
 from source_host.settings import SourceSettings
 from tests.deploy.manifests import ROOT
 from wire.hosting.settings import settings_of
@@ -120,3 +121,49 @@ def test_each_waits_for_the_one_that_it_needs() -> None:
     assert SERVICES["source"]["depends_on"] == {"destination": {"condition": "service_healthy"}}
     assert SERVICES["prometheus"]["depends_on"] == {"source": {"condition": "service_healthy"}}
     assert SERVICES["grafana"]["depends_on"] == ["prometheus"]
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_has_the_time_that_its_end_takes_and_memory_to_spare(name: str) -> None:
+    """Half of it is for what is on its way, and for the program."""
+    service, prefix = SERVICES[name], HOSTS[name][1]
+    assert parse_duration_ns(service["stop_grace_period"]) >= 15 * NS_PER_S
+    guests = default(service["environment"][f"{prefix}_MAX_TOTAL_MEMORY"])
+    most = default(service["mem_limit"]).replace("g", "GiB")
+    assert 2 * parse_memory_bytes(guests) <= parse_memory_bytes(most)
+
+
+def default(text: str) -> str:
+    """What is taken where the environment says nothing."""
+    found = re.fullmatch(r"\$\{\w+:-(.*)\}", text)
+    assert found is not None
+    return found[1]
+
+
+def test_prometheus_reads_our_rules_and_keeps_exemplars() -> None:
+    """Which lead from a panel to a migration."""
+    service = SERVICES["prometheus"]
+    config, data = "/etc/prometheus", "/prometheus"
+    assert service["volumes"] == [f"./prometheus:{config}:ro", f"prometheus:{data}"]
+    assert set(service["command"]) == {
+        f"--config.file={config}/prometheus.yml",
+        f"--storage.tsdb.path={data}",
+        "--storage.tsdb.retention.time=7d",
+        "--enable-feature=exemplar-storage",
+    }
+
+
+def test_grafana_shows_and_lets_nobody_change() -> None:
+    service = SERVICES["grafana"]
+    assert service["environment"] == {
+        "GF_AUTH_ANONYMOUS_ENABLED": "true",
+        "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",
+        "GF_ANALYTICS_REPORTING_ENABLED": "false",
+        "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
+    }
+    provisioned = yaml.safe_load(
+        (ROOT / "deploy/grafana/provisioning/dashboards/pageferry.yaml").read_text()
+    )
+    (provider,) = provisioned["providers"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in service["volumes"]
+    assert "./grafana/provisioning:/etc/grafana/provisioning:ro" in service["volumes"]
