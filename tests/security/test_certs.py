@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 import stat
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 
+from pageferry.holders import Holder
 from paging_core.errors import BadOption
 from tests.pageferry.hosts import pageferry
 from tests.security.authority import certified
@@ -85,6 +87,24 @@ def test_renewing_is_for_all_that_are_there_with_the_addresses_that_they_have(
     one = pageferry("certs", str(tmp_path), "--renew", "--source", "rack1,10.0.0.9")
     assert one.stdout.split() == [str(tmp_path / "rack1")]
     assert addresses_in(tmp_path / "rack1") == {"rack1", "10.0.0.9"}
+
+
+def test_days_and_people(tmp_path: Path) -> None:
+    people = ("--operator", "ann", "--operator", "bob", "--viewer", "eve")
+    assert pageferry("certs", str(tmp_path), *people, "--days", "7").returncode == 0
+    found = {}
+    for folder in set(tmp_path.iterdir()) - {tmp_path / "ca"}:
+        certificate = x509.load_pem_x509_certificate((folder / "tls.crt").read_bytes())
+        left = certificate.not_valid_after_utc - datetime.now(UTC)
+        assert timedelta(days=6) < left <= timedelta(days=7)
+        found[folder.name] = Holder.of(certificate).role.value
+    assert found == {
+        "source": "source",
+        "destination": "destination",
+        "ann": "operator",
+        "bob": "operator",
+        "eve": "viewer",
+    }
 
 
 @pytest.mark.parametrize(
