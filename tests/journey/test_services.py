@@ -212,7 +212,7 @@ def test_a_source_that_is_killed_leaves_nothing_half_done(expendable_source: Sou
     """The destination frees the half guest when nothing is heard of its source any more."""
     source = expendable_source
     name = source.boot(spec(new_name("orphan")))
-    options = ["--idle-expiry", "500ms", "--metrics-port", "0"]
+    options = ["--idle-expiry", "5s", "--metrics-port", "0"]
     with Destination(start("dest_host", *options)) as impatient, Relay(impatient.address) as relay:
         killed = Event()
 

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import grpc
@@ -63,9 +64,11 @@ def test_health_turns_before_the_server_goes() -> None:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         watched = stub.Watch(health_pb2.HealthCheckRequest())
         assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
-        serving.stop(grace_s=0.2)
+        stopping = Thread(target=serving.stop, args=(30.0,))
+        stopping.start()
         assert next(watched).status == health_pb2.HealthCheckResponse.NOT_SERVING
         watched.cancel()
+        stopping.join()
 
 
 def test_reflection_lists_the_contract() -> None:
