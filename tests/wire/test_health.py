@@ -69,7 +69,7 @@ def test_a_host_that_does_not_serve(serving: Server) -> None:
 
 
 def test_its_certificate_need_not_name_loopback(tmp_path: Path) -> None:
-    with mock.patch.object(certs, "_LOOPBACK", ()):
+    with mock.patch.object(certs, "LOOPBACK", ()):
         certs.make(tmp_path, [SOURCE], 30, renew=False)
     tls = tmp_path / "source"
     with _server(ServeSettings(tls=tls)) as server:
