@@ -160,6 +160,8 @@ def test_a_migration_in_doubt_has_a_trace_before_it_is_resolved(traced: Traced) 
         assert about(the(spans, "migration"))["outcome"] == "in_doubt"
         assert "no answer came" in str(the(spans, "committing").status.description)
         assert "in_doubt" not in {one.name for one in spans}
+        (*_, asked_in_vain) = traced.client.watch(migration)
+        assert asked_in_vain.state == pb.MIGRATION_STATE_IN_DOUBT
         del relay.before["GetIncoming"]
         traced.client.resolve(migration)
     resolved = the(list(traced.spans.get_finished_spans()), "in_doubt")
