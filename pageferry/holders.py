@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +10,12 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from paging_core.errors import BadOption
+from wire.names import is_name
 from wire.trust.access import Role
 from wire.trust.tls import CERTIFICATE
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 """Under which every host can be reached."""
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _NAME_CHARS = 64  # of a common name, RFC 5280
 
 
@@ -47,12 +46,12 @@ class Holder:
             BadOption: no name that can be a folder, or no address that can be in a certificate.
         """
         name, *addresses = (part.strip() for part in text.split(","))
-        if not _NAME.fullmatch(name) or len(name) > _NAME_CHARS or name == "ca":
+        if not is_name(name) or len(name) > _NAME_CHARS or name == "ca":
             raise BadOption(
                 f"{text!r} names no certificate; write NAME or NAME,ADDRESS like rack1,10.0.0.7"
             )
         for address in filter(None, addresses):
-            if not _NAME.fullmatch(address) and not is_ip(address):
+            if not is_name(address) and not is_ip(address):
                 raise BadOption(f"{address!r} is neither the name of a host nor an IP address")
         return cls(name, role, tuple(filter(None, addresses)))
 

@@ -13,6 +13,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHOWN_CHARS = 80
 
 
+def is_name(text: str) -> bool:
+    """Whether it is made of what names are made of, however long."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(name: str, field: str, longest: int) -> str:
     """The name, if it can be one.
 
@@ -24,7 +29,7 @@ def check_name(name: str, field: str, longest: int) -> str:
     Raises:
         BadOption: it is empty, too long, or of other characters.
     """
-    if len(name) > longest or not _NAME.fullmatch(name):
+    if len(name) > longest or not is_name(name):
         shown = name if len(name) <= _SHOWN_CHARS else f"{name[:_SHOWN_CHARS]}…"
         raise BadOption(
             f"{field} {shown!r} is no name; use 1 to {longest} letters, digits, dots, dashes and "

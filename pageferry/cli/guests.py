@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +72,5 @@ def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     from pageferry.tables import count
     from paging_core.units import format_bytes, format_ns
 
-    columns: dict[str, Callable[[Any], str]] = {
-        "guest": str,
-        "state": str,
-        "memory_bytes": format_bytes,
-        "time_ns": format_ns,
-        "accesses": count,
-        "message": str,
-    }
-    show_list(rows, columns, nothing="no guests", as_json=as_json)
+    reading = {"memory_bytes": format_bytes, "time_ns": format_ns, "accesses": count}
+    show_list(rows, reading, nothing="no guests", as_json=as_json)

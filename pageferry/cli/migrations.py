@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,5 @@ def _row(status: Any) -> dict[str, Any]:
 def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     from paging_core.units import format_bytes, format_ns
 
-    columns: dict[str, Callable[[Any], str]] = {
-        "migration": str,
-        "guest": str,
-        "destination": str,
-        "state": str,
-        "rounds": str,
-        "wire_bytes": format_bytes,
-        "downtime_ns": format_ns,
-        "error": str,
-    }
-    show_list(rows, columns, nothing="no migrations", as_json=as_json)
+    reading = {"wire_bytes": format_bytes, "downtime_ns": format_ns}
+    show_list(rows, reading, nothing="no migrations", as_json=as_json)

@@ -57,7 +57,7 @@ def each_of(action: Callable[[str], object], names: Sequence[str], did: str) -> 
 
 def show_list(
     rows: Sequence[Mapping[str, Any]],
-    columns: Mapping[str, Callable[[Any], str]],
+    reading: Mapping[str, Callable[[Any], str]],
     *,
     nothing: str,
     as_json: bool,
@@ -65,8 +65,8 @@ def show_list(
     """Print what there is as a table, or as JSON.
 
     Args:
-        rows: values by name.
-        columns: of the table, in order: the name of each value and how it reads.
+        rows: values by name, in the order of the table's columns.
+        reading: how a value reads, by its name; others as they are.
         nothing: said when there are no rows.
         as_json: the values as they are.
     """
@@ -83,8 +83,8 @@ def show_list(
     from pageferry.cli.output import stdout_console
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in columns:
+    for name in rows[0]:
         table.add_column(name.removesuffix("_ns").removesuffix("_bytes"), overflow="fold")
     for row in rows:
-        table.add_row(*(escape(show(row[name])) for name, show in columns.items()))
+        table.add_row(*(escape(reading.get(name, str)(value)) for name, value in row.items()))
     stdout_console().print(table)
