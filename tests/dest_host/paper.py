@@ -104,6 +104,15 @@ class PaperFactory:
         return PaperGuest(memory, document["position"], document["crash_at"])
 
 
+class Clock:
+    """Time that passes when a test says so."""
+
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
 def filled_memory(n_frames: int, seed: int) -> GuestMemory:
     """A third zeros, the rest noise."""
     memory = GuestMemory(n_frames)

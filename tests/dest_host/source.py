@@ -9,6 +9,7 @@ import numpy as np
 import xxhash
 
 from dest_host.incoming import Handover, Offer
+from dest_host.receiver import Receiver
 from paging_core.config import GuestConfig
 from paging_core.memory import Frames
 from paging_core.units import FRAME_BYTES
@@ -97,3 +98,15 @@ class Source:
     def handover(self) -> Handover:
         state = self.guest.state()
         return Handover(self.root, state, xxhash.xxh3_64_intdigest(state))
+
+
+def send(receiver: Receiver, source: Source) -> None:
+    """All of its memory, to a receiver that is prepared."""
+    for batch in source.batches():
+        receiver.accept(source.offer.migration_id, batch)
+
+
+def arrived(receiver: Receiver, source: Source) -> None:
+    """It is announced, and all of its memory is there."""
+    receiver.prepare(source.offer)
+    send(receiver, source)

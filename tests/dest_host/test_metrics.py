@@ -13,16 +13,9 @@ from dest_host.limits import Limits
 from dest_host.receiver import Receiver
 from paging_core.errors import PageferryError
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import PaperFactory
-from tests.dest_host.source import Source, batch_of
+from tests.dest_host.paper import Clock, PaperFactory
+from tests.dest_host.source import Source, arrived, batch_of
 from wire.batch import Batch
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
@@ -47,12 +40,6 @@ def counted(receiver: Receiver, family: str) -> dict[str, float]:
         if sample.name == f"pageferry_destination_{family}_total" and sample.value
         for value in sample.labels.values()
     }
-
-
-def arrived(receiver: Receiver, source: Source) -> None:
-    receiver.prepare(source.offer)
-    for batch in source.batches():
-        receiver.accept(source.offer.migration_id, batch)
 
 
 def changed_without_a_word(source: Source) -> Batch:

@@ -37,17 +37,10 @@ from paging_core.errors import (
 )
 from paging_core.memory import GuestMemory
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import PaperFactory, PaperGuest
-from tests.dest_host.source import Source, batch_of, plain_tree
+from tests.dest_host.paper import Clock, PaperFactory, PaperGuest
+from tests.dest_host.source import Source, arrived, batch_of, plain_tree, send
 
 MIB = 2**20
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture
@@ -66,16 +59,6 @@ def receiver(factory: PaperFactory, clock: Clock) -> Iterator[Receiver]:
     receiver = Receiver(limits, factory, now=clock)
     yield receiver
     receiver.close()
-
-
-def send(receiver: Receiver, source: Source) -> None:
-    for batch in source.batches():
-        receiver.accept(source.offer.migration_id, batch)
-
-
-def arrived(receiver: Receiver, source: Source) -> None:
-    receiver.prepare(source.offer)
-    send(receiver, source)
 
 
 def commit(receiver: Receiver, source: Source, *, start: bool = False) -> GuestView:

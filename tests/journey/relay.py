@@ -23,6 +23,11 @@ class Cut(Exception):
     """The line is cut: raised by a hook, it leaves as UNAVAILABLE."""
 
 
+def cut(_message: bytes) -> NoReturn:
+    """A hook that cuts the line."""
+    raise Cut
+
+
 class Hold:
     """A place where a message waits until it is let go."""
 

@@ -33,7 +33,7 @@ from tests.journey.hosts import (
     request,
     spec,
 )
-from tests.journey.relay import Cut, Hold, Relay
+from tests.journey.relay import Cut, Hold, Relay, cut
 from tests.journey.tamper import TAMPERED, damage, seal
 
 
@@ -163,10 +163,6 @@ def test_it_is_too_late_to_cancel_once_the_commit_was_sent(pair: Pair, relay: Re
     assert pair.source.follow(migration).state == pb.MIGRATION_STATE_COMPLETED
     with fails_with(grpc.StatusCode.FAILED_PRECONDITION):
         pair.source.cancel(migration)
-
-
-def cut(_message: bytes) -> bytes:
-    raise Cut
 
 
 def test_a_commit_whose_answer_is_lost(pair: Pair, relay: Relay) -> None:

@@ -9,7 +9,7 @@ from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from tests.journey.hosts import BUSY, CALL_S, CHURN, Pair, new_name, spec, until
 from tests.journey.metrics import Values, page, scrape
-from tests.journey.relay import Cut, Hold, Relay
+from tests.journey.relay import Hold, Relay, cut
 from wire.hosting.launch import HostProcess
 
 _P = "pageferry_source_"
@@ -127,9 +127,6 @@ def test_a_guest_is_named_by_the_host_that_holds_it(pair: Pair) -> None:
 def test_a_hand_over_in_doubt_is_counted_and_its_guest_named(pair: Pair, relay: Relay) -> None:
     def counted(result: str) -> float:
         return scrape(pair.source.process)[f"{_P}handovers_total", ("result", result)]
-
-    def cut(_message: bytes) -> bytes:
-        raise Cut
 
     before = {result: counted(result) for result in ("in_doubt", "resolved_moved", "committed")}
     relay.after["Commit"] = cut

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from tests.journey.hosts import Pair, new_name, spec, until
-from tests.journey.relay import Cut, Relay
+from tests.journey.relay import Relay, cut
 from tests.pageferry.hosts import pageferry
 
 
@@ -101,10 +101,6 @@ def test_a_migration_is_cancelled(pair: Pair) -> None:
     assert (done.returncode, done.stdout) == (0, f"{migration} is being cancelled\n")
     assert source.follow(migration).state == pb.MIGRATION_STATE_CANCELLED
     assert source.guest(name).state == common_pb2.GUEST_STATE_RUNNING
-
-
-def cut(_message: bytes) -> NoReturn:
-    raise Cut
 
 
 def test_a_guest_in_doubt_is_resolved(pair: Pair) -> None:

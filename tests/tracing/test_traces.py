@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -21,7 +20,7 @@ from pageferry.v1 import source_pb2 as pb
 from source_host.host import SourceHost
 from source_host.settings import SourceSettings
 from tests.journey.hosts import new_name, request, spec, until
-from tests.journey.relay import Cut, Relay
+from tests.journey.relay import Relay, cut
 
 
 @dataclass(frozen=True)
@@ -141,10 +140,6 @@ def test_a_migration_that_fails(traced: Traced) -> None:
     assert root.status.status_code is StatusCode.ERROR
     assert root.status.description == status.error
     assert about(root)["outcome"] == "failed"
-
-
-def cut(_message: bytes) -> NoReturn:
-    raise Cut
 
 
 def test_a_migration_in_doubt_has_a_trace_before_it_is_resolved(traced: Traced) -> None:
