@@ -134,7 +134,7 @@ def run(options: MigrationOptions) -> Document:
         BadOption: hosts elsewhere, or the real clock, which is about two hosts.
         PageferryError: the guest did not boot.
     """
-    if options.source is not None or options.clock != "virtual":
+    if options.source is not None or options["clock"] != "virtual":
         raise BadOption("a migration within one process knows neither hosts nor the real clock")
     config = options.guest_config()
     request = options.migrate_request(_GUEST, "")

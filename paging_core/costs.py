@@ -14,13 +14,15 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from paging_core.errors import BadCosts
 from paging_core.events import N_EVENTS, Event, EventCost
 from paging_core.units import PS_PER_NS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MIN_ACCESS_NS = 0.001
 MAX_NS = 1_000_000
@@ -120,9 +122,27 @@ class CostTable:
         """Nanoseconds of one event."""
         return self.overrides_ns.get(event.name.lower(), DEFAULTS[event].ns)
 
+    def prices_ns(self) -> dict[str, float]:
+        """Nanoseconds of every event by its lower-case name."""
+        return {event.name.lower(): self.ns(event) for event in Event}
+
     def as_picoseconds(self) -> npt.NDArray[np.int64]:
         """All prices for the kernels, int64 picoseconds, shape (N_EVENTS,)."""
+        # Here and not above: every command of the command line reads the declarations of settings.
+        import numpy as np  # noqa: PLC0415
+
         prices = np.zeros(N_EVENTS, np.int64)
         for event in Event:
             prices[event] = round(self.ns(event) * PS_PER_NS)
         return prices
+
+
+def prices_schema() -> dict[str, Any]:
+    """The prices of all events, as JSON Schema."""
+    names = [event.name.lower() for event in Event]
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": names,
+        "properties": {name: {"type": "number", "minimum": 0} for name in names},
+    }

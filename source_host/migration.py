@@ -25,7 +25,8 @@ from paging_core.errors import (
 )
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest
-from source_host.precopy.clocks import Clock, ClockName
+from source_host.precopy.clock_name import ClockName
+from source_host.precopy.clocks import Clock
 from source_host.precopy.engine import Engine
 from source_host.precopy.flow import NO_FLOW, Flow
 from source_host.precopy.observer import Observer

@@ -43,7 +43,7 @@ class FlowTrace:
     @property
     def n_frames(self) -> int:
         """Frames of guest memory."""
-        return self.document["config"]["memory_bytes"] // FRAME_BYTES
+        return int(self.document["config"]["memory_bytes"]) // FRAME_BYTES
 
     def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
         """The answer to a question, row by row."""

@@ -80,7 +80,7 @@ def load_of(document: Document) -> str:
     """What the guest ran, in a word."""
     config = document["config"]
     if config["trace"]:
-        return config["trace"]["file"].removesuffix(".parquet")
+        return str(config["trace"]["file"]).removesuffix(".parquet")
     return str(config["workload"]).partition(":")[0]
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 
 from pageferry.document import Document
-from pageferry.request import ADAPTIVE
 from pageferry.sweep.point import Point
 from pageferry.sweep.work import Finished
 from paging_core.events import CAUSES, FAULT_KINDS
+from paging_core.kinds import ADAPTIVE
 
 _SETTINGS = {
     "load": pa.string(),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from enum import StrEnum
 from threading import Event
 from typing import Protocol
 
@@ -21,13 +20,6 @@ from wire.hosting.guest_thread import GuestThread
 
 _STRIDE_NS = 100_000_000
 """Guest time between two looks at whether a warm-up was cancelled."""
-
-
-class ClockName(StrEnum):
-    """The clocks that there are."""
-
-    VIRTUAL = "virtual"
-    REAL = "real"
 
 
 class Clock(Protocol):

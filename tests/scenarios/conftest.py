@@ -1,4 +1,4 @@
-"""`--rewrite-scenarios` writes down what the scenarios print now; read the diff before you keep it."""
+"""`--rewrite-scenarios` writes down what the scenarios print now; read the diff first."""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
+
 from paging_core import log_dirty
 from paging_core.config import (
     CleanPolicy,
@@ -147,7 +149,7 @@ class TrackedGuest:
         """Of the pages named: what QEMU does right before it sends them."""
         leaves = self._gfns()
         gfns = sorted(leaves[page] for page in numbers_of(words[0]))
-        self.guest.clear_log(log_dirty.frames_of(log_dirty.words_of(gfns, self.guest.n_frames)))
+        self.guest.clear_log(np.array(gfns, np.int64))
         return ()
 
     def _gfns(self) -> dict[int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenarios.paging import TrackedGuest
-from tests.scenarios.runner import is_command, numbers_of, replayed, shown
+from tests.scenarios.runner import replayed
 
 HERE = Path(__file__).parent
 SCENARIOS = sorted(HERE.glob("*/*.txt"))
