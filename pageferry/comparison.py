@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pageferry.document import Document
+from pageferry.tables import overhead, percent
 from paging_core.units import format_bytes
 
 _MAX_DIFFERENCES = 3
@@ -34,13 +35,13 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
     """Two plain sentences about what grouping did to the guest and to the network."""
     n = grouped["config"]["group_pages"]
     fixups = [document["faults"]["fixup"] for document in (single, grouped)]
-    slowdowns = [document["guest"]["slowdown"] for document in (single, grouped)]
+    costs = [overhead(document) for document in (single, grouped)]
     wires = [document["bytes"]["wire"] for document in (single, grouped)]
     falsely, digests = grouped["pages"]["falsely_dirty"], grouped["pages"]["suppressed"]
     guest = (
         f"With groups of {n} the guest took {fixups[1]:,} fixup faults instead of {fixups[0]:,} "
-        f"({_change(*fixups)}), and its time with tracking was {slowdowns[1]:.3f} times its time "
-        f"without, instead of {slowdowns[0]:.3f}."
+        f"({_change(*fixups)}), and tracking cost it {percent(costs[1])} of its time instead of "
+        f"{percent(costs[0])}{_factor(*costs)}."
     )
     network = (
         f"In return {falsely:,} pages were sent as dirty that nobody had written; {digests:,} "
@@ -49,6 +50,10 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
         f"({_change(*wires)})."
     )
     return [guest, network]
+
+
+def _factor(before: float, after: float) -> str:
+    return f" (×{after / before:.2f})" if before else ""
 
 
 def _change(before: int, after: int) -> str:

@@ -8,7 +8,7 @@ docs/result-document.md explains every field.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Final, Literal, TypedDict
 
 from msgspec import Meta
 
@@ -19,8 +19,8 @@ from paging_core.events import CAUSES, FAULT_KINDS, Fault
 from paging_core.units import NS_PER_S
 from source_host.messages import plan_of
 
-SCHEMA_NAME = "pageferry.migration"
-SCHEMA_VERSION = 1
+SCHEMA_NAME: Final = "pageferry.migration"
+SCHEMA_VERSION: Final = 1
 
 OUTCOMES: dict[pb.MigrationState.ValueType, Outcome] = {
     pb.MIGRATION_STATE_COMPLETED: "completed",

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from pageferry import configured
+from pageferry import document as documents
 from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
 from paging_core.events import CAUSE_HELP, FAULT_HELP
 
@@ -62,7 +63,9 @@ def _plain(node: Any, types: Mapping[str, Any]) -> Any:
         return _plain({**target, **rest}, types)
     plain = {key: _plain(value, types) for key, value in node.items() if key != "title"}
     if "properties" in plain:
-        plain["properties"] = {name: _plain(one, types) for name, one in node["properties"].items()}
+        order = list(getattr(documents, node["title"]).__annotations__)  # they come sorted
+        plain["properties"] = {name: _plain(node["properties"][name], types) for name in order}
+        plain["required"] = [name for name in order if name in node["required"]]
         plain["additionalProperties"] = False
     return _named(plain)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -143,7 +143,7 @@ class LiveProgress:
         status = self._status
         self._spinner.update(text=PHASES.get(status.state, self._doing))
         done = [round_of(stats) for stats in status.rounds[-_ROUNDS_SHOWN:]]
-        table: list[Table | Text] = [rounds(done), Text()] if done else []
+        table: list[RenderableType] = [rounds(done), Text()] if done else []
         return Group(*table, self._spinner, *_under_way(status))
 
 
@@ -178,7 +178,7 @@ def _rates(stats: pb.RoundStats, dirty_frames: int) -> str:
     return f" (moves {sent}/s of memory, dirties {dirtied}/s)"
 
 
-def _under_way(status: pb.MigrationStatus) -> list[Table | Text]:
+def _under_way(status: pb.MigrationStatus) -> list[RenderableType]:
     current = status.current
     if not current.to_send_frames:
         return []
