@@ -2,7 +2,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo answer test test-containers test-machines test-observability kind-test image check \
+.PHONY: help setup demo answer test test-isolation test-containers test-machines test-observability kind-test image check \
     format docs docs-check dashboards dashboards-check proto proto-check bench clean
 
 help: ## list the targets
@@ -22,6 +22,10 @@ answer: setup ## settle the question of 2009: a sweep of some 400 migrations, an
 
 test: setup ## run the everyday tests
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
+test-isolation: setup ## overwrite a million words of guests that are then run (10 minutes at most)
+	PAGEFERRY_ISOLATION_WORDS=$${PAGEFERRY_ISOLATION_WORDS:-1000000} \
+	    $(BIN)/pytest -n 2 -rP tests/isolation
 
 test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
 	$(BIN)/pytest tests/observability/live_*.py
