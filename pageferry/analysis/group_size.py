@@ -16,11 +16,11 @@ mark alone is the fixup's. So it is that an ungrouped run of a program that touc
 13,000 fixups and pays for 4,000.
 
 Runs of entries are runs of addresses, and the trace has gfns: they are taken for the same. Where
-the guest's kernel changes its tables (fork, copy on write) they are not, and nothing is said. Frames
-of a run that nobody wrote in the epoch are opened if they are mapped and were written before, which
-the trace knows only of those that it saw written: falsely dirty are between `falsely_dirty_least`
-and `falsely_dirty`. The numbers of the run itself are `measured`; docs/analysis.md says how far the
-others were off in migrations that were run.
+the guest's kernel changes its tables (fork, copy on write) they are not, and nothing is said.
+Frames of a run that nobody wrote in the epoch are opened if they are mapped and were written
+before, which the trace knows only of those that it saw written: falsely dirty are between
+`falsely_dirty_least` and `falsely_dirty`. The numbers of the run itself are `measured`;
+docs/analysis.md says how far the others were off in migrations that were run.
 """
 
 from __future__ import annotations
@@ -204,9 +204,7 @@ def _at(trace: FlowTrace, n: int, sends: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def _costs(
-    fixup_ns: float, saved: int, falsely: int, cases: dict[str, Prices]
-) -> dict[str, float]:
+def _costs(fixup_ns: float, saved: int, falsely: int, cases: dict[str, Prices]) -> dict[str, float]:
     return {
         case: fixup_ns + saved * p.open_ns + falsely * (p.open_ns + p.send_ns)
         for case, p in cases.items()

@@ -65,20 +65,20 @@ def _wanted(analysis: Analysis) -> list[str]:
     sizes = analysis["group_size"]
     wanted = sizes["wanted"]
     if sizes["unknown"]:
-        return [
+        said = (
             "What groups of another size would have cost cannot be told from this trace: "
             f"{sizes['unknown']}; pageferry sweep --group-pages 1,16,64 measures it."
-        ]
+        )
+        return [said]
     if wanted is None:
         return ["No frame took a fixup, so there is nothing that groups could have saved."]
-    said = [
+    said = (
         f"Reckoned from these writes, {_size(wanted['guest'])} would have cost the guest least, "
         f"{_size(wanted['with_suppression'])} on a link that binds with unchanged pages "
         f"suppressed, and {_size(wanted['without_suppression'])} without suppression."
-    ]
-    if analysis["config"]["group_scope"] == "virtual":
-        said.append(_unknown(sizes))
-    return said
+    )
+    virtual = analysis["config"]["group_scope"] == "virtual"
+    return [said, _unknown(sizes)] if virtual else [said]
 
 
 def _size(wanted: dict[str, int]) -> str:
@@ -90,14 +90,14 @@ def _size(wanted: dict[str, int]) -> str:
 
 def _unknown(sizes: dict[str, Any]) -> str:
     """What a trace of runs of shadow entries does not show."""
-    parts = [
+    said = (
         "Between sizes that are named together this trace cannot choose: it does not show which "
         "unwritten neighbours are mapped, and what groups save or add in building shadows is in "
         "none of these figures; pageferry sweep --group-pages measures it."
-    ]
+    )
     if sizes["apart"]:
-        parts.append(
-            f"{count(sizes['apart'])} fixups met a frame that no shadow entry mapped and that had "
-            "not been seen written: they are taken for faults that no group saves."
+        said += (
+            f" {count(sizes['apart'])} fixups met a frame that had not been seen written and that "
+            "the guest accessed for the first time: they are taken for faults that no group saves."
         )
-    return " ".join(parts)
+    return said

@@ -7,6 +7,7 @@ makes a page of it that is as high as a number can be.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import altair as alt
@@ -83,13 +84,9 @@ def _frontier(rows: Sequence[dict[str, Any]], title: str) -> Spec:
         layers += [line, names]
     if others:
         points = chart_of(others).mark_point(size=90, filled=True)
-        layers.append(
-            points.encode(
-                x=x, y=y, tooltip=tooltip,
-                color=alt.Color("variant:N", title=None, sort=None),
-                shape=alt.Shape("variant:N", title=None, sort=None),
-            )  # fmt: skip
-        )
+        colour = alt.Color("variant:N", title=None, sort=None)
+        shape = alt.Shape("variant:N", title=None, sort=None)
+        layers.append(points.encode(x=x, y=y, tooltip=tooltip, color=colour, shape=shape))
     return spec_of(alt.layer(*layers), title, 300)
 
 
@@ -111,7 +108,7 @@ def _causes(run: Repeated) -> list[dict[str, Any]]:
     """Percent of base time by cause; nothing of a cause that took none."""
     rows = []
     for cause in CAUSES:
-        found = run.spread(lambda one, cause=cause: _percent(one, cause))
+        found = run.spread(partial(_percent, cause))
         if found is not None and found.most:
             rows.append(
                 {"variant": run["variant"], "cause": CAUSE_LABELS[cause], "percent": found.mean}
@@ -119,7 +116,7 @@ def _causes(run: Repeated) -> list[dict[str, Any]]:
     return rows
 
 
-def _percent(run: Any, cause: str) -> float | None:
+def _percent(cause: str, run: Any) -> float | None:
     base_ns = run["base_ns"]
     return 100 * run[f"time_{cause}_ns"] / base_ns if base_ns else None
 

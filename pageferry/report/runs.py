@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -56,13 +56,17 @@ def runs_table(results: pa.Table, runs: pa.Table) -> str:
     heads = "".join(
         f"<th{'' if show else ' class=text'}>{title}</th>" for _, title, show in columns
     )
-    body = "".join(_row({**row, "load_name": names[values_of(row, LOADS)]}, columns) for row in rows)
+    body = "".join(_row({**row, "load_name": _load(row, names)}, columns) for row in rows)
     failed = [row for row in every if row["status"] != "ok"]
-    body += "".join(_failed(row, names[values_of(row, LOADS)], len(columns)) for row in failed)
+    body += "".join(_failed(row, _load(row, names), len(columns)) for row in failed)
     return (
         f'<table><thead><tr>{heads}<th class="text">command</th></tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
+
+
+def _load(row: dict[str, Any], names: Mapping[tuple[Any, ...], str]) -> str:
+    return names[values_of(row, LOADS)]
 
 
 def _differing(rows: Sequence[dict[str, Any]]) -> list[_Column]:

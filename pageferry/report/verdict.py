@@ -171,9 +171,7 @@ def _cases(runs: Sequence[Repeated], figure: Figure) -> Iterator[_Case]:
             yield case
 
 
-def _over_loads(
-    figure: Figure, loads: Mapping[str, Sequence[_Case]]
-) -> tuple[str, Iterator[str]]:
+def _over_loads(figure: Figure, loads: Mapping[str, Sequence[_Case]]) -> tuple[str, Iterator[str]]:
     """What most loads do, and the others by name."""
     by_change: dict[str, list[str]] = {change: [] for change in _CHANGES}
     for load, cases in loads.items():

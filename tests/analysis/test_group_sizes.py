@@ -79,19 +79,17 @@ def prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 COMBINATIONS = [
-    *((load, name, tracker) for load in LOADS for name, tracker in TRACKERS.items()),
-    *(("hotcold", name, tracker) for name, tracker in OTHERS.items()),
+    *((load, name) for load in LOADS for name in TRACKERS),
+    *(("hotcold", name) for name in OTHERS),
 ]
 
 
 @pytest.mark.usefixtures("prices")
-@pytest.mark.parametrize(
-    ("load", "tracker"), [(a, c) for a, _, c in COMBINATIONS], ids=[f"{a} {b}" for a, b, _ in COMBINATIONS]
-)  # fmt: skip
+@pytest.mark.parametrize(("load", "tracker"), COMBINATIONS)
 def test_what_is_foretold_of_groups_is_what_they_do(
-    tmp_path: Path, load: str, tracker: dict[str, Any]
+    tmp_path: Path, load: str, tracker: str
 ) -> None:
-    settings = {"memory": "8MiB", **LOADS[load], **tracker}
+    settings = {"memory": "8MiB", **LOADS[load], **(TRACKERS | OTHERS)[tracker]}
     single = run(settings, tmp_path / "flow")
     found = analyze(tmp_path / "flow")["group_size"]
     curve = {row["n"]: row for row in found["curve"]}
