@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pageferry.results import BadResult, encode
 from pageferry.sweep.model import model_digest
 from pageferry.sweep.point import Point
-from pageferry.sweep.table import Row, row_of, table_of
+from pageferry.sweep.table import SCHEMA, Row, row_of, table_of
 from pageferry.sweep.work import Finished
 from paging_core.errors import AlreadyExists, BadOption, LimitExceeded
 
@@ -92,8 +92,11 @@ class SweepDirectory:
     def read_table(self) -> pa.Table:
         """All finished points: from ``results.parquet`` if it holds them all."""
         target = self.path / RESULTS
-        if target.exists() and pq.read_metadata(target).num_rows == len(self._files()):
-            return pq.read_table(target)
+        if target.exists():
+            found = pq.read_table(target)
+            # One that an earlier pageferry wrote may lack columns; the points have them.
+            if found.num_rows == len(self._files()) and found.schema.equals(SCHEMA):
+                return found
         return table_of(self._rows())
 
     def _rows(self) -> list[Row]:
