@@ -96,7 +96,18 @@ class ModelGuest:
             GuestOutOfMemory: the workload's set-up does not fit the guest.
         """
         workload = workload or _make_workload(config)
-        guest = cls(config, memory or GuestMemory(config.n_frames), workload)
+        if memory is not None:
+            return cls._boot(config, memory, workload)
+        memory = GuestMemory(config.n_frames)
+        try:
+            return cls._boot(config, memory, workload)
+        except BaseException:  # nobody else has it: whoever keeps the error would keep the memory
+            memory.close()
+            raise
+
+    @classmethod
+    def _boot(cls, config: GuestConfig, memory: GuestMemory, workload: Workload) -> ModelGuest:
+        guest = cls(config, memory, workload)
         lay_out(guest.machine, config)
         load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
         setup = guest.workload.setup()
@@ -105,6 +116,13 @@ class ModelGuest:
         check_fits(what, setup, free_frames, config.memory_bytes)
         guest.execute(setup)
         return guest
+
+    def close(self) -> None:
+        """Give its memory back, and whatever its workload holds open; nothing runs it any more."""
+        self.memory.close()
+        close = getattr(self.workload, "close", None)  # of a trace: the others hold nothing
+        if close is not None:
+            close()
 
     @classmethod
     def resume(
@@ -347,8 +365,10 @@ class ModelGuest:
         self._check_time()
         at = self.position - self._ops_start
         if self._ops_start < 0 or not 0 <= at < _CHUNK_OPS:
-            self._ops_start, at = self.position, 0
-            self.workload.fill(self._ops_start, self._ops)
+            # Known only once it is filled: what could not be filled is filled the next time.
+            self._ops_start, start, at = -1, self.position, 0
+            self.workload.fill(start, self._ops)
+            self._ops_start = start
         ops = self._ops[: min(_CHUNK_OPS, at + limit)]
         reached = execute(self.machine.record, ops, at, until_ps)
         self.machine.core["vcpu"]["position"] = self._ops_start + reached

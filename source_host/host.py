@@ -17,6 +17,7 @@ from source_host.states import GuestState, MigrationState
 from source_host.watch.live_metrics import GUESTS, show_running
 from source_host.watch.metrics import Metrics
 from wire.hosting.metrics import host_registry, show_guests
+from wire.hosting.room import MemoryOfHost
 from wire.hosting.serving import Server
 from wire.trust.access import Access
 
@@ -56,7 +57,9 @@ class SourceHost:
 
         registry = host_registry("source")
         metrics = Metrics(registry)
-        self.guests = Guests(settings.max_total_memory, settings.max_guest_memory)
+        machine = MemoryOfHost()
+        machine.tell(settings.max_total_memory)
+        self.guests = Guests(settings.max_total_memory, settings.max_guest_memory, machine)
         self.migrations = Migrations(
             self.guests, metrics, connect, settings.max_migrations, settings.flow_dir, traces
         )

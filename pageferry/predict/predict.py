@@ -90,7 +90,7 @@ def _booted(config: GuestConfig) -> Iterator[ModelGuest]:
     try:
         yield guest
     finally:
-        guest.memory.close()
+        guest.close()
 
 
 def _setting(guest: ModelGuest, plan: Plan) -> Setting:
