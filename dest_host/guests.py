@@ -76,7 +76,9 @@ class HostedGuest:
         self._life = guest_lifecycle(guest_id)
         self._message = ""
         self._lock = RLock()
-        self._thread: GuestThread | None = None
+        # Made with the guest, and idle until it runs: a commit for which there is no thread is
+        # refused, and a guest that was taken over can be started whatever there is by then.
+        self._thread: GuestThread | None = GuestThread(guest)
 
     @property
     def state(self) -> GuestState:
@@ -93,8 +95,8 @@ class HostedGuest:
         with self._lock:
             self._notice_crash()
             self._life.to(GuestState.RUNNING)
-            self._thread = self._thread or GuestThread(self._guest)
-            self._thread.resume()
+            if self._thread is not None:
+                self._thread.resume()
 
     def pause(self) -> None:
         """Let it stand still.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -51,6 +52,14 @@ def ran_out(error: BaseException) -> LimitExceeded | None:
     what, way_out = gone
     said = " ".join(str(error).split()) or type(error).__name__
     return LimitExceeded(f"this host ran out of {what} ({said}); {way_out}")
+
+
+def ran_out_as_told(text: str) -> LimitExceeded | None:
+    """As `ran_out`, of what a library wrote about an error of the system and did not raise."""
+    for number in (errno.EMFILE, errno.ENFILE):
+        if os.strerror(number) in text:
+            return ran_out(OSError(number, os.strerror(number)))
+    return None
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import wire.trust.handshake  # noqa: F401 - what explains a failure is not loaded in the middle of one
 from pageferry.v1 import source_pb2_grpc
 from source_host.grpc_transport import GrpcTransport
 from source_host.guests import Guests

@@ -23,7 +23,7 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
 )
-from paging_core.exhaustion import ran_out
+from paging_core.exhaustion import named_limits, ran_out
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest
 from source_host.precopy.clocks import Clock, ClockName
@@ -309,7 +309,8 @@ class Migration:
             if self._stop_asking.wait(wait_s) or self.state is not MigrationState.IN_DOUBT:
                 break
             try:
-                self.resolve()
+                with named_limits():
+                    self.resolve()
             except PageferryError as still:
                 self._log.info("commit still in doubt", error=str(still))
         if self.state is MigrationState.IN_DOUBT:

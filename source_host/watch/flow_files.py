@@ -139,7 +139,11 @@ class FlowFiles:
 
     def close(self) -> None:
         """Close what is still open; without `finish` before it the trace stays incomplete."""
-        with suppress(OSError):  # the disk is full, and that was said
+        for writer in self._writers.values():
+            with suppress(OSError, ValueError):  # the disk is full, and that was said; or closed
+                writer.close()
+            writer.is_open = False  # or it tries once more when it is collected
+        with suppress(OSError):
             self._files.close()
 
     def _path(self, name: str) -> Path:

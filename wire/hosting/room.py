@@ -101,10 +101,10 @@ class MemoryOfHost:
         needed_bytes = memory_bytes + memory_bytes // OWN_SHARE + OWN_BYTES
         if needed_bytes > free_bytes:
             raise LimitExceeded(
-                f"a guest of {format_bytes(memory_bytes)} takes {format_bytes(needed_bytes)}, and "
-                f"of the {format_bytes(room.total_bytes)} that {room.what} allows "
-                f"{format_bytes(max(0, free_bytes))} are left here; {room.way_out}, delete guests "
-                "here (pageferry guests) or take another host"
+                f"a guest of {format_bytes(memory_bytes)} needs {format_bytes(needed_bytes)} with "
+                f"its tables, and this host has {format_bytes(max(0, free_bytes))} left of the "
+                f"{format_bytes(room.total_bytes)} that {room.what} allows; {room.way_out}, delete "
+                "guests there (pageferry guests) or take another host"
             )
 
     def _rooms(self) -> Iterator[Room]:
