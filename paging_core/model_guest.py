@@ -7,6 +7,7 @@ is modelled is who translates its addresses and how its writes are logged.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ def _make_workload(config: GuestConfig) -> Workload:
     return workload_of(config)
 
 
+def _close_workload(workload: Workload) -> None:
+    close = getattr(workload, "close", None)  # of a trace: the others hold nothing open
+    if close is not None:
+        close()
+
+
 def _named(workload: str) -> str:
     return f"workload {workload.partition(':')[0]}"
 
@@ -95,15 +102,15 @@ class ModelGuest:
             UnknownWorkload, BadTrace: there is no such workload or trace.
             GuestOutOfMemory: the workload's set-up does not fit the guest.
         """
-        workload = workload or _make_workload(config)
-        if memory is not None:
-            return cls._boot(config, memory, workload)
-        memory = GuestMemory(config.n_frames)
-        try:
-            return cls._boot(config, memory, workload)
-        except BaseException:  # nobody else has it: whoever keeps the error would keep the memory
-            memory.close()
-            raise
+        with ExitStack() as undo:  # whoever keeps the error would keep what was made here
+            if workload is None:
+                workload = _make_workload(config)
+                undo.callback(_close_workload, workload)
+            if memory is None:
+                memory = undo.enter_context(GuestMemory(config.n_frames))
+            guest = cls._boot(config, memory, workload)
+            undo.pop_all()
+            return guest
 
     @classmethod
     def _boot(cls, config: GuestConfig, memory: GuestMemory, workload: Workload) -> ModelGuest:
@@ -120,9 +127,7 @@ class ModelGuest:
     def close(self) -> None:
         """Give its memory back, and whatever its workload holds open; nothing runs it any more."""
         self.memory.close()
-        close = getattr(self.workload, "close", None)  # of a trace: the others hold nothing
-        if close is not None:
-            close()
+        _close_workload(self.workload)
 
     @classmethod
     def resume(
