@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pageferry.v1 import source_pb2 as pb
-from paging_core.config import GuestConfig
+from paging_core.config import GuestConfig, MemoryFill
 from paging_core.errors import LimitExceeded
 from paging_core.model_guest import ModelGuest
 from source_host.grpc_transport import GrpcTransport
@@ -46,13 +46,21 @@ def host() -> Iterator[SourceHost]:
     host.guests.close()
 
 
+def asked(guest_id: str, flow_directory: str = "") -> pb.MigrateRequest:
+    """To where nobody listens."""
+    return pb.MigrateRequest(
+        guest_id=guest_id,
+        destination="127.0.0.1:1",
+        link_bits_per_s=GIGABIT,
+        flow_directory=flow_directory,
+    )
+
+
 def failed(host: SourceHost, guest_id: str) -> ReferenceType[ModelGuest]:
     """A guest whose migration found nobody, deleted."""
     config = GuestConfig(4 * MIB, workload="idle")
     guest = ref(host.guests.create(guest_id, config)._present())
-    entry = host.migrations.start(
-        pb.MigrateRequest(guest_id=guest_id, destination="127.0.0.1:1", link_bits_per_s=GIGABIT)
-    )
+    entry = host.migrations.start(asked(guest_id))
     until(lambda: entry.is_settled)
     until(lambda: not entry._thread.is_alive())
     assert entry.state is MigrationState.FAILED
@@ -90,13 +98,14 @@ def test_a_boot_that_fails_leaves_no_guest(host: SourceHost, without_collector: 
 def test_memory_that_a_guest_did_not_touch_yet_is_promised(tmp_path: Path) -> None:
     """The group here never shows that anything is used: only promises count."""
     size = 32 * MIB
+    config = GuestConfig(size, workload="idle", fill=MemoryFill.ZERO)
     needed = size + size // 32 + OWN_BYTES
     guests = Guests(None, machine=in_a_cgroup(tmp_path, HEADROOM_BYTES + needed + size // 2))
-    guests.create("one", GuestConfig(size, workload="idle"))
+    guests.create("one", config)
     with pytest.raises(LimitExceeded, match=r"cgroup .*memory\.limit_in_bytes"):
-        guests.create("two", GuestConfig(size, workload="idle"))
+        guests.create("two", config)
     guests.delete("one")
-    guests.create("two", GuestConfig(size, workload="idle"))
+    guests.create("two", config)
     guests.close()
 
 
@@ -145,11 +154,8 @@ def test_a_migration_that_could_not_begin_leaves_no_flow_trace_open(
 
     monkeypatch.setattr(HostedMigration, "begin", none_left)
     migrations = Migrations(guests, Metrics(CollectorRegistry()), connect, 4, tmp_path)
-    asked = pb.MigrateRequest(
-        guest_id="web", destination="127.0.0.1:1", link_bits_per_s=GIGABIT, flow_directory="flow"
-    )
     with pytest.raises(RuntimeError):
-        migrations.start(asked)
+        migrations.start(asked("web", "flow"))
     assert closed == ["127.0.0.1:1"]
     opened = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.exists()]
     assert not [path for path in opened if tmp_path in path.parents]
