@@ -10,8 +10,10 @@ import itertools
 import os
 import resource
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 
 import grpc
@@ -40,7 +42,7 @@ def hosts(flows: Path) -> Iterator[Pair]:
     """
     with (
         Path("/dev/full").open("wb") as full,
-        Pair(["--flow-dir", str(flows)], logs=(full, full)) as pair,
+        Pair(["--flow-dir", str(flows), "--metrics-port", "0"], logs=(full, full)) as pair,
     ):
         assert outcome(pair) == "completed"  # whatever is loaded once is loaded now
         pair.forget_guests()
@@ -133,16 +135,20 @@ def levels(
     return outcomes
 
 
+def files(host: HostProcess, more: int) -> int:
+    """The limit with which a host can open so many more files."""
+    taken = {int(each.name) for each in Path(f"/proc/{host.process.pid}/fd").iterdir()}
+    free = (number for number in itertools.count() if number not in taken)
+    return next(itertools.islice(free, more, None))
+
+
 # A destination without any cannot even take the connection: its source waits 20 s for that.
 @pytest.mark.parametrize(("which", "fewest"), [("source", 0), ("destination", 1)])
 def test_file_descriptors(hosts: Pair, which: str, fewest: int) -> None:
     host = side(hosts, which)
 
     def squeezed(more: int) -> str:
-        taken = {int(each.name) for each in Path(f"/proc/{host.process.pid}/fd").iterdir()}
-        free = (number for number in itertools.count() if number not in taken)
-        most = next(itertools.islice(free, more, None))
-        with limited(host, resource.RLIMIT_NOFILE, most):
+        with limited(host, resource.RLIMIT_NOFILE, files(host, more)):
             return outcome(hosts)
 
     outcomes = levels(hosts, squeezed, fewest, 8)
@@ -209,3 +215,62 @@ def test_a_disk_for_the_flow_trace(hosts: Pair, flows: Path) -> None:
     hosts.forget_guests()
     assert outcome(hosts, flow_directory=new_name()) == "completed"
     hosts.forget_guests()
+
+
+def test_a_metrics_page_without_a_file_descriptor_waits_for_one(hosts: Pair) -> None:
+    """And takes no processor meanwhile: the connection stays in the kernel's queue."""
+    host = hosts.source.process
+    assert host.ready.metrics is not None
+    address, _, port = host.ready.metrics.rpartition(":")
+    with limited(host, resource.RLIMIT_NOFILE, files(host, 0)):
+        scrape = HTTPConnection(address, int(port), timeout=CALL_S)
+        scrape.request("GET", "/metrics")
+        began_s = processor_s(host)
+        time.sleep(1)
+        assert processor_s(host) - began_s < 0.5
+    assert scrape.getresponse().status == 200
+    scrape.close()
+
+
+def processor_s(host: HostProcess) -> float:
+    """What a process has used of the processor."""
+    fields = Path(f"/proc/{host.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+MEMORY = Path("/sys/fs/cgroup/memory")
+
+
+@pytest.mark.skipif(
+    not os.access(MEMORY / "cgroup.procs", os.W_OK), reason="makes a cgroup of memory, as root"
+)
+def test_arrivals_do_not_have_a_host_killed_with_the_guests_that_it_has() -> None:
+    """It is moved into a cgroup while it serves: what it was told at its start does not hold."""
+    group = MEMORY / f"pageferry-test-{os.getpid()}"
+    with Pair() as hosts:
+        group.mkdir()
+        try:
+            (group / "memory.limit_in_bytes").write_text(str(300 * MIB))
+            (group / "cgroup.procs").write_text(str(hosts.destination.process.process.pid))
+            said = [arrival(hosts, 48 * MIB) for _ in range(6)]
+            assert said[:3] == ["completed"] * 3
+            assert str(group) in said[-1]
+            assert "raise its memory.limit_in_bytes" in said[-1]
+            assert str(group) in arrival(hosts, 1024 * MIB)
+            hosts_alive(hosts)
+        finally:
+            hosts.close()
+            group.rmdir()
+
+
+def arrival(hosts: Pair, memory_bytes: int) -> str:
+    """Of a guest with nothing in its memory, which is nothing at the source."""
+    guest = common_pb2.GuestSpec(
+        guest_id=new_name(),
+        memory_bytes=memory_bytes,
+        workload="idle",
+        fill=common_pb2.MEMORY_FILL_ZERO,
+    )
+    name = hosts.source.boot(guest)
+    status = hosts.source.follow(hosts.source.migrate(name, hosts.destination.address))
+    return status.error or "completed"
