@@ -8,12 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from paging_core.config import GuestConfig, Paging, TrackerConfig
 from paging_core.errors import BadTrace, InvalidInput
 from paging_core.guest import Guest
 from paging_core.memory import GuestMemory
 from paging_core.memory_digest import digest_memory
-from paging_core.workloads.ops import Workload
+from paging_core.workloads.ops import OP_DTYPE, Workload
 
 _TINY_BYTES = 4 * 2**20
 
@@ -27,6 +29,9 @@ class RunnableGuest(Guest, Protocol):
 
     def architectural_state(self) -> bytes:
         """What the guest itself could tell, beside its memory."""
+
+    def close(self) -> None:
+        """Give its memory back, and whatever it holds open; nothing runs it any more."""
 
 
 Resume = Callable[[GuestMemory, bytes], RunnableGuest]
@@ -67,6 +72,10 @@ class ModelGuestFactory:
 
         warm_up()
         workload = self._workload(config, trace_digest)
+        # A workload has kernels of its own, and a trace has a first piece: compiled, loaded and
+        # read here, while the guest still runs where it is. What a machine has no room or no file
+        # descriptor for is refused here, and not met by a guest that was taken over.
+        workload.fill(0, np.zeros(1, OP_DTYPE))
 
         def resume(memory: GuestMemory, state: bytes) -> ModelGuest:
             # First of all: nothing is made by a configuration that nobody has checked.
@@ -123,3 +132,4 @@ def warm_up() -> None:
         guest = ModelGuest.resume(guest.memory, guest.state())
         guest.run_accesses(1)
         digest_memory(guest.memory.frames)
+        guest.close()

@@ -17,7 +17,9 @@ from paging_core.errors import (
     MigrationCancelled,
     NotFound,
     PageferryError,
+    forget_frames,
 )
+from paging_core.exhaustion import ran_out
 from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
 from wire.checksum import xxh3
@@ -74,7 +76,9 @@ class HostedGuest:
         self._life = guest_lifecycle(guest_id)
         self._message = ""
         self._lock = RLock()
-        self._thread: GuestThread | None = None
+        # Made with the guest, and idle until it runs: a commit for which there is no thread is
+        # refused, and a guest that was taken over can be started whatever there is by then.
+        self._thread: GuestThread | None = GuestThread(guest)
 
     @property
     def state(self) -> GuestState:
@@ -91,8 +95,8 @@ class HostedGuest:
         with self._lock:
             self._notice_crash()
             self._life.to(GuestState.RUNNING)
-            self._thread = self._thread or GuestThread(self._guest)
-            self._thread.resume()
+            if self._thread is not None:
+                self._thread.resume()
 
     def pause(self) -> None:
         """Let it stand still.
@@ -152,10 +156,15 @@ class HostedGuest:
     def close(self) -> None:
         """End its thread and give its memory back."""
         with self._lock:
+            self.stop()
+            self._guest.close()
+
+    def stop(self) -> None:
+        """End its thread; it stands still for good."""
+        with self._lock:
             if self._thread is not None:
                 self._thread.stop()
                 self._thread = None
-            self._guest.memory.close()
 
     @contextmanager
     def _still(self, *, wait: bool) -> Iterator[RunnableGuest]:
@@ -183,6 +192,9 @@ class HostedGuest:
             except MigrationCancelled:
                 raise
             except Exception as error:
+                limit = ran_out(error)
+                if limit is not None:  # of this host and not of the guest, which can go on later
+                    raise limit from error
                 self._crashed(error)
                 raise
 
@@ -209,6 +221,7 @@ class HostedGuest:
         else:
             self._message = f"a bug in pageferry stopped it: {error!r}"
             _log.error("guest stopped by a bug", guest=self.guest_id, exc_info=error)
+        forget_frames(error)  # its thread keeps it
 
 
 def _some(names: list[str]) -> str:
@@ -246,10 +259,14 @@ class Guests:
         with self._lock:
             self.check_free(guest_id)
             hosted = HostedGuest(guest_id, guest, migration_id)
-            if start:
-                hosted.start()
-            view = hosted.view()
-            self._guests[guest_id] = hosted
+            try:
+                if start:
+                    hosted.start()
+                view = hosted.view()
+                self._guests[guest_id] = hosted
+            except BaseException:
+                hosted.stop()  # it is not ours, and goes on at its source
+                raise
             return view
 
     def check_free(self, guest_id: str) -> None:

@@ -11,6 +11,7 @@ from dest_host.receiver import Receiver
 from dest_host.service import CONTROL, RULES, SERVICE, DestinationService, PageStreamCodec
 from dest_host.settings import DestinationSettings
 from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
+from wire.hosting.room import MemoryOfHost
 from wire.hosting.serving import Server
 from wire.trust.access import Access
 
@@ -36,7 +37,11 @@ class DestinationHost:
         Raises:
             BadOption: it cannot serve with these settings.
         """
-        self.receiver = Receiver(settings.limits(), ModelGuestFactory(settings.trace_dir))
+        machine = MemoryOfHost()
+        machine.tell(settings.max_total_memory)
+        self.receiver = Receiver(
+            settings.limits(), ModelGuestFactory(settings.trace_dir), machine=machine
+        )
         self.server = Server(
             "dest-host",
             settings,

@@ -121,9 +121,13 @@ class Incoming:
         """
         with self._lock:
             self._check_open("get memory")
-            self._resume = resume
-            self._memory = GuestMemory(self.offer.config.n_frames)
-            self._memory.populate()
+            memory = GuestMemory(self.offer.config.n_frames)
+            try:
+                memory.populate()
+            except BaseException:
+                memory.close()
+                raise
+            self._resume, self._memory = resume, memory
             self._touch()
 
     @contextmanager
@@ -131,6 +135,13 @@ class Incoming:
         """Nothing else happens to this migration meanwhile."""
         with self._lock:
             yield
+
+    @property
+    def untouched_bytes(self) -> int:
+        """Of its memory, what the machine has not given yet."""
+        memory = self._memory
+        touched_bytes = 0 if memory is None else memory.touched_bytes
+        return max(0, self.memory_bytes - touched_bytes)
 
     @property
     def state(self) -> IncomingState:

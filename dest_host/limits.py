@@ -17,14 +17,15 @@ class Limits:
 
     Attributes:
         max_guest_bytes: memory of one guest.
-        max_total_bytes: memory of all guests and incoming migrations together.
+        max_total_bytes: memory of all guests and incoming migrations together; None leaves it to
+            what the machine and its cgroups allow, which hold in any case.
         max_incoming: migrations under way at the same time.
         max_payload_bytes: of one batch after decompression.
         idle_expiry_s: a migration that says nothing for so long is dropped.
     """
 
     max_guest_bytes: int = 16 * GIB
-    max_total_bytes: int = 64 * GIB
+    max_total_bytes: int | None = None
     max_incoming: int = 4
     max_payload_bytes: int = MAX_PAYLOAD_BYTES
     idle_expiry_s: float = 300.0
@@ -35,7 +36,8 @@ class Limits:
                 f"--max-payload {format_bytes(self.max_payload_bytes)} is not between one frame "
                 f"and {format_bytes(MAX_MESSAGE_BYTES // 2)}; 4MiB suits batches of 1024 frames"
             )
-        if min(self.max_guest_bytes, self.max_total_bytes, self.max_incoming) < 1:
+        total_bytes = 1 if self.max_total_bytes is None else self.max_total_bytes
+        if min(self.max_guest_bytes, total_bytes, self.max_incoming) < 1:
             raise BadOption("a limit of 0 takes no guest at all; give a larger one")
         if self.idle_expiry_s <= 0:
             raise BadOption("--idle-expiry of 0 drops every migration at once; try 5min")
@@ -57,7 +59,9 @@ class Limits:
                 f"{format_bytes(self.max_guest_bytes)} that this host takes; raise its "
                 "--max-guest-memory or migrate to another host"
             )
-        if reserved_bytes + memory_bytes > self.max_total_bytes:
+        if self.max_total_bytes is not None and (
+            reserved_bytes + memory_bytes > self.max_total_bytes
+        ):
             free_bytes = max(0, self.max_total_bytes - reserved_bytes)
             raise LimitExceeded(
                 f"a guest of {format_bytes(memory_bytes)} does not fit the "

@@ -21,8 +21,10 @@ from dest_host.metrics import DestinationMetrics
 from dest_host.states import IncomingState
 from paging_core.digest import Digests
 from paging_core.errors import AlreadyExists, IllegalTransition, NotFound
+from paging_core.exhaustion import named_limits
 from wire.batch import Batch
 from wire.codec import RawBatch
+from wire.hosting.room import MemoryOfHost
 from wire.runs import FrameRuns
 
 _REMEMBERED = 4096
@@ -46,6 +48,7 @@ class Receiver:
         factory: GuestFactory | None = None,
         metrics: DestinationMetrics | None = None,
         now: Callable[[], float] = time.monotonic,
+        machine: MemoryOfHost | None = None,
     ) -> None:
         """Ready to receive.
 
@@ -54,8 +57,10 @@ class Receiver:
             factory: makes guests; model guests when None.
             metrics: counted in a registry of their own when None.
             now: seconds, for the expiry of migrations whose source went silent.
+            machine: what memory there is beside the limits; None does not look.
         """
         self.limits = limits or Limits()
+        self._machine = machine
         self.guests = Guests()
         self.metrics = metrics or DestinationMetrics()
         self._factory = factory or ModelGuestFactory()
@@ -174,10 +179,17 @@ class Receiver:
                 self.metrics.repeated(migration_id)
                 return incoming.answer
             adopt = partial(self.guests.add, migration_id=migration_id, start=start)
-            with self.metrics.handover(migration_id):
-                answer = incoming.commit(handover, adopt)
-            self.metrics.outcome(migration_id, "committed")
-            _log.info("committed", migration=migration_id, guest=incoming.offer.guest_id)
+            try:
+                with named_limits(), self.metrics.handover(migration_id):
+                    answer = incoming.commit(handover, adopt)
+            except Exception:
+                if incoming.answer is None:
+                    raise
+                # The guest is this host's: what failed was counting it, and no error may say no.
+                answer = incoming.answer
+            with suppress(Exception):  # see above
+                self.metrics.outcome(migration_id, "committed")
+                _log.info("committed", migration=migration_id, guest=incoming.offer.guest_id)
             return answer
 
     def abort(self, migration_id: str, reason: str) -> None:
@@ -259,6 +271,9 @@ class Receiver:
             )
         reserved_bytes = self.guests.memory_bytes + sum(one.memory_bytes for one in open_ones)
         self.limits.check_guest(offer.config.memory_bytes, reserved_bytes, len(open_ones))
+        if self._machine is not None:
+            untouched_bytes = sum(one.untouched_bytes for one in open_ones)
+            self._machine.check(offer.config.memory_bytes, untouched_bytes)
 
     def _check_not_refused(self, migration_id: str) -> None:
         reason = self._refused.get(migration_id)

@@ -13,7 +13,7 @@ from dest_host.incoming import Handover, Offer
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
-from paging_core.errors import BadOption, PermissionDenied, StreamError
+from paging_core.errors import BadOption, InvariantViolation, PermissionDenied, StreamError
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
@@ -119,7 +119,13 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self._check_owner(request.migration_id, context)
         handover = Handover(request.memory_digest, request.guest_state, request.state_digest)
         view = self._receiver.commit(request.migration_id, handover, start=request.start)
-        return destination_pb2.CommitReply(guest=_guest_status(view))
+        try:
+            return destination_pb2.CommitReply(guest=_guest_status(view))
+        except Exception as error:  # an error that is no refusal: the guest is here
+            raise InvariantViolation(
+                f"the guest was taken over and the answer could not be made ({error!r}); ask with "
+                "GetIncoming"
+            ) from error
 
     def Abort(
         self, request: destination_pb2.AbortRequest, context: grpc.ServicerContext

@@ -28,8 +28,11 @@ class DestinationSettings(ServeSettings):
     max_guest_memory: int = setting(
         "16GiB", MEMORY, "Refuse larger guests when they are announced, before a page moves."
     )
-    max_total_memory: int = setting(
-        "64GiB", MEMORY, "Memory of all guests and incoming migrations together."
+    max_total_memory: int | None = setting(
+        None,
+        MEMORY,
+        "Memory of all guests and incoming migrations together; without it, and in any case, no "
+        "more than this machine and the cgroups around this process allow at that moment.",
     )
     max_incoming: int = setting(
         "4", click.IntRange(1), "Migrations that may be under way at the same time."

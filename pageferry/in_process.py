@@ -141,7 +141,11 @@ def run(options: MigrationOptions) -> Document:
     plan = plan_of(request)
     with destination(config.memory_bytes) as receiver, _booted(config) as guest:
         flow = FlowRecorder(Path(options.flow)) if options.flow else NO_FLOW
-        report, _ = migrate(guest, plan, receiver, flow)
+        try:
+            report, _ = migrate(guest, plan, receiver, flow)
+        finally:
+            if isinstance(flow, FlowRecorder):
+                flow.stop()
     status = migration_status(
         _MIGRATION, filled_in(request, plan), guest_spec(_GUEST, config), report
     )
@@ -154,4 +158,4 @@ def _booted(config: GuestConfig) -> Iterator[ModelGuest]:
     try:
         yield guest
     finally:
-        guest.memory.close()
+        guest.close()

@@ -7,16 +7,14 @@ kernels are made of, so a stale kernel cannot be loaded; old folders are harmles
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
+
+from paging_core.kernel_cache import cache_folder
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -36,33 +34,7 @@ def _sources_digest() -> str:
     return digest.hexdigest()[:16]
 
 
-def _writable(folder: Path) -> bool:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return False
-    return os.access(folder, os.W_OK)
-
-
-def _cache_folder() -> Path:
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-    folder = base / "pageferry" / f"kernels-{_sources_digest()}"
-    if _writable(folder):
-        return folder
-    return Path(tempfile.gettempdir()) / f"pageferry-{os.getuid()}" / folder.name
-
-
-def _writable_copy(shipped: str) -> Path:
-    """Kernels that came compiled, where numba can write: it refuses a cache that it cannot."""
-    folder = Path(tempfile.mkdtemp(prefix="pageferry-kernels-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(shutil.copytree(shipped, folder, dirs_exist_ok=True))
-
-
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    # A container image compiles them when it is built, and its file system is read-only.
-    _shipped = os.environ.get("PAGEFERRY_KERNELS")
-    vars(numba.config)["CACHE_DIR"] = str(_writable_copy(_shipped) if _shipped else _cache_folder())
+vars(numba.config)["CACHE_DIR"] = str(cache_folder(f"kernels-{_sources_digest()}"))
 
 
 def is_cold() -> bool:

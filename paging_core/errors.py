@@ -33,7 +33,9 @@ Every leaf carries the name of the one gRPC status that it becomes on the wire
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class PageferryError(Exception):
@@ -188,3 +190,21 @@ class PermissionDenied(PageferryError):
     """A peer is who it says and may not do this."""
 
     grpc_status = "PERMISSION_DENIED"
+
+
+def forget_frames(error: _Error) -> _Error:
+    """An error that somebody keeps, without the frames that it came through.
+
+    Frames hold their variables: a guest with all of its memory, an open file, a call that holds
+    the error itself. What is kept for longer than it is handled is kept without them.
+
+    Args:
+        error: loses its traceback and its causes; the causes lose their tracebacks, too.
+    """
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is not None:
+            left += [one.__cause__, one.__context__]
+            one.__traceback__ = one.__cause__ = one.__context__ = None
+    return error

@@ -22,6 +22,10 @@ Words = npt.NDArray[np.int64]
 """Frames as 8-byte words (page table entries, for one), shape (n, 512)."""
 
 
+_BLOCK_BYTES = 512
+"""What `st_blocks` counts in (stat(2))."""
+
+
 class GuestMemory:
     """`n_frames` frames backed by an anonymous memory file (memfd).
 
@@ -58,6 +62,11 @@ class GuestMemory:
     def populate(self) -> None:
         """Touch every frame now: first touch is many times slower than a copy."""
         self.words[:, 0] = 0
+
+    @property
+    def touched_bytes(self) -> int:
+        """Of it, what somebody wrote to or read: the machine gives a frame at its first use."""
+        return 0 if self.fd < 0 else os.fstat(self.fd).st_blocks * _BLOCK_BYTES
 
     def close(self) -> None:
         """Give the memory back now, though arrays over it may live on (they hold zeros then)."""

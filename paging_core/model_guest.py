@@ -7,6 +7,7 @@ is modelled is who translates its addresses and how its writes are logged.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,12 @@ def _make_workload(config: GuestConfig) -> Workload:
     return workload_of(config)
 
 
+def _close_workload(workload: Workload) -> None:
+    close = getattr(workload, "close", None)  # of a trace: the others hold nothing open
+    if close is not None:
+        close()
+
+
 def _named(workload: str) -> str:
     return f"workload {workload.partition(':')[0]}"
 
@@ -103,8 +110,19 @@ class ModelGuest:
             UnknownWorkload, BadTrace: there is no such workload or trace.
             GuestOutOfMemory: the workload's set-up does not fit the guest.
         """
-        workload = workload or _make_workload(config)
-        guest = cls(config, memory or GuestMemory(config.n_frames), workload)
+        with ExitStack() as undo:  # whoever keeps the error would keep what was made here
+            if workload is None:
+                workload = _make_workload(config)
+                undo.callback(_close_workload, workload)
+            if memory is None:
+                memory = undo.enter_context(GuestMemory(config.n_frames))
+            guest = cls._boot(config, memory, workload)
+            undo.pop_all()
+            return guest
+
+    @classmethod
+    def _boot(cls, config: GuestConfig, memory: GuestMemory, workload: Workload) -> ModelGuest:
+        guest = cls(config, memory, workload)
         lay_out(guest.machine, config)
         load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
         setup = guest.workload.setup()
@@ -113,6 +131,11 @@ class ModelGuest:
         check_fits(what, setup, free_frames, config.memory_bytes)
         guest.execute(setup)
         return guest
+
+    def close(self) -> None:
+        """Give its memory back, and whatever its workload holds open; nothing runs it any more."""
+        self.memory.close()
+        _close_workload(self.workload)
 
     @classmethod
     def resume(
@@ -366,8 +389,10 @@ class ModelGuest:
         self._check_time()
         at = self.position - self._ops_start
         if self._ops_start < 0 or not 0 <= at < _CHUNK_OPS:
-            self._ops_start, at = self.position, 0
-            self.workload.fill(self._ops_start, self._ops)
+            # Known only once it is filled: what could not be filled is filled the next time.
+            self._ops_start, start, at = -1, self.position, 0
+            self.workload.fill(start, self._ops)
+            self._ops_start = start
         ops = self._ops[: min(_CHUNK_OPS, at + limit)]
         reached = execute(self.machine.record, ops, at, until_ps)
         self.machine.core["vcpu"]["position"] = self._ops_start + reached

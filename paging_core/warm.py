@@ -6,6 +6,7 @@ them all is to use them all, on the smallest guest that there is.
 
 from __future__ import annotations
 
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,9 +37,9 @@ def _live(guest: ModelGuest) -> None:
     guest.clean()
     guest.clear_log(np.arange(64))
     guest.stop_tracking()
-    with_moved = ModelGuest.resume(_copy_of(guest.memory), guest.state())
-    with_moved.run_accesses(_OPS)
-    DigestTree.of(with_moved.memory.frames)
+    with closing(ModelGuest.resume(_copy_of(guest.memory), guest.state())) as with_moved:
+        with_moved.run_accesses(_OPS)
+        DigestTree.of(with_moved.memory.frames)
 
 
 def _copy_of(memory: GuestMemory) -> GuestMemory:
@@ -53,14 +54,16 @@ def _warm_trackers() -> None:
             group = GroupPolicy(d_bit_filter=True, adaptive=True)
             tracker = TrackerConfig(paging=paging, clean=clean, group=group)
             workload = f"churn:wss={_WORKING_SET}"
-            _live(ModelGuest.boot(GuestConfig(_MEMORY_BYTES, tracker, workload=workload)))
+            config = GuestConfig(_MEMORY_BYTES, tracker, workload=workload)
+            with closing(ModelGuest.boot(config)) as guest:
+                _live(guest)
 
 
 def _warm_workloads() -> None:
     for workload in describe_workloads():
         spec = f"{workload.name}:wss={_WORKING_SET}"
-        guest = ModelGuest.boot(GuestConfig(_MEMORY_BYTES, workload=spec))
-        guest.run_accesses(_OPS)
+        with closing(ModelGuest.boot(GuestConfig(_MEMORY_BYTES, workload=spec))) as guest:
+            guest.run_accesses(_OPS)
 
 
 def _warm_traces() -> None:

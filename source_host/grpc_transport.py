@@ -188,10 +188,9 @@ class GrpcTransport:
 
     def _open_stream(self) -> None:
         replies = page_stream(self._channel)(self._outgoing(), metadata=self._metadata())
-        self._reader = Thread(
-            target=self._read, args=(replies,), name="acknowledgements", daemon=True
-        )
-        self._reader.start()
+        reader = Thread(target=self._read, args=(replies,), name="acknowledgements", daemon=True)
+        reader.start()
+        self._reader = reader
 
     def _outgoing(self) -> Iterator[bytes]:
         yield encode_hello(self._migration_id)

@@ -25,6 +25,7 @@ from paging_core.model_guest import ModelGuest
 from paging_core.units import format_bytes
 from source_host.states import GuestState, guest_lifecycle
 from wire.checksum import xxh3
+from wire.hosting.room import MemoryOfHost
 from wire.names import GUEST_CHARS, check_name
 
 _CHUNK_ACCESSES = 1_000_000
@@ -70,6 +71,12 @@ class HostedGuest:
     def memory_bytes(self) -> int:
         """Memory that it takes here; 0 once it moved."""
         return self.config.memory_bytes if self._guest is not None else 0
+
+    @property
+    def untouched_bytes(self) -> int:
+        """Of that, what the machine has not given yet and will when the guest writes there."""
+        guest = self._guest
+        return 0 if guest is None else max(0, self.memory_bytes - guest.memory.touched_bytes)
 
     def start(self) -> None:
         """Say that it shall run."""
@@ -173,7 +180,7 @@ class HostedGuest:
         self.message = message
         self.migration_id = ""
         if guest is not None:
-            guest.memory.close()
+            guest.close()
 
     def _idle(self, what: str) -> _Idle:
         return _Idle(self, self._lock, what)
@@ -211,15 +218,22 @@ class _Idle:
 class Guests:
     """All guests of this host, by name. Thread-safe."""
 
-    def __init__(self, max_memory_bytes: int, max_guest_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        max_memory_bytes: int | None,
+        max_guest_bytes: int | None = None,
+        machine: MemoryOfHost | None = None,
+    ) -> None:
         """An empty host.
 
         Args:
-            max_memory_bytes: most memory of all guests together.
+            max_memory_bytes: most memory of all guests together; None for as much as there is.
             max_guest_bytes: most memory of one guest; None for as much.
+            machine: what there is; None does not look.
         """
         self._max_memory_bytes = max_memory_bytes
         self._max_guest_bytes = max_guest_bytes
+        self._machine = machine
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
         self._booting: dict[str, int] = {}
@@ -246,6 +260,12 @@ class Guests:
             self._guests[guest_id] = hosted
         _log.info("guest booted", guest_id=guest_id, memory_bytes=config.memory_bytes)
         return hosted
+
+    def close(self) -> None:
+        """The host ends: give the memory of all guests back."""
+        for hosted in self.all():
+            if hosted.memory_bytes:
+                hosted.let_go("the source host stopped")
 
     def get(self, guest_id: str) -> HostedGuest:
         """The guest of that name.
@@ -291,15 +311,24 @@ class Guests:
                 raise AlreadyExists(
                     f"guest {guest_id!r} is on this host already; delete it or take another name"
                 )
-            used = sum(hosted.memory_bytes for hosted in self._guests.values())
-            free = self._max_memory_bytes - used - sum(self._booting.values())
+            self._check_room(memory_bytes)
+            self._booting[guest_id] = memory_bytes
+
+    def _check_room(self, memory_bytes: int) -> None:
+        """Refuse what does not fit, under the lock: memory is promised only once."""
+        here, booting = self._guests.values(), sum(self._booting.values())
+        if self._max_memory_bytes is not None:
+            used = sum(hosted.memory_bytes for hosted in here)
+            free = self._max_memory_bytes - used - booting
             if memory_bytes > free:
                 raise LimitExceeded(
                     f"a guest of {format_bytes(memory_bytes)} does not fit: this host has "
                     f"{format_bytes(max(0, free))} left of {format_bytes(self._max_memory_bytes)}; "
                     "delete some (pageferry guests) or raise --max-total-memory"
                 )
-            self._booting[guest_id] = memory_bytes
+        if self._machine is not None:
+            untouched = sum(hosted.untouched_bytes for hosted in here)
+            self._machine.check(memory_bytes, untouched + booting)
 
 
 def _run(

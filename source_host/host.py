@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import wire.trust.handshake  # noqa: F401 - what explains a failure is not loaded in the middle of one
 from pageferry.v1 import source_pb2_grpc
 from source_host.grpc_transport import GrpcTransport
 from source_host.guests import Guests
@@ -17,6 +18,7 @@ from source_host.states import GuestState, MigrationState
 from source_host.watch.live_metrics import GUESTS, show_running
 from source_host.watch.metrics import Metrics
 from wire.hosting.metrics import host_registry, show_guests
+from wire.hosting.room import MemoryOfHost
 from wire.hosting.serving import Server
 from wire.trust.access import Access
 
@@ -56,7 +58,9 @@ class SourceHost:
 
         registry = host_registry("source")
         metrics = Metrics(registry)
-        self.guests = Guests(settings.max_total_memory, settings.max_guest_memory)
+        machine = MemoryOfHost()
+        machine.tell(settings.max_total_memory)
+        self.guests = Guests(settings.max_total_memory, settings.max_guest_memory, machine)
         self.migrations = Migrations(
             self.guests, metrics, connect, settings.max_migrations, settings.flow_dir, traces
         )

@@ -23,6 +23,7 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
 )
+from paging_core.exhaustion import named_limits, ran_out
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest
 from source_host.precopy.clock_name import ClockName
@@ -112,10 +113,7 @@ class Migration:
         except PageferryError as error:
             self._deal_with(error)
         except Exception as error:  # noqa: BLE001 - the guest must not stay in between
-            self._log.exception("migration hit a bug")
-            self._deal_with(
-                InvariantViolation(f"a bug in pageferry stopped the migration: {error!r}")
-            )
+            self._deal_with(self._named(error))
         finally:
             if self._clock is not None:
                 self._clock.close()
@@ -256,6 +254,16 @@ class Migration:
         else:
             self._give_up(error)
 
+    def _named(self, error: Exception) -> PageferryError:
+        """What stopped the migration and is no error of ours: a lack of something, or a bug."""
+        limit = ran_out(error)
+        if limit is None:
+            self._log.exception("migration hit a bug")
+            return InvariantViolation(f"a bug in pageferry stopped the migration: {error!r}")
+        if self.state is MigrationState.COMMITTING:
+            return OutcomeUnknown(f"{limit}; whether the commit arrived is not known yet")
+        return limit
+
     def _give_up(self, error: PageferryError) -> None:
         """Go on with the guest here, and have the destination forget it."""
         self._quietly(lambda: self._let_guest_go_on(error))
@@ -302,7 +310,8 @@ class Migration:
             if self._stop_asking.wait(wait_s) or self.state is not MigrationState.IN_DOUBT:
                 break
             try:
-                self.resolve()
+                with named_limits():
+                    self.resolve()
             except PageferryError as still:
                 self._log.info("commit still in doubt", error=str(still))
         if self.state is MigrationState.IN_DOUBT:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING
@@ -259,7 +259,7 @@ class Migrations:
             try:
                 offer = Offer(migration_id, hosted.guest_id, hosted.config, hosted.trace_digest)
                 entry = HostedMigration(offer, hosted, filled_in(request, plan), plan, slot)
-                entry.begin(self._make(plan, entry, request), guest)
+                self._begin(plan, entry, request, guest)
             except BaseException:  # whatever it was: nobody else would ever give the guest back
                 hosted.release()
                 raise
@@ -267,25 +267,35 @@ class Migrations:
             self._forget_oldest()
         return entry
 
-    def _make(self, plan: Plan, entry: HostedMigration, request: pb.MigrateRequest) -> Migration:
+    def _begin(
+        self, plan: Plan, entry: HostedMigration, request: pb.MigrateRequest, guest: ModelGuest
+    ) -> None:
+        """Make it and start it; where that fails, nothing that was opened for it stays open."""
         metrics = self._metrics.of_migration(entry.migration_id, plan)
         observers: list[Observer] = [metrics, entry]
         metadata: Callable[[], Metadata] = tuple
-        flow = self._flow(request.flow_directory)
-        if self._traces is not None:
-            from source_host.watch.traced import TracedMigration  # noqa: PLC0415 - an extra
+        with ExitStack() as undo:
+            flow = self._flow(request.flow_directory)
+            if isinstance(flow, FlowRecorder):
+                undo.callback(flow.stop)
+            if self._traces is not None:
+                from source_host.watch.traced import TracedMigration  # noqa: PLC0415 - an extra
 
-            traced = TracedMigration(self._traces, entry.offer, plan)
-            observers.insert(0, traced)
-            metadata = traced.metadata
-        return Migration(
-            plan=plan,
-            offer=entry.offer,
-            guest_life=entry.guest_life,
-            transport=self._connect(request.destination, metrics.acknowledged, metadata),
-            observers=observers,
-            flow=flow,
-        )
+                traced = TracedMigration(self._traces, entry.offer, plan)
+                observers.insert(0, traced)
+                metadata = traced.metadata
+            transport = self._connect(request.destination, metrics.acknowledged, metadata)
+            undo.callback(transport.close)
+            migration = Migration(
+                plan=plan,
+                offer=entry.offer,
+                guest_life=entry.guest_life,
+                transport=transport,
+                observers=observers,
+                flow=flow,
+            )
+            entry.begin(migration, guest)
+            undo.pop_all()
 
     def _flow(self, directory: str) -> Flow:
         if not directory:

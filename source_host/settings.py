@@ -20,12 +20,14 @@ class SourceSettings(ServeSettings):
     max_guest_memory: int | None = setting(
         None,
         MEMORY,
-        "Refuse to boot larger guests; without it, a guest may take all of --max-total-memory.",
+        "Refuse to boot larger guests; without it, a guest may take all that there is.",
     )
-    max_total_memory: int = setting(
-        "8GiB",
+    max_total_memory: int | None = setting(
+        None,
         MEMORY,
-        "Memory of all guests together; a guest that would go beyond is refused.",
+        "Memory of all guests together; a guest that would go beyond is refused. Without it, and "
+        "in any case, no more than this machine and the cgroups around this process allow at that "
+        "moment.",
     )
     max_migrations: int = setting(
         "4",

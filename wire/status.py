@@ -16,6 +16,7 @@ import grpc
 
 from paging_core import errors
 from paging_core.errors import PageferryError, VerificationFailed
+from paging_core.exhaustion import ran_out_as_told
 from wire.trust.security import THIS_MACHINE, Security
 
 ERROR_KEY = "pageferry-error"
@@ -93,6 +94,10 @@ _FOREIGN: dict[grpc.StatusCode, tuple[type[PageferryError], str]] = {
 
 
 def _foreign(code: grpc.StatusCode, details: str, address: str) -> PageferryError:
+    # A connection is made here: without a socket for it nobody was asked.
+    here = ran_out_as_told(details) if code is grpc.StatusCode.UNAVAILABLE else None
+    if here is not None:
+        return here
     unknown = (PageferryError, f"the host at {{address}} answered {code.name}: {{details}}")
     kind, text = _FOREIGN.get(code, unknown)
     return kind(text.format(address=address, details=" ".join(details.split())))

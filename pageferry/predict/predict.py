@@ -88,7 +88,7 @@ def _booted(config: GuestConfig) -> Iterator[ModelGuest]:
     try:
         yield guest
     finally:
-        guest.memory.close()
+        guest.close()
 
 
 def _setting(guest: ModelGuest, plan: Plan) -> Setting:

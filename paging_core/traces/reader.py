@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import xxhash
 
 from paging_core.errors import BadTrace
+from paging_core.exhaustion import ran_out
 from paging_core.traces.kernels.replay_ops import Columns
 from paging_core.traces.schema import METADATA_KEY, PAGES_TOP, SCHEMA, TraceInfo
 
@@ -46,12 +47,16 @@ class TraceFile:
         self._groups: OrderedDict[int, Columns] = OrderedDict()
         with _about(path):
             _check_kind(Path(path))
-            file = pa.OSFile(path)
-            self.size_bytes = int(file.size())
-            self.digest = _digest(file)
-            _check_magic(file, self.size_bytes)
-            self._parquet = pq.ParquetFile(file)
-            self.info = _info(self._parquet)
+            self._file = file = pa.OSFile(path)
+            try:
+                self.size_bytes = int(file.size())
+                self.digest = _digest(file)
+                _check_magic(file, self.size_bytes)
+                self._parquet = pq.ParquetFile(file)
+                self.info = _info(self._parquet)
+            except BaseException:
+                file.close()
+                raise
         metadata = self._parquet.metadata
         groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self.starts = np.cumsum([0, *groups], dtype=np.int64)
@@ -65,6 +70,11 @@ class TraceFile:
     def n_groups(self) -> int:
         """Row groups."""
         return len(self.starts) - 1
+
+    def close(self) -> None:
+        """Close the file; no group can be read any more."""
+        self._groups.clear()
+        self._file.close()
 
     def group(self, number: int) -> Columns:
         """The rows of one group, checked; the last few that were read are kept.
@@ -86,12 +96,15 @@ class TraceFile:
 
 @contextmanager
 def _about(path: str) -> Iterator[None]:
-    """Whatever goes wrong in here is one line about that file."""
+    """Whatever goes wrong in here is one line about that file, or what the host ran out of."""
     try:
         yield
     except BadTrace as error:
         raise BadTrace(f"trace {path}: {error}") from error
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        limit = ran_out(error)
+        if limit is not None:  # not the file's fault
+            raise limit from error
         if isinstance(error, OSError) and error.errno is not None:
             why = error.strerror if error.strerror and "\n" not in error.strerror else str(error)
             raise BadTrace(f"trace {path}: it cannot be read ({why}); name one that can") from error

@@ -8,6 +8,8 @@ it begins again, as a server does that never stops, with other data.
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
+
 import numpy as np
 
 from paging_core.errors import BadTrace
@@ -52,6 +54,10 @@ class Replay:
         key = key_of(seed, "content before the trace")
         self._setup = map_pages(found.pages, found.pages[~found.born_written], key)
         self._last = int(trace.group(trace.n_groups - 1).instruction[-1])
+
+    def close(self) -> None:
+        """Close the trace's file; nothing can be filled any more."""
+        self._trace.close()
 
     def setup(self) -> Ops:
         """Map every page, and put data where the program found some."""
@@ -116,10 +122,13 @@ def make_replay(path: str, seed: int, expected_digest: int = 0) -> Replay:
     Raises:
         BadTrace: it cannot be read, is no trace, is damaged, or is another one.
     """
-    trace = TraceFile(path)
-    if expected_digest not in (0, trace.digest):
-        raise BadTrace(
-            f"the trace {path} is another one than was expected here (XXH3 {trace.digest:016x}, "
-            f"not {expected_digest:016x}); copy the right one there"
-        )
-    return Replay(trace, seed)
+    with ExitStack() as stack:
+        trace = stack.enter_context(closing(TraceFile(path)))
+        if expected_digest not in (0, trace.digest):
+            raise BadTrace(
+                f"the trace {path} is another one than was expected here (XXH3 "
+                f"{trace.digest:016x}, not {expected_digest:016x}); copy the right one there"
+            )
+        replay = Replay(trace, seed)
+        stack.pop_all()
+        return replay

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from paging_core.errors import PageferryError
+import structlog
+
+from paging_core.errors import PageferryError, forget_frames
 from paging_core.guest import Cleaned, GuestCounters, ShadowPool
 from paging_core.units import FRAME_BYTES
 from source_host.precopy.clocks import Clock, Lap
@@ -14,6 +16,8 @@ from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.precopy.rounds import Rounds, RoundSender
 from source_host.states import MigrationState, migration_lifecycle
+
+_log = structlog.get_logger(__name__)
 
 
 class Progress:
@@ -74,9 +78,7 @@ class Progress:
 
     def failed(self, error: PageferryError) -> None:
         """Something went wrong; the next state says what it means."""
-        # Its traceback and causes would hold the frames of the migration, and so guest memory.
-        error.__cause__ = error.__context__ = None
-        self._error = error.with_traceback(None)
+        self._error = forget_frames(error)
 
     def settle(self) -> None:
         """In doubt, and no longer asking."""
@@ -141,5 +143,9 @@ class Progress:
         self._tell(lambda observer: observer.changed(report))
 
     def _tell(self, what: Callable[[Observer], None]) -> None:
+        """Who looks on cannot stop what it looks at: after a commit there is no way back."""
         for observer in self._observers:
-            what(observer)
+            try:
+                what(observer)
+            except Exception:  # noqa: BLE001 - see above
+                _log.exception("somebody who was to be told of a migration failed")

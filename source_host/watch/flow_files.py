@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from paging_core.flow import FlowKind
 
 FLOW_SCHEMA = "pageferry/flow/v1"
 MANIFEST = "flow.json"
+_PARTIAL = f"{MANIFEST}.partial"
 ROW_GROUP_ROWS = 1 << 18
 """Rows that are held back until they are written together."""
 
@@ -95,7 +97,12 @@ class FlowFiles:
             directory.mkdir(parents=True, exist_ok=True)
             if any(directory.iterdir()):
                 raise BadOption(f"{directory} holds files already; name an empty directory")
-            self._writers = {name: self._open(name) for name in TABLES}
+            with ExitStack() as stack:
+                # All that is written in the end is open from the beginning: when a guest was
+                # handed over nothing may be wanting.
+                self._manifest = stack.enter_context(self._path(_PARTIAL).open("w"))
+                self._writers = {name: self._open(name, stack) for name in TABLES}
+                self._files = stack.pop_all()
         except OSError as error:
             raise _cannot_write(directory, error) from error
 
@@ -124,15 +131,28 @@ class FlowFiles:
             for writer in self._writers.values():
                 writer.close()
             document = {"schema": FLOW_SCHEMA, "rows": self._rows, **manifest}
-            partial = self._directory / f"{MANIFEST}.partial"
-            partial.write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
-            partial.replace(self._directory / MANIFEST)
+            self._manifest.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
+            self._files.close()
+            self._path(_PARTIAL).replace(self._path(MANIFEST))
         except OSError as error:
             raise _cannot_write(self._directory, error) from error
 
-    def _open(self, table: str) -> pq.ParquetWriter:
+    def close(self) -> None:
+        """Close what is still open; without `finish` before it the trace stays incomplete."""
+        for writer in self._writers.values():
+            with suppress(OSError, ValueError):  # the disk is full, and that was said; or closed
+                writer.close()
+            writer.is_open = False  # or it tries once more when it is collected
+        with suppress(OSError):
+            self._files.close()
+
+    def _path(self, name: str) -> Path:
+        return self._directory / name
+
+    def _open(self, table: str, stack: ExitStack) -> pq.ParquetWriter:
+        sink = stack.enter_context(self._path(f"{table}.parquet").open("wb"))
         return pq.ParquetWriter(
-            self._directory / f"{table}.parquet",
+            sink,
             TABLES[table],
             compression="zstd",
             compression_level=1,

@@ -13,7 +13,8 @@ from threading import Thread
 import numpy as np
 import numpy.typing as npt
 
-from paging_core.errors import InvariantViolation, PageferryError
+from paging_core.errors import InvariantViolation, PageferryError, forget_frames
+from paging_core.exhaustion import ran_out
 from paging_core.flow import FlowKind, FlowRows
 from paging_core.units import PS_PER_NS
 from source_host.watch.flow_files import (
@@ -51,7 +52,11 @@ class FlowRecorder:
         self._queue: Queue[_Piece | None] = Queue(_QUEUED)
         self._failure: PageferryError | None = None
         self._thread = Thread(target=self._write, name="flow", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except BaseException:
+            self._files.close()
+            raise
 
     def events(self, rows: FlowRows) -> None:
         """What a guest noted; for `FlowSource.note_flow`."""
@@ -119,13 +124,20 @@ class FlowRecorder:
         Raises:
             PageferryError: it could not be written.
         """
-        self.stop()
-        if self._failure is None:
-            self._files.finish({"outcome": outcome})
+        self._end()
+        try:
+            if self._failure is None:
+                self._files.finish({"outcome": outcome})
+        finally:
+            self._files.close()
         self._check()
 
     def stop(self) -> None:
         """Write no more; without `finish` the trace stays incomplete."""
+        self._end()
+        self._files.close()
+
+    def _end(self) -> None:
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -144,9 +156,11 @@ class FlowRecorder:
                 try:
                     self._files.append(*piece)
                 except PageferryError as error:
-                    self._failure = error
+                    self._failure = forget_frames(error)
                 except Exception as error:  # noqa: BLE001 - else the queue fills and all wait
-                    self._failure = InvariantViolation(f"writing the flow trace failed: {error!r}")
+                    self._failure = ran_out(error) or InvariantViolation(
+                        f"writing the flow trace failed: {error!r}"
+                    )
 
 
 def _details(kind: npt.NDArray[np.uint8], detail: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:

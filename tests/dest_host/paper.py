@@ -53,6 +53,9 @@ class PaperGuest:
     def architectural_state(self) -> bytes:
         return str(self.position).encode()
 
+    def close(self) -> None:
+        self.memory.close()
+
     def stall(self, duration_ns: int) -> None:
         raise NotImplementedError
 

@@ -15,6 +15,7 @@ import grpc
 import structlog
 
 from paging_core.errors import BadOption, InvariantViolation, LimitExceeded, PageferryError
+from paging_core.exhaustion import ran_out
 from wire.hosting.interception import OURS, around, before
 from wire.hosting.silence import Silence
 from wire.status import abort_with
@@ -36,8 +37,10 @@ _log = structlog.get_logger("wire.hosting.guard")
 class Guard(grpc.ServerInterceptor):
     """Lets calls in, ends silent ones, and maps every error of pageferry's own services.
 
-    An unexpected error is logged, and INTERNAL. Health checks and reflection, which anybody may
-    call, have a few places of their own, so that neither they nor ours take all.
+    An unexpected error is logged, and INTERNAL; what the host ran out of meanwhile (file
+    descriptors, memory, threads, a disk) is RESOURCE_EXHAUSTED and names it. Health checks and
+    reflection, which anybody may call, have a few places of their own, so that neither they nor
+    ours take all.
 
     Attributes:
         most_calls: that are here at a time, those that are being refused among them.
@@ -144,6 +147,9 @@ def _mapped(context: grpc.ServicerContext, method: str) -> Iterator[None]:
     except grpc.RpcError:
         raise  # the client went away while we read its stream
     except Exception as error:  # noqa: BLE001 - the last guard before the network
+        limit = ran_out(error)
+        if limit is not None:
+            _refuse(context, method, limit)
         _log.exception("failed", method=method)
         text = f"{method} failed inside the host ({type(error).__name__}: {error}); see its log"
         abort_with(context, InvariantViolation(text))

@@ -7,6 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition, Thread
 
+import structlog
+
+from paging_core.errors import forget_frames
+from paging_core.exhaustion import ran_out
 from paging_core.guest import Guest
 
 SLICE_WALL_NS = 500_000
@@ -17,6 +21,11 @@ MAX_LAG_NS = 20_000_000
 """A guest further behind the clock than this is let off the rest instead of sprinting."""
 NAP_S = 0.002
 """How long it sleeps when it has caught up with the clock: waking costs more than running."""
+
+STARVED_S = 0.1
+"""How long until a guest is tried again for which the host had no memory, or the like."""
+
+_log = structlog.get_logger("wire.hosting.guest_thread")
 
 
 class GuestThread:
@@ -34,6 +43,7 @@ class GuestThread:
         self._wanted = 0
         self._stopped = False
         self._failure: BaseException | None = None
+        self._starved = False
         self._slice_ns = MIN_SLICE_NS
         self._wall_origin_ns = 0
         self._guest_origin_ns = 0
@@ -85,9 +95,20 @@ class GuestThread:
         while self._take_turn():
             try:
                 ahead_ns = self._slice()
+                self._starved = False
             except Exception as failure:  # noqa: BLE001 - it is raised where somebody waits
-                self._failure, ahead_ns = failure, 0
+                ahead_ns = 0
+                self._note(failure)
             self._end_turn(ahead_ns)
+
+    def _note(self, failure: Exception) -> None:
+        """Keep what stopped the guest; want of something stops it only until there is some."""
+        limit = ran_out(failure)
+        if limit is None:
+            self._failure = forget_frames(failure)
+        elif not self._starved:
+            self._starved = True
+            _log.warning("a guest stands still and is tried again", error=str(limit))
 
     def _take_turn(self) -> bool:
         with self._turn:
@@ -119,4 +140,4 @@ class GuestThread:
                 self._running = False
             self._turn.notify_all()
             if ahead_ns >= 0 and self._running:
-                self._turn.wait(NAP_S)
+                self._turn.wait(STARVED_S if self._starved else NAP_S)

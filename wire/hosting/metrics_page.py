@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 from contextlib import suppress
 from threading import Lock, Thread
 from typing import Any
@@ -13,10 +14,14 @@ import structlog
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.exposition import ThreadingWSGIServer
 
+from paging_core.exhaustion import ran_out
+
 _CONNECTIONS = 16
 """At a time, a thread each; Prometheus needs one."""
 _PATIENCE_S = 10.0
 """For a request to come, and for its answer to be taken."""
+_NAP_S = 0.1
+"""Until the next try when there was no file descriptor for a connection."""
 
 _log = structlog.get_logger("wire.hosting.metrics_page")
 
@@ -75,6 +80,18 @@ class _Server(ThreadingWSGIServer):
         self._lock = Lock()
         self._open: list[socket.socket] = []
         super().__init__(address, handler)
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """The next connection; without a file descriptor for it, it is tried again in a moment.
+
+        It stays in the queue meanwhile, and whoever waits for the queue would find it at once.
+        """
+        try:
+            return super().get_request()
+        except OSError as error:
+            if ran_out(error) is not None:
+                time.sleep(_NAP_S)
+            raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._lock:

@@ -22,6 +22,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from paging_core.errors import AddressInUse, BadOption
+from paging_core.exhaustion import named_limits
 from paging_core.units import NS_PER_S
 from wire.address import host_of, parse_address
 from wire.channel import server_options
@@ -137,7 +138,9 @@ class Server:
         Raises:
             AddressInUse: somebody listens there.
             BadOption: not an address of this machine.
+            LimitExceeded: there are not as many threads as calls that it takes.
         """
+        _start_all(self._threads, self._guard.most_calls)
         self.address = _bind(self.grpc, self.address, self._credentials)
         self._start_metrics()
         self.grpc.start()
@@ -218,6 +221,24 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+def _start_all(threads: ThreadPoolExecutor, count: int) -> None:
+    """Start every thread now: a call that comes when none can be started would be lost.
+
+    Raises:
+        LimitExceeded: so many cannot be started.
+    """
+    together = threading.Barrier(count + 1)
+    try:
+        with named_limits():
+            for _ in range(count):  # each waits for all, so that none serves two
+                threads.submit(together.wait)
+    except BaseException:
+        together.abort()
+        threads.shutdown(wait=False)
+        raise
+    together.wait()
 
 
 def _traced(traces: TracerProvider | None) -> list[grpc.ServerInterceptor]:
