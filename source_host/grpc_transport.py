@@ -24,7 +24,7 @@ from paging_core.errors import (
 from source_host.in_flight import InFlight
 from source_host.precopy.transport import Handover, Metadata, Offer
 from wire.batch import Batch
-from wire.channel import CHANNEL_OPTIONS, connect
+from wire.channel import CHANNEL_OPTIONS, PING_BEHIND_PAGES_MS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
@@ -40,8 +40,9 @@ COMMIT_S = 60.0
 ASK_S = 5.0
 """Questions that need no work."""
 
-_CHANNEL_OPTIONS = (
-    *CHANNEL_OPTIONS,
+CHANNEL_OPTIONS_OF_A_STREAM = (
+    *(option for option in CHANNEL_OPTIONS if option[0] != "grpc.http2.ping_timeout_ms"),
+    ("grpc.http2.ping_timeout_ms", PING_BEHIND_PAGES_MS),
     # Connections of its own, tried again at once: an in-doubt commit waits for the answer.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -77,7 +78,7 @@ class GrpcTransport:
         """
         self._address = address
         self._security = security
-        self._channel = connect(address, security, _CHANNEL_OPTIONS)
+        self._channel = connect(address, security, CHANNEL_OPTIONS_OF_A_STREAM)
         self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
         self._migration_id = ""
         self._window = InFlight(on_ack=on_ack)
@@ -164,7 +165,7 @@ class GrpcTransport:
     @contextmanager
     def _afresh(self) -> Iterator[destination_pb2_grpc.DestinationHostStub]:
         """A connection for one question; a doubt may outlive the certificates of the first one."""
-        with connect(self._address, self._security, _CHANNEL_OPTIONS) as channel:
+        with connect(self._address, self._security, CHANNEL_OPTIONS_OF_A_STREAM) as channel:
             try:
                 yield destination_pb2_grpc.DestinationHostStub(channel)
             except grpc.RpcError as error:
