@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pageferry.v1 import source_pb2_grpc
+from paging_core.units import NS_PER_S
 from source_host.grpc_transport import GrpcTransport
 from source_host.guests import Guests
 from source_host.migrations import Migrations
@@ -52,7 +53,13 @@ class SourceHost:
         def connect(
             address: str, on_ack: Callable[[float], None], metadata: Callable[[], Metadata]
         ) -> Transport:
-            return GrpcTransport(address, security, on_ack=on_ack, metadata=metadata)
+            return GrpcTransport(
+                address,
+                security,
+                on_ack=on_ack,
+                metadata=metadata,
+                stall_s=settings.stall_timeout / NS_PER_S,
+            )
 
         registry = host_registry("source")
         metrics = Metrics(registry)

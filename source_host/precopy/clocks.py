@@ -22,6 +22,9 @@ from wire.hosting.guest_thread import GuestThread
 _STRIDE_NS = 100_000_000
 """Guest time between two looks at whether a warm-up was cancelled."""
 
+ANY_LENGTH = 2**62
+"""Of a message: no limit but the destination's."""
+
 
 class ClockName(StrEnum):
     """The clocks that there are."""
@@ -55,6 +58,9 @@ class Clock(Protocol):
 
     def on_the_way(self, unacknowledged_bytes: int) -> int:
         """How many of the bytes that nobody acknowledged yet have not crossed."""
+
+    def message_bytes(self, transport_bytes: int) -> int:
+        """How much content a message may have, where the transport would have so much."""
 
     def await_answer(self) -> None:
         """An answer of the destination was waited for."""
@@ -128,6 +134,10 @@ class VirtualClock:
         """None: what was carried has left the modelled link."""
         return 0
 
+    def message_bytes(self, transport_bytes: int) -> int:  # noqa: ARG002
+        """Any: results do not depend on what really carries them."""
+        return ANY_LENGTH
+
     def await_answer(self) -> None:
         """A round trip passes."""
         self._pass(self._link.round_trip_ns)
@@ -180,6 +190,10 @@ class RealClock:
     def on_the_way(self, unacknowledged_bytes: int) -> int:
         """All of them: nobody else knows."""
         return unacknowledged_bytes
+
+    def message_bytes(self, transport_bytes: int) -> int:
+        """What suits the link."""
+        return transport_bytes
 
     def await_answer(self) -> None:
         """The answer took its time already."""
