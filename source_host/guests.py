@@ -8,6 +8,7 @@ goes on running where it arrives.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock
 
 import structlog
@@ -25,11 +26,8 @@ from paging_core.model_guest import ModelGuest
 from paging_core.units import format_bytes
 from source_host.states import GuestState, guest_lifecycle
 from wire.checksum import xxh3
+from wire.hosting.strides import Strides
 from wire.names import GUEST_CHARS, check_name
-
-_CHUNK_ACCESSES = 1_000_000
-_CHUNK_NS = 10_000_000
-"""Stepped between two looks at whether the caller still waits."""
 
 _log = structlog.get_logger(__name__)
 
@@ -302,12 +300,21 @@ class Guests:
             self._booting[guest_id] = memory_bytes
 
 
+class _NobodyWaits(Exception):
+    """Whoever asked for a step went away."""
+
+
 def _run(
     guest: ModelGuest, accesses: int, duration_ns: int, keep_going: Callable[[], bool]
 ) -> None:
-    """Run by an exact amount, in chunks."""
-    until_position, until_ns = guest.position + accesses, guest.time_ns + duration_ns
-    while guest.position < until_position and keep_going():
-        guest.run_accesses(min(_CHUNK_ACCESSES, until_position - guest.position))
-    while duration_ns and guest.time_ns < until_ns and keep_going():
-        guest.run(min(until_ns, guest.time_ns + _CHUNK_NS))
+    """Run by an exact amount, looking now and then whether the caller still waits."""
+
+    def look_up() -> None:
+        if not keep_going():
+            raise _NobodyWaits
+
+    strides = Strides(look_up)
+    with suppress(_NobodyWaits):
+        strides.run_accesses(guest, accesses)
+        if duration_ns:
+            strides.run(guest, guest.time_ns + duration_ns)

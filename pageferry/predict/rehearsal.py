@@ -117,7 +117,7 @@ def rehearse(guest: Guest, plan: Plan) -> Prediction:
     clock, progress = plan.make_clock(guest), Progress("rehearsal", ())
     nobody_cancels = Event()
     clock.resume()
-    clock.let_run(plan.warmup_ns, nobody_cancels)
+    clock.let_run(plan.warmup_ns)
     began_ns = guest.time_ns
     with clock.exclusive():
         guest.start_tracking()

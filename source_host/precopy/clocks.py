@@ -18,9 +18,7 @@ from paging_core.errors import MigrationCancelled
 from paging_core.guest import Guest
 from source_host.precopy.link import Link
 from wire.hosting.guest_thread import GuestThread
-
-_STRIDE_NS = 100_000_000
-"""Guest time between two looks at whether a warm-up was cancelled."""
+from wire.hosting.strides import Strides
 
 ANY_LENGTH = 2**62
 """Of a message: no limit but the destination's."""
@@ -53,6 +51,7 @@ class Clock(Protocol):
         """A message of so many bytes was put on the link.
 
         Raises:
+            MigrationCancelled: somebody cancelled meanwhile.
             GuestOutOfMemory: the guest's kernel gave up meanwhile.
         """
 
@@ -65,11 +64,11 @@ class Clock(Protocol):
     def await_answer(self) -> None:
         """An answer of the destination was waited for."""
 
-    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+    def let_run(self, duration_ns: int) -> None:
         """Let so much guest time pass before the migration proper.
 
         Raises:
-            MigrationCancelled: `cancelled` was set meanwhile.
+            MigrationCancelled: somebody cancelled meanwhile.
             GuestOutOfMemory: the guest's kernel gave up meanwhile.
         """
 
@@ -97,7 +96,16 @@ class VirtualClock:
     answer takes a round trip; what stalls the guest (a clean) stalls the link with it.
     """
 
-    def __init__(self, guest: Guest, link: Link) -> None:
+    def __init__(self, guest: Guest, link: Link, cancelled: Event | None = None) -> None:
+        """The guest stands still.
+
+        Args:
+            guest: who runs.
+            link: what carries messages.
+            cancelled: ends what would take long, with `MigrationCancelled`; None for never.
+        """
+        self._cancelled = cancelled or Event()
+        self._strides = Strides(self._check_cancelled)
         self._guest = guest
         self._link = link
         self._now_ns = guest.time_ns
@@ -142,28 +150,40 @@ class VirtualClock:
         """A round trip passes."""
         self._pass(self._link.round_trip_ns)
 
-    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+    def let_run(self, duration_ns: int) -> None:
         """Run the guest for so long, as fast as it goes."""
-        left_ns = duration_ns
-        while left_ns > 0:
-            if cancelled.is_set():
-                raise MigrationCancelled("cancelled before the first round")
-            self._pass(min(left_ns, _STRIDE_NS))
-            left_ns -= _STRIDE_NS
+        self._pass(duration_ns)
 
     def close(self) -> None:
         """Nothing to end."""
 
     def _pass(self, duration_ns: int) -> None:
+        before_ns = self._now_ns
         self._now_ns += duration_ns
-        if self._running:
-            self._guest.run(self._now_ns)
+        if not self._running:
+            return
+        try:
+            self._strides.run(self._guest, self._now_ns)
+        except MigrationCancelled:  # the rest of that time never was
+            self._now_ns = max(before_ns, min(self._now_ns, self._guest.time_ns))
+            raise
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise MigrationCancelled("somebody cancelled the migration")
 
 
 class RealClock:
     """The guest runs in real time in a thread of its own; time is what passes."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, cancelled: Event | None = None) -> None:
+        """The guest stands still.
+
+        Args:
+            guest: who runs.
+            cancelled: ends a warm-up, with `MigrationCancelled`; None for never.
+        """
+        self._cancelled = cancelled or Event()
         self._thread = GuestThread(guest)
 
     @property
@@ -199,9 +219,9 @@ class RealClock:
         """The answer took its time already."""
         self._thread.check()
 
-    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+    def let_run(self, duration_ns: int) -> None:
         """Wait while the guest runs."""
-        if cancelled.wait(duration_ns / 1e9):
+        if self._cancelled.wait(duration_ns / 1e9):
             raise MigrationCancelled("cancelled before the first round")
         self._thread.check()
 
