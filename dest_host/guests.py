@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from threading import Lock, RLock
+from threading import Event, Lock, RLock
 
 import structlog
 
@@ -217,9 +217,14 @@ def _check_wanted(wanted: Callable[[], bool]) -> None:
 
 
 class Guests:
-    """The guests of this host, by name. Thread-safe."""
+    """The guests of this host, by name. Thread-safe.
+
+    Attributes:
+        stopping: set when the host stops: a step ends between two strides.
+    """
 
     def __init__(self) -> None:
+        self.stopping = Event()
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
 

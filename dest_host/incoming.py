@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import RLock
+from threading import Event, RLock
 
 from dest_host.factory import Resume, RunnableGuest
 from dest_host.guests import GuestView
@@ -20,6 +20,7 @@ from paging_core.errors import (
     BatchOutOfOrder,
     IllegalTransition,
     InvalidInput,
+    MigrationCancelled,
     VerificationFailed,
 )
 from paging_core.memory import GuestMemory
@@ -114,6 +115,7 @@ class Incoming:
         self._memory: GuestMemory | None = None
         self._resume: Resume | None = None
         self._last_active = now()
+        self._unwanted = Event()
 
     def reserve(self, resume: Resume) -> None:
         """Map the guest's memory and touch all of it, so that no page waits for that later.
@@ -129,7 +131,7 @@ class Incoming:
             self._check_open("get memory")
             self._resume = resume
             self._memory = GuestMemory(self.offer.config.n_frames)
-            self._memory.populate()
+            self._memory.populate(self._check_wanted)
             self._touch()
 
     @contextmanager
@@ -267,6 +269,7 @@ class Incoming:
         Raises:
             IllegalTransition: it was committed.
         """
+        self._unwanted.set()  # whoever is at work on it for long ends that, and lets the lock go
         with self._lock:
             if self.state is IncomingState.ABORTED:
                 return False
@@ -328,8 +331,20 @@ class Incoming:
                 "send its memory first"
             )
         if self._tree is None:
-            self._tree = digest_memory(self._standing().frames)
+            try:
+                self._tree = digest_memory(self._standing().frames, self._unwanted)
+            except MigrationCancelled as error:
+                raise self._aborted_meanwhile() from error
         return self._tree
+
+    def _check_wanted(self) -> None:
+        if self._unwanted.is_set():
+            raise self._aborted_meanwhile()
+
+    def _aborted_meanwhile(self) -> IllegalTransition:
+        return IllegalTransition(
+            f"migration {self.offer.migration_id!r} was aborted meanwhile; start a new one"
+        )
 
     def _standing(self) -> GuestMemory:
         return self._reserved()[0]

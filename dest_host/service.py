@@ -182,10 +182,15 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     ) -> common_pb2.GuestStatus:
         guest = self._receiver.guests.get(request.guest_id)
         amount = request.WhichOneof("amount")
+        stopping = self._receiver.guests.stopping
+
+        def wanted() -> bool:
+            return context.is_active() and not stopping.is_set()
+
         if amount == "accesses":
-            guest.step_accesses(request.accesses, context.is_active)
+            guest.step_accesses(request.accesses, wanted)
         elif amount == "duration_ns":
-            guest.step_ns(request.duration_ns, context.is_active)
+            guest.step_ns(request.duration_ns, wanted)
         else:
             raise BadOption("a step needs an amount; give accesses or duration_ns")
         return _guest_status(guest.view(with_digest=request.with_digest))

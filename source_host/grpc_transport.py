@@ -90,6 +90,7 @@ class GrpcTransport:
         self._channel = connect(address, security, CHANNEL_OPTIONS_OF_A_STREAM)
         self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
         self._migration_id = ""
+        self._ask_every_s = min(ASK_PROGRESS_S, stall_s / 4)
         self._window = InFlight(on_ack=on_ack, stall_s=stall_s)
         self._metadata = metadata
         self._reader: Thread | None = None
@@ -234,8 +235,8 @@ class GrpcTransport:
         On a connection of its own: on the stream's it would wait behind those messages.
         """
         request = pb.IncomingRequest(migration_id=self._migration_id)
-        while not self._closed.wait(ASK_PROGRESS_S):
-            if self._window.silent_s < ASK_PROGRESS_S:
+        while not self._closed.wait(self._ask_every_s):
+            if self._window.silent_s < self._ask_every_s:
                 continue
             with suppress(PageferryError), self._afresh() as stub:
                 status = stub.GetIncoming(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock
+from threading import Event, Lock
 
 import structlog
 
@@ -19,6 +19,7 @@ from paging_core.errors import (
     GuestOutOfMemory,
     IllegalTransition,
     LimitExceeded,
+    MigrationCancelled,
     NotFound,
 )
 from paging_core.memory_digest import digest_memory
@@ -207,7 +208,11 @@ class _Idle:
 
 
 class Guests:
-    """All guests of this host, by name. Thread-safe."""
+    """All guests of this host, by name. Thread-safe.
+
+    Attributes:
+        stopping: set when the host stops: what runs or boots ends soon.
+    """
 
     def __init__(self, max_memory_bytes: int, max_guest_bytes: int | None = None) -> None:
         """An empty host.
@@ -221,11 +226,20 @@ class Guests:
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
         self._booting: dict[str, int] = {}
+        self.stopping = Event()
 
-    def create(self, guest_id: str, config: GuestConfig) -> HostedGuest:
+    def create(
+        self, guest_id: str, config: GuestConfig, keep_going: Callable[[], bool] = lambda: True
+    ) -> HostedGuest:
         """Boot a guest, paused.
 
+        Args:
+            guest_id: its name.
+            config: what it is made of.
+            keep_going: asked now and then; False gives the boot up.
+
         Raises:
+            MigrationCancelled: nobody waits for it any more, or the host stops.
             BadOption: a name that cannot be.
             AlreadyExists: there is a guest of that name.
             LimitExceeded: it does not fit this host.
@@ -233,8 +247,13 @@ class Guests:
             GuestOutOfMemory: its workload does not fit its memory.
         """
         self._reserve(guest_id, config.memory_bytes)
+
+        def look_up() -> None:
+            if self.stopping.is_set() or not keep_going():
+                raise MigrationCancelled("nobody waits for this guest any more")
+
         try:
-            hosted = HostedGuest(guest_id, config, ModelGuest.boot(config))
+            hosted = HostedGuest(guest_id, config, ModelGuest.boot(config, look_up=look_up))
         except BaseException:
             with self._lock:
                 del self._booting[guest_id]

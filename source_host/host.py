@@ -82,10 +82,15 @@ class SourceHost:
             registry=registry,
             access=Access(RULES, otherwise=CONTROL),
             traces=traces,
-            before_stop=self.migrations.shut_down,
+            before_stop=self._end_work,
         )
         servicer = SourceHostServicer(self.guests, self.migrations)
         source_pb2_grpc.add_SourceHostServicer_to_server(servicer, self.server.grpc)
+
+    def _end_work(self) -> None:
+        """Whatever boots or steps ends between two strides; migrations give their guests back."""
+        self.guests.stopping.set()
+        self.migrations.shut_down()
 
     def _guests_here(self) -> Iterator[tuple[str, str, str]]:
         """Those that this host holds, the ones in doubt first: they need somebody."""

@@ -63,12 +63,12 @@ class InFlight:
             PageferryError: what `fail` was called with.
         """
         with self._turn:
-            waited = self._wait(lambda: self._has_room(len(message)))
+            self._wait(lambda: self._has_room(len(message)))
             now_s = self._now()
             if not self._put:
                 self._moved_s = now_s
             self._queue.append(message)
-            self._put.append(self._pace.sent(len(message), now_s, waited=waited))
+            self._put.append(self._pace.sent(len(message), now_s))
             self._sent_bytes += len(message)
             self._turn.notify_all()
 
@@ -168,11 +168,9 @@ class InFlight:
     def _bytes_on_the_way(self) -> int:
         return sum(message.n_bytes for message in self._put)
 
-    def _wait(self, ready: Callable[[], bool]) -> bool:
-        """Wait for `ready` as long as something arrives; whether it had to. Holds `_turn`."""
-        waited = False
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        """Wait for `ready` as long as something arrives; holds `_turn`."""
         while self._failure is None and not ready():
-            waited = True
             moved_s = self._moved_s
             left_s = self._stall_s - (self._now() - moved_s)
             if left_s <= 0:
@@ -187,4 +185,3 @@ class InFlight:
             )
         if self._failure is not None:
             raise self._failure
-        return waited

@@ -31,13 +31,11 @@ class Sent(NamedTuple):
         at_s: when, monotonic.
         n_bytes: its length.
         delivered_bytes: that had arrived by then.
-        waited: it had to wait for the window, so that the link was never idle.
     """
 
     at_s: float
     n_bytes: int
     delivered_bytes: int
-    waited: bool
 
 
 class Pace:
@@ -63,9 +61,9 @@ class Pace:
         """How long a message should be at most: one frame at least."""
         return max(FRAME_BYTES, self.window_bytes // MESSAGES)
 
-    def sent(self, n_bytes: int, now_s: float, *, waited: bool) -> Sent:
+    def sent(self, n_bytes: int, now_s: float) -> Sent:
         """Note a message that is put on the way; give it back when it arrived."""
-        return Sent(now_s, n_bytes, self._delivered_bytes, waited)
+        return Sent(now_s, n_bytes, self._delivered_bytes)
 
     def arrived(self, message: Sent, now_s: float) -> None:
         """A message was acknowledged: the window grows by its length, or falls to what fits."""
@@ -73,8 +71,9 @@ class Pace:
         self._delivered_bytes += message.n_bytes
         self._quickest_s = min(self._quickest_s, took_s)
         bytes_per_s = (self._delivered_bytes - message.delivered_bytes) / took_s
-        fitting_bytes = int(bytes_per_s * max(IN_FLIGHT_S, 2 * self._quickest_s))
+        soon_s = max(IN_FLIGHT_S, 2 * self._quickest_s)
+        fitting_bytes = int(bytes_per_s * soon_s)
         if fitting_bytes >= self.window_bytes:
             self.window_bytes = min(self._most_bytes, self.window_bytes + message.n_bytes)
-        elif message.waited:
+        elif took_s > soon_s:  # else too little was on the way to know better
             self.window_bytes = max(_LEAST_BYTES, fitting_bytes)
