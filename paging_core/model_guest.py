@@ -103,8 +103,15 @@ class ModelGuest:
         config: GuestConfig,
         memory: GuestMemory | None = None,
         workload: Workload | None = None,
+        look_up: Callable[[], None] = lambda: None,
     ) -> ModelGuest:
         """A fresh guest, its workload set up and at position 0, untracked.
+
+        Args:
+            config: what it is made of.
+            memory: its frames, all zero; made when None.
+            workload: what it runs; that of the configuration when None.
+            look_up: called now and then while it boots; what it raises ends that.
 
         Raises:
             UnknownWorkload, BadTrace: there is no such workload or trace.
@@ -116,20 +123,28 @@ class ModelGuest:
                 undo.callback(_close_workload, workload)
             if memory is None:
                 memory = undo.enter_context(GuestMemory(config.n_frames))
-            guest = cls._boot(config, memory, workload)
+            guest = cls._boot(config, memory, workload, look_up)
             undo.pop_all()
             return guest
 
     @classmethod
-    def _boot(cls, config: GuestConfig, memory: GuestMemory, workload: Workload) -> ModelGuest:
+    def _boot(
+        cls,
+        config: GuestConfig,
+        memory: GuestMemory,
+        workload: Workload,
+        look_up: Callable[[], None],
+    ) -> ModelGuest:
         guest = cls(config, memory, workload)
-        lay_out(guest.machine, config)
+        lay_out(guest.machine, config, look_up)
         load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
         setup = guest.workload.setup()
         what = f"trace {Path(config.trace).name}" if config.trace else _named(config.workload)
         free_frames = int(guest.machine.core["vcpu"]["free_frames"][0])
         check_fits(what, setup, free_frames, config.memory_bytes)
-        guest.execute(setup)
+        for first in range(0, len(setup), _CHUNK_OPS):
+            look_up()
+            guest.execute(setup[first : first + _CHUNK_OPS])
         return guest
 
     def close(self) -> None:

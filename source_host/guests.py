@@ -8,7 +8,8 @@ goes on running where it arrives.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from contextlib import suppress
+from threading import Event, Lock
 
 import structlog
 
@@ -18,6 +19,7 @@ from paging_core.errors import (
     GuestCrashed,
     IllegalTransition,
     LimitExceeded,
+    MigrationCancelled,
     NotFound,
 )
 from paging_core.memory_digest import digest_memory
@@ -26,11 +28,8 @@ from paging_core.units import format_bytes
 from source_host.states import GuestState, guest_lifecycle
 from wire.checksum import xxh3
 from wire.hosting.room import MemoryOfHost
+from wire.hosting.strides import Strides
 from wire.names import GUEST_CHARS, check_name
-
-_CHUNK_ACCESSES = 1_000_000
-_CHUNK_NS = 10_000_000
-"""Stepped between two looks at whether the caller still waits."""
 
 _log = structlog.get_logger(__name__)
 
@@ -216,7 +215,11 @@ class _Idle:
 
 
 class Guests:
-    """All guests of this host, by name. Thread-safe."""
+    """All guests of this host, by name. Thread-safe.
+
+    Attributes:
+        stopping: set when the host stops: what runs or boots ends soon.
+    """
 
     def __init__(
         self,
@@ -237,11 +240,20 @@ class Guests:
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
         self._booting: dict[str, int] = {}
+        self.stopping = Event()
 
-    def create(self, guest_id: str, config: GuestConfig) -> HostedGuest:
+    def create(
+        self, guest_id: str, config: GuestConfig, keep_going: Callable[[], bool] = lambda: True
+    ) -> HostedGuest:
         """Boot a guest, paused.
 
+        Args:
+            guest_id: its name.
+            config: what it is made of.
+            keep_going: asked now and then; False gives the boot up.
+
         Raises:
+            MigrationCancelled: nobody waits for it any more, or the host stops.
             BadOption: a name that cannot be.
             AlreadyExists: there is a guest of that name.
             LimitExceeded: it does not fit this host.
@@ -249,8 +261,13 @@ class Guests:
             GuestOutOfMemory: its workload does not fit its memory.
         """
         self._reserve(guest_id, config.memory_bytes)
+
+        def look_up() -> None:
+            if self.stopping.is_set() or not keep_going():
+                raise MigrationCancelled("nobody waits for this guest any more")
+
         try:
-            hosted = HostedGuest(guest_id, config, ModelGuest.boot(config))
+            hosted = HostedGuest(guest_id, config, ModelGuest.boot(config, look_up=look_up))
         except BaseException:
             with self._lock:
                 del self._booting[guest_id]
@@ -331,12 +348,21 @@ class Guests:
             self._machine.check(memory_bytes, untouched + booting)
 
 
+class _NobodyWaits(Exception):
+    """Whoever asked for a step went away."""
+
+
 def _run(
     guest: ModelGuest, accesses: int, duration_ns: int, keep_going: Callable[[], bool]
 ) -> None:
-    """Run by an exact amount, in chunks."""
-    until_position, until_ns = guest.position + accesses, guest.time_ns + duration_ns
-    while guest.position < until_position and keep_going():
-        guest.run_accesses(min(_CHUNK_ACCESSES, until_position - guest.position))
-    while duration_ns and guest.time_ns < until_ns and keep_going():
-        guest.run(min(until_ns, guest.time_ns + _CHUNK_NS))
+    """Run by an exact amount, looking now and then whether the caller still waits."""
+
+    def look_up() -> None:
+        if not keep_going():
+            raise _NobodyWaits
+
+    strides = Strides(look_up)
+    with suppress(_NobodyWaits):
+        strides.run_accesses(guest, accesses)
+        if duration_ns:
+            strides.run(guest, guest.time_ns + duration_ns)

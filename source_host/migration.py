@@ -181,10 +181,10 @@ class Migration:
         """Have memory reserved over there, warm the guest up, start tracking."""
         max_payload_bytes = self._prepare()
         self._check_cancelled()
-        clock = self._clock = self._plan.make_clock(guest)
+        clock = self._clock = self._plan.make_clock(guest, self._cancelled)
         if self._was_running:
             clock.resume()
-            clock.let_run(self._plan.warmup_ns, self._cancelled)
+            clock.let_run(self._plan.warmup_ns)
         with clock.exclusive():
             if self._flow is not NO_FLOW and isinstance(guest, FlowSource):
                 guest.note_flow(self._flow.events)

@@ -12,7 +12,6 @@ from pageferry.sweep.point import Point
 from pageferry.sweep.settings import NAMES, SETTINGS, settings_of
 from pageferry.sweep.work import Finished
 from paging_core.events import CAUSES, FAULT_KINDS
-from paging_core.kinds import ADAPTIVE
 
 _PAGES = ("sent", "unique", "resent", "data", "zero", "suppressed", "skipped", "falsely_dirty")
 _MEASURES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING
 
 from paging_core.errors import BadOption
@@ -131,10 +132,15 @@ class Plan:
 
         return CompressionLevel(self.zstd_level, modelled=self.clock is ClockName.VIRTUAL)
 
-    def make_clock(self, guest: Guest) -> Clock:
-        """The clock, with the guest standing still in it."""
+    def make_clock(self, guest: Guest, cancelled: Event | None = None) -> Clock:
+        """The clock, with the guest standing still in it.
+
+        Args:
+            guest: who runs.
+            cancelled: ends what takes long; None for never.
+        """
         from source_host.precopy.clocks import RealClock, VirtualClock  # noqa: PLC0415
 
         if self.clock is ClockName.REAL or self.link is None:
-            return RealClock(guest)
-        return VirtualClock(guest, self.link)
+            return RealClock(guest, cancelled)
+        return VirtualClock(guest, self.link, cancelled)
