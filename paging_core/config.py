@@ -72,6 +72,11 @@ class MemoryFill(StrEnum):
     RANDOM = "random"
 
 
+def _own_scope(paging: str) -> str:
+    own = GroupScope.VIRTUAL if Paging(paging) is Paging.SHADOW else GroupScope.PHYSICAL
+    return own.value
+
+
 def _trace_schema() -> Schema:
     digest = {
         "description": "XXH3 (64 bits) of its content; null when it lies on a remote source "
@@ -104,7 +109,7 @@ class GroupPolicy:
         "group_pages",
         GroupPages(MAX_GROUP_FRAMES),
         "1",
-        Role.VARIANT,
+        Role.REMEDY,
         Section.TRACKING,
         "Frames that one fixup fault (the first write to a clean one) opens and marks dirty; "
         "a power of two to 4096. More: fewer faults, more frames sent that nobody wrote. "
@@ -112,35 +117,43 @@ class GroupPolicy:
         shown="Frames that one fixup fault opens; 1 is ungrouped, adaptive learns.",
         read=lambda group, _: ADAPTIVE if group.adaptive else group.frames,
         write=lambda n: {"adaptive": True} if n == ADAPTIVE else {"frames": int(n)},
+        title="pages",
+        words="n = {}",
     )
     scope: GroupScope = setting(
         "group_scope",
         Choice(GroupScope),
         None,
-        Role.VARIANT,
+        Role.REMEDY,
         Section.TRACKING,
         "Groups are neighbours in the address space or in guest memory.",
         shown="Groups are runs of shadow L1 entries (virtual) or of gfns (physical).",
         otherwise="virtual under shadow, physical under HAP",
         field_default=GroupScope.VIRTUAL,
+        title="scope",
+        words="{} groups",
+        plain=_own_scope,
     )
     d_bit_filter: bool = setting(
         "d_bit_filter",
         Flag(),
         "false",
-        Role.VARIANT,
+        Role.REMEDY,
         Section.TRACKING,
         "Drop frames of a group at clean time that the hardware's D bit says nobody wrote.",
         shown="Opened frames whose D bit was never set are dropped at clean time.",
+        title="D-bit filter",
     )
     trigger: int = setting(
         "group_trigger",
         Whole(1, MAX_GROUP_FRAMES, "K"),
         "1",
-        Role.VARIANT,
+        Role.REMEDY,
         Section.TRACKING,
         "A group opens with its K-th dirty frame; 2 and more spare lonely writes.",
         shown="K of: a group opens with its K-th dirty frame.",
+        title="trigger",
+        words="from dirty frame {}",
     )
     adaptive: bool = False
 
@@ -191,17 +204,18 @@ class TrackerConfig:
         "paging",
         Choice(Paging),
         "shadow",
-        Role.VARIANT,
+        Role.SURROUNDINGS,
         Section.TRACKING,
         "Who translates guest physical memory: shadow page tables kept by the hypervisor, or a "
         "P2M that the hardware walks.",
         shown="Who translates guest physical memory.",
+        words="{}",
     )
     clean: CleanPolicy | None = setting(
         "clean",
         Choice(CleanPolicy),
         None,
-        Role.VARIANT,
+        Role.REMEDY,
         Section.TRACKING,
         "How write access is revoked after each round. Shadow: blow (Xen, drop every shadow) or "
         "write-protect (KVM). HAP: lazy (mark the root) or eager (every leaf). Both: clear-log "
@@ -209,24 +223,27 @@ class TrackerConfig:
         shown="How write access is revoked when the dirty bitmap is cleaned.",
         otherwise="blow, lazy",
         read=lambda tracker, _: tracker.clean_policy.value,
+        words="{}",
+        plain=lambda paging: CLEAN_POLICIES[Paging(paging)][0].value,
     )
     pml: bool = setting(
         "pml",
         Flag(),
         "false",
-        Role.VARIANT,
+        Role.REMEDY,
         Section.TRACKING,
         "HAP: the hardware notes writes in a buffer of 512 entries; an exit when it is full "
         "instead of a fault for each page.",
         shown="Page-modification logging.",
         paging=Paging.HAP,
+        title="PML",
     )
     group: GroupPolicy = field(default_factory=GroupPolicy)
     prefetch: bool = setting(
         "prefetch",
         Flag(),
         "true",
-        Role.VARIANT,
+        Role.SURROUNDINGS,
         Section.TRACKING,
         "Shadow: a fault builds one entry, and not up to 31 more behind it as in Xen.",
         shown="Xen's read prefetch of shadow L1 entries.",
@@ -236,7 +253,7 @@ class TrackerConfig:
         "out_of_sync",
         Flag(),
         "false",
-        Role.VARIANT,
+        Role.SURROUNDINGS,
         Section.TRACKING,
         "Shadow: let the guest write its own L1 tables and compare them later, instead of "
         "emulating each write.",
@@ -247,28 +264,31 @@ class TrackerConfig:
         "shadow_pool_frames",
         Whole(32, 1 << 31),
         None,
-        Role.VARIANT,
+        Role.SURROUNDINGS,
         Section.TRACKING,
         "Size of the shadow pool; null under HAP.",
         paging=Paging.SHADOW,
         is_option=False,
         nullable=True,
         read=lambda _, guest: guest.shadow_pool_frames,
+        title="shadow pool",
     )
     tlb_entries: int = setting(
         "tlb_entries",
         Whole(16, MAX_TLB_ENTRIES),
         "2048",
-        Role.VARIANT,
+        Role.SURROUNDINGS,
         Section.TRACKING,
         "Entries of the modelled TLB.",
         is_option=False,
+        title="TLB",
+        words="TLB of {}",
     )
     clear_chunk_frames: int = setting(
         "clear_chunk_bytes",
         Memory(),
         "4MiB",
-        Role.VARIANT,
+        Role.REMEDY,
         Section.TRACKING,
         "Memory whose log is cleared at a time by --clean clear-log; QEMU takes 1GiB.",
         shown="Memory whose log clear-log clears at a time; null for other policies.",
@@ -276,6 +296,8 @@ class TrackerConfig:
         read=lambda tracker, _: tracker.clear_chunk_bytes,
         write=lambda n_bytes: {"clear_chunk_frames": n_bytes // FRAME_BYTES},
         field_default=1024,
+        words="{} at a time",
+        plain=lambda _: None,
     )
 
     @property
@@ -344,11 +366,12 @@ class GuestConfig:
         "memory_bytes",
         Memory(MIN_GUEST_FRAMES * FRAME_BYTES),
         "256MiB",
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.GUEST,
         "Guest memory, a multiple of the 4 KiB frame.",
         shown="Guest memory; a multiple of 4096.",
         required=True,
+        words="{} of memory",
     )
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     workload: str = setting(
@@ -363,6 +386,7 @@ class GuestConfig:
         nullable=True,
         read=lambda guest, _: guest.workload or None,
         field_default=DEFAULT_WORKLOAD,
+        words="{}",
     )
     trace: str = setting(
         "trace",
@@ -377,6 +401,7 @@ class GuestConfig:
         read=lambda guest, _: guest.trace or None,
         write=lambda path: {"trace": path, "workload": ""},
         field_default="",
+        words="{}",
     )
     seed: int = setting(
         "seed",
@@ -391,7 +416,7 @@ class GuestConfig:
         "fill",
         Choice(MemoryFill),
         "mixed",
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.GUEST,
         "What stands in memory before the workload writes to it; mixed is a third zeros, a third "
         "like text, a third random.",
@@ -401,7 +426,7 @@ class GuestConfig:
         "costs_ns",
         Text("FILE", is_file=True, shape=prices_schema),
         None,
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.TRACKING,
         "TOML file of nanoseconds per event; see pageferry costs.",
         shown="Price of every event of the cost model.",

@@ -24,12 +24,16 @@ _Declaring = TypeVar("_Declaring")
 
 
 class Role(StrEnum):
-    """What a setting is in a comparison of migrations."""
+    """What a setting is to somebody who compares runs."""
 
-    LOAD = "what the guest runs"
-    VARIANT = "how it is tracked and sent: what is compared"
-    PLACE = "where and under which rules: looked at one by one, never added up"
-    REPETITION = "the same once more: mean and spread"
+    LOAD = "load"
+    """What the guest runs. Runs of unlike loads are never added up."""
+    REPETITION = "repetition"
+    """Another of the same: a mean and a spread, never a sum."""
+    SURROUNDINGS = "surroundings"
+    """Where it ran. Unlike surroundings are told apart by name, never added up."""
+    REMEDY = "remedy"
+    """What was done about the faults: the axis that is in question."""
 
 
 class Section(StrEnum):
@@ -60,6 +64,11 @@ class Setting:
         nullable: a document may hold null.
         read: the document's value, of the object that declares it and of the whole.
         write: fields of the declaring object, of a person's value.
+        title: in the head of a table; the axis's words when empty.
+        words: its value in words that name the setting as well, `{}` where it stands; title and
+            value when empty.
+        plain: of a remedy, by kind of paging: the value of single pages and nothing else; its
+            default when None.
         field: of the declaring object.
         path: fields that lead to the declaring object from the whole.
     """
@@ -78,8 +87,16 @@ class Setting:
     nullable: bool
     read: Callable[[Any, Any], Any] | None
     write: Callable[[Any], Mapping[str, Any]] | None
+    title: str = ""
+    words: str = ""
+    plain: Callable[[str], Any] | None = None
     field: str = ""
     path: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str:
+        """How people call it."""
+        return self.title or self.axis.replace("_", " ")
 
     @property
     def axis(self) -> str:
@@ -140,6 +157,9 @@ def setting(
     nullable: bool = False,
     read: Callable[[Any, Any], Any] | None = None,
     write: Callable[[Any], Mapping[str, Any]] | None = None,
+    title: str = "",
+    words: str = "",
+    plain: Callable[[str], Any] | None = None,
     required: bool = False,
     field_default: Any = dataclasses.MISSING,
     field_factory: Any = dataclasses.MISSING,
@@ -153,7 +173,7 @@ def setting(
     """
     declared = Setting(
         name, kind, default, role, section, help, shown, paging, since, is_option, otherwise,
-        nullable, read, write,
+        nullable, read, write, title, words, plain,
     )  # fmt: skip
     if field_default is field_factory and not required:  # neither was given
         field_default = declared.default_value()

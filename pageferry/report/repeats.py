@@ -15,10 +15,10 @@ from pageferry.sweep.settings import (
     NAMES,
     SETTINGS,
     SURROUNDINGS,
-    Role,
     Setting,
     values_of,
 )
+from paging_core.settings import Role
 
 Row = Mapping[str, Any]
 _ALWAYS = "paging"

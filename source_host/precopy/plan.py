@@ -41,7 +41,7 @@ class Plan:
         "policy",
         Choice(PolicyName),
         "xen",
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.MIGRATION,
         "When the guest is paused for the rest. xen: under 50 dirty pages, or after 5 rounds. "
         "xen-2009: after 29 rounds or 3 x memory sent, and pages dirty again are skipped. "
@@ -52,18 +52,19 @@ class Plan:
         "clock",
         Choice(ClockName),
         "virtual",
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.LINK,
         "virtual: time is modelled, and a seed gives the same result on every machine. real: the "
         "guest runs beside the transfer, and what is shown was measured.",
         shown="Whether time was modelled or real.",
+        words="{} clock",
     )
     link: Link | None = None
     downtime_limit_ns: int = setting(
         "downtime_limit_ns",
         Duration("downtime limit", "2000s", least_ns=1),
         "300ms",
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.MIGRATION,
         "The goal of --policy qemu; the other two have none.",
         shown="The qemu policy's goal.",
@@ -72,41 +73,45 @@ class Plan:
         "suppress",
         Flag(),
         "true",
-        Role.VARIANT,
+        Role.SURROUNDINGS,
         Section.MIGRATION,
         "Send the content of dirty pages that did not change, and not a digest.",
         shown="Dirty frames that did not change crossed as a digest.",
+        title="digests",
     )
     zstd_level: int | None = setting(
         "zstd_level",
         Whole(-50, 22),
         None,
-        Role.VARIANT,
+        Role.SURROUNDINGS,
         Section.MIGRATION,
         "Compress pages: 1 is fast, 22 small, 0 off.",
         shown="zstd level that was asked for; null when it was chosen by what pays.",
         otherwise="1 where it pays",
         nullable=True,
+        title="zstd",
     )
     max_rounds: int = setting(
         "max_rounds",
         Whole(0, 10_000),
         "0",
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.MIGRATION,
         "Most rounds beside the running guest.",
         shown="Live rounds at most.",
         otherwise="5, 29 or 30, by policy",
         read=lambda plan, _: plan.make_policy().max_rounds,
+        words="at most {} rounds",
     )
     warmup_ns: int = setting(
         "warmup_ns",
         Duration("warm-up", "60min"),
         "0ms",
-        Role.PLACE,
+        Role.SURROUNDINGS,
         Section.MIGRATION,
         "Let the guest run for so long before tracking is switched on.",
         shown="Guest time before tracking was switched on.",
+        title="warm-up",
     )
 
     def __post_init__(self) -> None:

@@ -11,11 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import click
-
-from pageferry.cli.axes import axes
+from pageferry.settings import AXES
 from pageferry.sweep.point import Point
 from paging_core.errors import InvalidInput
+from paging_core.kinds import Choice, Flag
 from tests.sweep.small import point
 
 TRACES = Path(__file__).parents[2] / "examples" / "traces"
@@ -49,13 +48,13 @@ def _tried(settings: dict[str, Any]) -> Point | None:
 
 
 def _values(axis: str) -> list[Any]:
-    option = axes()[axis]
+    kind = AXES[axis].kind
     if axis in NAMED:
         return NAMED[axis]
-    if option.is_flag:
+    if isinstance(kind, Flag):
         return [False, True]
-    if isinstance(option.type, click.Choice):
-        return list(option.type.choices)
+    if isinstance(kind, Choice):
+        return [member.value for member in kind.of]
     return list(TEXTS)
 
 

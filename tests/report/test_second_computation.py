@@ -20,22 +20,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pageferry.cli.axes import axes
 from pageferry.report.loads import load_tables
 from pageferry.report.pictures import causes, frontiers
 from pageferry.report.repeats import Repeated, repeated
 from pageferry.report.runs import runs_table
 from pageferry.report.variants import compared
 from pageferry.report.verdict import verdict
+from pageferry.settings import AXES
 from pageferry.sweep.point import Point
-from pageferry.sweep.settings import ALIKE, NAMES, SETTINGS, Role, settings_of, values_of
+from pageferry.sweep.settings import ALIKE, NAMES, SETTINGS, settings_of, values_of
 from pageferry.tables import CAUSE_LABELS
+from paging_core.settings import Role
 from tests.report import sweeps
 from tests.report.axes import COSTS, points_of
 from tests.report.sweeps import Document, alike, baseline, documents, figures, tracking_ns
 from tests.sweep.small import point
 
-AXES = sorted(axes())
 SCHEMA = Path(__file__).parents[2] / "pageferry" / "schema" / "migration-v1.json"
 
 
@@ -61,7 +61,7 @@ def test_every_setting_of_a_document_has_a_column() -> None:
         assert (setting.plain is not None) == (setting.role is Role.REMEDY), setting.name
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", sorted(AXES))
 def test_no_two_points_of_an_axis_share_their_columns(axis: str) -> None:
     rows = [settings_of(p.configured) for p in points_of(axis)]
     assert len({values_of(row, SETTINGS) for row in rows}) == len(rows) >= 2
@@ -79,7 +79,7 @@ def test_unlike_settings_have_unlike_names() -> None:
 # -- against the documents ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", sorted(AXES))
 def test_every_run_is_set_against_the_single_pages_that_are_alike_in_all_the_rest(
     axis: str,
 ) -> None:
@@ -163,7 +163,7 @@ def near(shown: float, value: float) -> bool:
     return shown == pytest.approx(value, rel=0.035, abs=0.0051)
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", sorted(AXES))
 def test_the_tables_by_load_say_what_the_documents_say(axis: str) -> None:
     rows = sweeps.runs(points_of(axis))
     every = documents(rows)
@@ -209,7 +209,7 @@ def ratio(document: Document, every: Sequence[Document], name: str) -> float | N
     return figures(document)[name] / base if base else None
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", sorted(AXES))
 def test_the_table_of_every_run_tells_them_apart(axis: str) -> None:
     table = sweeps.table(points_of(axis))
     cells = Cells(runs_table(table, compared(table))).rows
@@ -229,7 +229,7 @@ def values_in(spec: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from data["values"] if "values" in data else spec["datasets"][data["name"]]
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", sorted(AXES))
 def test_the_bars_by_cause_are_those_of_the_documents(axis: str) -> None:
     rows = sweeps.runs(points_of(axis))
     lines = repeated(rows)
@@ -251,7 +251,7 @@ def test_the_bars_by_cause_are_those_of_the_documents(axis: str) -> None:
     assert drawn == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("axis", sorted(AXES))
 def test_the_points_of_the_frontier_are_those_of_the_documents(axis: str) -> None:
     rows = sweeps.runs(points_of(axis))
     every = documents(rows)
