@@ -47,8 +47,10 @@ def serve(settings: DestinationSettings) -> None:
     prepare_process(settings, "dest-host")
     from dest_host.factory import warm_up  # noqa: PLC0415 - --help must not import numba
     from dest_host.host import DestinationHost  # noqa: PLC0415
+    from wire.hosting.room import MemoryOfHost  # noqa: PLC0415
 
     warm_up()
+    MemoryOfHost().tell(settings.max_total_memory)
     DestinationHost(settings, settings.traces("pageferry-destination")).run()
 
 

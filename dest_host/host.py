@@ -37,10 +37,8 @@ class DestinationHost:
         Raises:
             BadOption: it cannot serve with these settings.
         """
-        machine = MemoryOfHost()
-        machine.tell(settings.max_total_memory)
         self.receiver = Receiver(
-            settings.limits(), ModelGuestFactory(settings.trace_dir), machine=machine
+            settings.limits(), ModelGuestFactory(settings.trace_dir), machine=MemoryOfHost()
         )
         self.server = Server(
             "dest-host",

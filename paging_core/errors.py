@@ -12,7 +12,7 @@
     │   ├── FramesOutsideGuest  a run of frames beyond the end of guest memory
     │   └── PayloadSize         a payload that is not as long as it says
     ├── ContractMismatch        the two hosts speak versions that do not overlap
-    ├── LimitExceeded           a host refuses more than it was configured to allow
+    ├── LimitExceeded           a host refuses more than it was configured to allow, or than it has
     ├── GuestCrashed            the guest's own kernel gave up
     │   └── GuestOutOfMemory    it found no free frame
     ├── Unauthenticated         the caller did not prove who it is
@@ -101,7 +101,7 @@ class ContractMismatch(PageferryError):
 
 
 class LimitExceeded(PageferryError):
-    """A host refuses more than it was configured to allow."""
+    """A host refuses more than it was configured to allow, or ran out of something."""
 
     grpc_status = "RESOURCE_EXHAUSTED"
 

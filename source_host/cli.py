@@ -50,6 +50,7 @@ def serve(settings: SourceSettings) -> None:
     prepare_process(settings, "source")
     from paging_core.compiled import is_cold  # noqa: PLC0415 - numba is slow to import
     from source_host.host import SourceHost  # noqa: PLC0415
+    from wire.hosting.room import MemoryOfHost  # noqa: PLC0415
 
     if is_cold():
         from paging_core.warm import compile_all  # noqa: PLC0415
@@ -57,6 +58,7 @@ def serve(settings: SourceSettings) -> None:
         # Before it serves, or the first guest's boot and pause would pay for it.
         _log.info("compiling the model", takes="about a minute, once")
         compile_all()
+    MemoryOfHost().tell(settings.max_total_memory)
     SourceHost(settings, settings.traces("pageferry-source")).server.run()
 
 

@@ -65,9 +65,7 @@ class SourceHost:
 
         registry = host_registry("source")
         metrics = Metrics(registry)
-        machine = MemoryOfHost()
-        machine.tell(settings.max_total_memory)
-        self.guests = Guests(settings.max_total_memory, settings.max_guest_memory, machine)
+        self.guests = Guests(settings.max_total_memory, settings.max_guest_memory, MemoryOfHost())
         self.migrations = Migrations(
             self.guests, metrics, connect, settings.max_migrations, settings.flow_dir, traces
         )

@@ -226,8 +226,8 @@ def test_a_metrics_page_without_a_file_descriptor_waits_for_one(hosts: Pair) -> 
         scrape = HTTPConnection(address, int(port), timeout=CALL_S)
         scrape.request("GET", "/metrics")
         began_s = processor_s(host)
-        time.sleep(1)
-        assert processor_s(host) - began_s < 0.5
+        time.sleep(2)
+        assert processor_s(host) - began_s < 0.1  # a loop would take all that it gets
     assert scrape.getresponse().status == 200
     scrape.close()
 
@@ -250,7 +250,7 @@ def test_arrivals_do_not_have_a_host_killed_with_the_guests_that_it_has() -> Non
     with Pair() as hosts:
         group.mkdir()
         try:
-            (group / "memory.limit_in_bytes").write_text(str(300 * MIB))
+            (group / "memory.limit_in_bytes").write_text(str(360 * MIB))
             (group / "cgroup.procs").write_text(str(hosts.destination.process.process.pid))
             said = [arrival(hosts, 48 * MIB) for _ in range(6)]
             assert said[:3] == ["completed"] * 3

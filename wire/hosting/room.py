@@ -15,8 +15,8 @@ from paging_core.errors import LimitExceeded
 from paging_core.exhaustion import ran_out
 from paging_core.units import format_bytes
 
-HEADROOM_BYTES = 64 * 2**20
-"""Left for the process itself: messages on the way, digests, libraries that load."""
+HEADROOM_BYTES = 128 * 2**20
+"""Left for the process itself: messages on the way, 32 MiB for each of 4 migrations."""
 OWN_SHARE = 32
 """A guest costs its memory, and of what it is made of beside it one part in so many at most.
 Measured for guests of 16 MiB to 2 GiB: tables of the tracker 1.2 %, digests 0.4 %."""
