@@ -23,9 +23,16 @@ class Trace(TypedDict):
     xxh3_64: str | None
 
 
-def configured(guest: GuestConfig, plan: Plan) -> Configured:
-    """All settings of a migration, in the units of their names."""
-    values = {**values_of(guest), **values_of(plan), "trace": _trace(guest.trace)}
+def configured(guest: GuestConfig, plan: Plan, trace_digest: int | None = None) -> Configured:
+    """All settings of a migration, in the units of their names.
+
+    Args:
+        guest: that is moved.
+        plan: how.
+        trace_digest: XXH3-64 of the guest's trace as its host says; None asks the file.
+    """
+    trace = _trace(guest.trace, trace_digest)
+    values = {**values_of(guest), **values_of(plan), "trace": trace}
     return {name: values[name] for name in SETTINGS}
 
 
@@ -40,10 +47,24 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _trace(path: str) -> Trace | None:
+def _trace(path: str, digest: int | None) -> Trace | None:
     if not path:
         return None
     file = Path(path)
+    if digest is not None:
+        return {"file": file.name, "xxh3_64": f"{digest:016x}"}
     # A trace named for a remote source host may not lie here.
-    digest = xxhash.xxh3_64_hexdigest(file.read_bytes()) if file.is_file() else None
-    return {"file": file.name, "xxh3_64": digest}
+    return {"file": file.name, "xxh3_64": _digest(file)}
+
+
+def _digest(file: Path) -> str | None:
+    digest = xxhash.xxh3_64()
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as content:
+            while chunk := content.read(1 << 20):
+                digest.update(chunk)
+    except (OSError, ValueError):  # the host's own path means something else here
+        return None
+    return digest.hexdigest()

@@ -173,16 +173,19 @@ class Document(TypedDict):
     time: Annotated[Time, about("How long it took, in the clock of the migration.")]
 
 
-def document_of(status: pb.MigrationStatus, guest: GuestConfig) -> Document:
+def document_of(
+    status: pb.MigrationStatus, guest: GuestConfig, trace_digest: int | None = None
+) -> Document:
     """The result document of a migration that ended.
 
     Args:
         status: the last status of the migration.
         guest: the guest as it was configured, every default filled in.
+        trace_digest: see `configured`.
     """
     return {
         "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
-        "config": configured(guest, plan_of(status.request)),
+        "config": configured(guest, plan_of(status.request), trace_digest),
         "outcome": OUTCOMES[status.state],
         "error": _error(status),
         "verified": status.verified,

@@ -29,6 +29,7 @@ class MigrationOptions:
         source, dest: addresses of running hosts; None for hosts of our own.
         tls, insecure: who we are to `source`.
         flow: where the flow trace goes; None for none.
+        guest: name of a guest that is at `source` already; None boots one.
     """
 
     values: Mapping[str, Any]
@@ -37,6 +38,7 @@ class MigrationOptions:
     tls: str | None = None
     insecure: bool = False
     flow: str | None = None
+    guest: str | None = None
 
     @classmethod
     def of(cls, **given: Any) -> Self:
@@ -78,16 +80,24 @@ class MigrationOptions:
         """
         if self["workload"] is not None and self["trace"] is not None:
             raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
-        _check_addresses(self.source, self.dest)
-        if self.source is not None:
-            # Before anything starts: a missing certificate, or plain text to another machine.
-            self.security().channel_credentials(self.source)
+        self.check_hosts()
         if self["paging"] == Paging.HAP:
             self._check_hap()
         config = made(GuestConfig, {**self._settings(), **self._load()})
         if config.workload:
             check_working_set(config)
         return config
+
+    def check_hosts(self) -> None:
+        """Whether the hosts can be meant, and who we are there.
+
+        Raises:
+            BadOption: one host without the other, no address, a missing certificate, or plain
+                text to another machine.
+        """
+        _check_addresses(self.source, self.dest)
+        if self.source is not None:
+            self.security().channel_credentials(self.source)
 
     def plan(self) -> Plan:
         """How it is moved, checked.
