@@ -28,6 +28,7 @@ from wire.channel import CHANNEL_OPTIONS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
+from wire.replies import clean_replies
 from wire.status import ERROR_KEY, error_from_rpc
 from wire.trust.security import THIS_MACHINE, Security
 from wire.version import check_version, contract_message
@@ -78,7 +79,7 @@ class GrpcTransport:
         self._address = address
         self._security = security
         self._channel = connect(address, security, _CHANNEL_OPTIONS)
-        self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
+        self._stub = destination_pb2_grpc.DestinationHostStub(clean_replies(self._channel))
         self._migration_id = ""
         self._window = InFlight(on_ack=on_ack)
         self._metadata = metadata
@@ -166,7 +167,7 @@ class GrpcTransport:
         """A connection for one question; a doubt may outlive the certificates of the first one."""
         with connect(self._address, self._security, _CHANNEL_OPTIONS) as channel:
             try:
-                yield destination_pb2_grpc.DestinationHostStub(channel)
+                yield destination_pb2_grpc.DestinationHostStub(clean_replies(channel))
             except grpc.RpcError as error:
                 raise self._error(error) from error
 

@@ -16,6 +16,7 @@ from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.states import GuestState, MigrationState
 from wire.convert import guest_cost
+from wire.text import line
 
 _POLICIES: Mapping[int, PolicyName] = {
     pb.POLICY_UNSPECIFIED: PolicyName.XEN,
@@ -109,7 +110,7 @@ def migration_status(
         cost=guest_cost(report.cost) if report.cost else None,
         verified=report.verified,
         error_status=error.grpc_status if error else "",
-        error=str(error) if error else "",
+        error=line(str(error)) if error else "",
         request=request,
         guest=guest,
         memory_digest=report.memory_digest,

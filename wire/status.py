@@ -16,6 +16,7 @@ import grpc
 
 from paging_core import errors
 from paging_core.errors import PageferryError, VerificationFailed
+from wire.text import line
 from wire.trust.security import THIS_MACHINE, Security
 
 ERROR_KEY = "pageferry-error"
@@ -41,14 +42,18 @@ def abort_with(context: grpc.ServicerContext, error: PageferryError) -> NoReturn
     if isinstance(error, VerificationFailed):
         metadata.append((GFNS_KEY, ",".join(map(str, error.gfns[:MAX_GFNS]))))
     context.set_trailing_metadata(tuple(metadata))
-    context.abort(grpc.StatusCode[error.grpc_status], str(error))
+    context.abort(grpc.StatusCode[error.grpc_status], line(str(error)))
 
 
 def error_from_rpc(
     rpc_error: grpc.RpcError, address: str, security: Security = THIS_MACHINE
 ) -> PageferryError:
-    """The error that the host at `address` raised, or the one that says it is not there."""
-    code, details = _outcome(rpc_error)
+    """The error that the host at `address` raised, or the one that says it is not there.
+
+    What the host says about it is cleaned: see `wire.text`.
+    """
+    code, said = _outcome(rpc_error)
+    details = line(said)
     if code is grpc.StatusCode.UNAVAILABLE:
         reason = security.explain(address)
         if reason is not None:
@@ -95,7 +100,7 @@ _FOREIGN: dict[grpc.StatusCode, tuple[type[PageferryError], str]] = {
 def _foreign(code: grpc.StatusCode, details: str, address: str) -> PageferryError:
     unknown = (PageferryError, f"the host at {{address}} answered {code.name}: {{details}}")
     kind, text = _FOREIGN.get(code, unknown)
-    return kind(text.format(address=address, details=" ".join(details.split())))
+    return kind(text.format(address=address, details=details))
 
 
 def _outcome(rpc_error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 import click
 
 from paging_core.errors import InvalidInput, PageferryError
+from wire.text import line
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+_MOST_CHARS = 4000
+"""Of an error: most name a file, and lists of what there is are long."""
 
 _LAB = ("altair", "duckdb", "vl_convert")
 """What the extra ``lab`` brings."""
@@ -115,7 +118,7 @@ def _fail(error: Exception) -> int:
 
 def complain(message: str) -> None:
     """Say in one line on stderr what went wrong."""
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    click.echo(f"error: {line(message, _MOST_CHARS)}", err=True)
 
 
 def _see_help(error: click.UsageError) -> str:
