@@ -34,13 +34,3 @@ def line(text: str, longest: int = LINE_CHARS) -> str:
     if len(shown) <= longest and len(looked_at) == len(text):
         return shown
     return shown[: longest - len(_CUT)] + _CUT
-
-
-def paragraph(text: str) -> str:
-    """Several lines, each of them cleaned; leading blanks are kept, for tracebacks."""
-    return "\n".join(_indented(each) for each in text.split("\n"))
-
-
-def _indented(text: str) -> str:
-    blanks = len(text) - len(text.lstrip(" "))
-    return " " * min(blanks, LINE_CHARS) + line(text)

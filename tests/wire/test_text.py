@@ -13,7 +13,7 @@ from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import BadOption
 from wire.address import parse_address
 from wire.replies import clean_reply
-from wire.text import LINE_CHARS, line, paragraph
+from wire.text import LINE_CHARS, line
 
 HOSTILE = {
     "a title": "\x1b]0;PWNED\x07",
@@ -67,12 +67,6 @@ def test_what_was_cut_ends_so() -> None:
     assert line("x" * 10, 10) == "x" * 10
     assert line("x" * 11, 10) == "x" * 9 + "…"
     assert line(" " * 10**6 + "x", 10) == "…"  # as much as anybody looks at
-
-
-def test_a_traceback_keeps_its_lines() -> None:
-    said = paragraph("Traceback:\n    raise Refused\nRefused: \x1b[2J\x9b1m")
-    assert said.split("\n")[:2] == ["Traceback:", "    raise Refused"]
-    assert_harmless(said.replace("\n", " "))
 
 
 def statuses(text: str) -> list[pb.MigrationList | common_pb2.GuestList]:

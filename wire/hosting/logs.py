@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import sys
+import traceback
 from typing import Any, TextIO
 
 import structlog
 
-from wire.text import line, paragraph
+from wire.text import line
 
 LEVELS = ("debug", "info", "warning", "error")
 """What `--log-level` takes."""
@@ -41,10 +41,16 @@ def _clean(value: Any) -> Any:
 
 
 def _plain_traceback(out: TextIO, info: structlog.typing.ExcInfo) -> None:
-    """Without values, as above; what an exception says is often somebody else's text."""
-    written = io.StringIO()
-    structlog.dev.plain_traceback(written, info)
-    out.write(paragraph(written.getvalue()))
+    """Without values, as above; what an exception says may be somebody else's text."""
+    error: BaseException | None = info[1]
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    for each in reversed(chain):
+        out.write("\nTraceback (most recent call last):\n")
+        out.writelines(traceback.format_tb(each.__traceback__))
+        out.write(f"{type(each).__qualname__}: {line(str(each))}")
 
 
 def configure_logs(level: str, host: str) -> None:
