@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pageferry.document import Document
 from paging_core.units import format_bytes
+from wire.text import line
 
 _MAX_DIFFERENCES = 3
 
@@ -14,7 +15,7 @@ def labels(documents: Sequence[Document], fallback: Sequence[str]) -> list[str]:
     """A column title per document: the settings in which they differ, else its file's name."""
     settings = [dict(document["config"]) for document in documents]
     differing = [key for key in settings[0] if any(s[key] != settings[0][key] for s in settings)]
-    titles = ["\n".join(f"{key} {_value(s[key])}" for key in differing) for s in settings]
+    titles = ["\n".join(line(f"{key} {_value(s[key])}") for key in differing) for s in settings]
     if not differing or len(differing) > _MAX_DIFFERENCES or len(set(titles)) < len(titles):
         return list(fallback)
     return titles

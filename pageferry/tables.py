@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from pageferry.document import Document, Round
 from paging_core.events import CAUSES, FAULT_KINDS
@@ -149,7 +150,7 @@ def summary(documents: Sequence[Document], labels: Sequence[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("")
     for label in labels:
-        table.add_column(label, justify="right", no_wrap=True)
+        table.add_column(Text(label), justify="right", no_wrap=True)
     if len(documents) == 2:
         table.add_column("ratio", justify="right", no_wrap=True)
     table.add_row("outcome", *(_outcome(d) for d in documents), *_padding(documents))

@@ -7,16 +7,20 @@ from collections.abc import Iterator
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from paging_core.footprint import frames_mapped, memory_for
 from paging_core.traces.profile import Profile
 from paging_core.traces.reader import TraceFile
 from paging_core.traces.replay import map_pages
 from paging_core.units import FRAME_BYTES, FRAME_SHIFT, NS_PER_S, format_bytes, format_ns
+from wire.text import line
 
 _REGION_GAP_PAGES = 256
 """Pages further apart than 1 MiB are in different regions."""
 _REGIONS_SHOWN = 24
+_MOST_CHARS = 4096
+"""Of a fact: a path, and what somebody wrote into the trace."""
 
 
 def facts(trace: TraceFile, found: Profile) -> Table:
@@ -25,7 +29,7 @@ def facts(trace: TraceFile, found: Profile) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _facts(trace, found):
-        table.add_row(name, value)
+        table.add_row(name, Text(line(value, _MOST_CHARS)))
     return table
 
 
