@@ -1,8 +1,9 @@
 # pageferry: `make demo` sets everything up and runs the main job, `make test` runs the tests.
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 5
 
-.PHONY: help setup demo answer test test-containers test-machines test-observability kind-test image check \
+.PHONY: help setup demo answer test fuzz test-containers test-machines test-observability kind-test image check \
     format docs docs-check dashboards dashboards-check proto proto-check bench clean
 
 help: ## list the targets
@@ -22,6 +23,9 @@ answer: setup ## settle the question of 2009: a sweep of some 400 migrations, an
 
 test: setup ## run the everyday tests
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
+fuzz: setup ## feed readers of foreign input for MINUTES=5 (SEED=1 repeats; TARGETS="guest flow")
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(TARGETS)
 
 test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
 	$(BIN)/pytest tests/observability/live_*.py
