@@ -3,7 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 5
 
-.PHONY: help setup demo answer test fuzz test-containers test-machines test-observability kind-test image check \
+.PHONY: help setup demo answer test fuzz test-isolation test-containers test-machines \
+    test-observability kind-test image check \
     format docs docs-check dashboards dashboards-check proto proto-check bench clean
 
 help: ## list the targets
@@ -26,6 +27,10 @@ test: setup ## run the everyday tests
 
 fuzz: setup ## feed readers of foreign input for MINUTES=5 (SEED=1 repeats; TARGETS="guest flow")
 	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(TARGETS)
+
+test-isolation: setup ## overwrite a million words of guests that are then run (10 minutes at most)
+	PAGEFERRY_ISOLATION_WORDS=$${PAGEFERRY_ISOLATION_WORDS:-1000000} \
+	    $(BIN)/pytest -n 2 -rP tests/isolation
 
 test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
 	$(BIN)/pytest tests/observability/live_*.py

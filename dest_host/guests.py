@@ -115,7 +115,7 @@ class HostedGuest:
 
         Raises:
             IllegalTransition: it is not paused.
-            GuestOutOfMemory: its kernel gave up; whatever else stops it has it crashed, too.
+            GuestCrashed: its kernel gave up; whatever else stops it has it crashed, too.
             MigrationCancelled: nobody waits for it any more.
         """
         with self._stepping():

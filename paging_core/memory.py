@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
+import ctypes
+import errno
 import os
+import weakref
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.errors import BadOption, LimitExceeded
+from paging_core.reservation import Reservation
 from paging_core.units import FRAME_BYTES, format_bytes
 
 Frames = npt.NDArray[np.uint8]
@@ -29,27 +32,27 @@ class GuestMemory:
     """
 
     def __init__(self, n_frames: int, name: str = "guest") -> None:
-        """Map fresh zero memory.
+        """Map fresh zero memory, with inaccessible addresses on either side of it.
 
         Raises:
             BadOption: no frames at all.
-            LimitExceeded: the machine has no room for it.
+            LimitExceeded: the machine has no room for it, or no file descriptor.
         """
         if n_frames <= 0:
             raise BadOption(f"a guest of {n_frames} frames has no memory")
         size_bytes = n_frames * FRAME_BYTES
         self.n_frames = n_frames
-        self.fd = os.memfd_create(f"pageferry-{name}", os.MFD_CLOEXEC)
         try:
+            self.fd = os.memfd_create(f"pageferry-{name}", os.MFD_CLOEXEC)
+            # Also for a memory that is dropped and never closed: its frames go with its arrays.
+            self._close_file = weakref.finalize(self, os.close, self.fd)
             os.ftruncate(self.fd, size_bytes)
-            self._map = mmap.mmap(self.fd, size_bytes)
-        except (OSError, ValueError, OverflowError) as error:
-            os.close(self.fd)
-            raise LimitExceeded(
-                f"this machine cannot map {format_bytes(size_bytes)} of guest memory ({error}); "
-                "use a smaller guest"
-            ) from error
-        self.frames: Frames = np.frombuffer(self._map, np.uint8).reshape(n_frames, FRAME_BYTES)
+            self._reservation = Reservation(self.fd, size_bytes)
+        except (OSError, OverflowError, ctypes.ArgumentError) as error:
+            if hasattr(self, "_close_file"):
+                self._close_file()
+            raise _no_room(size_bytes, error) from None
+        self.frames: Frames = self._reservation.bytes().reshape(n_frames, FRAME_BYTES)
         self.words: Words = self.frames.reshape(-1).view(np.int64).reshape(n_frames, -1)
 
     def populate(self) -> None:
@@ -57,13 +60,13 @@ class GuestMemory:
         self.words[:, 0] = 0
 
     def close(self) -> None:
-        """Give the memory back once the last array over it is gone."""
+        """Give the memory back now, though arrays over it may live on (they hold zeros then)."""
         if self.fd < 0:
             return
-        os.close(self.fd)
+        self._reservation.give_back()
+        self._close_file()
         self.fd = -1
-        # The arrays keep the mapping alive; dropping ours lets the last user end it.
-        del self.frames, self.words, self._map
+        del self.frames, self.words, self._reservation
 
     def __enter__(self) -> Self:
         return self
@@ -75,3 +78,15 @@ class GuestMemory:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _no_room(size_bytes: int, error: Exception) -> LimitExceeded:
+    size = format_bytes(size_bytes)
+    if isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}:
+        return LimitExceeded(
+            f"no file descriptor is left for {size} of guest memory; "
+            "delete guests or raise the limit (ulimit -n)"
+        )
+    return LimitExceeded(
+        f"this machine cannot map {size} of guest memory ({error}); use a smaller guest"
+    )

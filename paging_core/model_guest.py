@@ -15,7 +15,14 @@ import numpy.typing as npt
 
 from paging_core.boot import lay_out
 from paging_core.config import CleanPolicy, GuestConfig, Paging
-from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition, LimitExceeded
+from paging_core.errors import (
+    BadOption,
+    GuestCrashed,
+    GuestOutOfMemory,
+    IllegalTransition,
+    InvalidInput,
+    LimitExceeded,
+)
 from paging_core.events import CAUSES, FAULT_KINDS, Event
 from paging_core.flow import FlowRows
 from paging_core.flow_buffer import FlowBuffer
@@ -34,6 +41,7 @@ from paging_core.kernels.log_dirty_ops import (
     sync_hardware_log,
     take_bitmap,
 )
+from paging_core.kernels.state import PANICKED
 from paging_core.machine import Machine, make_machine
 from paging_core.memory import GuestMemory
 from paging_core.units import PS_PER_NS, format_bytes
@@ -122,6 +130,11 @@ class ModelGuest:
             InvalidInput: not a guest state, or memory that no guest could have.
         """
         config, vcpu, time_ps = decode_state(state)
+        if memory.n_frames != config.n_frames:
+            raise InvalidInput(
+                f"the state is of a guest of {config.n_frames} frames, and {memory.n_frames} came; "
+                "migrate it again"
+            )
         check_well_formed(memory, vcpu)
         guest = cls(config, memory, workload or _make_workload(config))
         guest.machine.core["vcpu"][:] = vcpu
@@ -154,7 +167,7 @@ class ModelGuest:
         """Run the workload until guest time reaches `until_ns`.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel found no free frame.
+            GuestCrashed: its kernel found no free frame, or nonsense in its own tables.
             LimitExceeded: it ran for so long that time would overflow.
         """
         until_ps = until_ns * PS_PER_NS
@@ -165,7 +178,7 @@ class ModelGuest:
         """Run exactly `count` more workload operations.
 
         Raises:
-            GuestOutOfMemory, LimitExceeded: as `run`.
+            GuestCrashed, LimitExceeded: as `run`.
         """
         end = self.position + count
         while self.position < end:
@@ -175,7 +188,7 @@ class ModelGuest:
         """Run the given operations now, outside the workload.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel found no free frame.
+            GuestCrashed: as `run`.
         """
         execute(self.machine.record, ops, 0, _FOREVER_PS)
         self._check_alive()
@@ -334,7 +347,13 @@ class ModelGuest:
     def _check_alive(self) -> None:
         if self._flow is not None:
             self._flow.check()
-        if self.machine.core["vcpu"]["out_of_memory"][0]:
+        gave_up = self.machine.core["vcpu"]["out_of_memory"][0]
+        if gave_up == PANICKED:
+            raise GuestCrashed(
+                "the guest's kernel found page tables or reference counts in its memory that "
+                "cannot be, and stopped; delete it and boot it anew"
+            )
+        if gave_up:
             size = format_bytes(self.config.memory_bytes)
             raise GuestOutOfMemory(
                 f"the guest's kernel found no free frame in {size}; "

@@ -13,7 +13,7 @@ from pageferry.v1 import destination_pb2 as pb
 from pageferry.v1 import destination_pb2_grpc
 from paging_core.digest import Digests
 from paging_core.errors import (
-    GuestOutOfMemory,
+    GuestCrashed,
     HostUnreachable,
     InvariantViolation,
     MigrationCancelled,
@@ -48,7 +48,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-_OF_THIS_HOST = (GuestOutOfMemory, InvariantViolation, MigrationCancelled, OutcomeUnknown)
+_OF_THIS_HOST = (GuestCrashed, InvariantViolation, MigrationCancelled, OutcomeUnknown)
 """What is said of a guest, a caller or a bug here: no destination can know any of it."""
 _Request = TypeVar("_Request")
 _Reply = TypeVar("_Reply")

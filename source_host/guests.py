@@ -15,7 +15,7 @@ import structlog
 from paging_core.config import GuestConfig
 from paging_core.errors import (
     AlreadyExists,
-    GuestOutOfMemory,
+    GuestCrashed,
     IllegalTransition,
     LimitExceeded,
     NotFound,
@@ -93,7 +93,7 @@ class HostedGuest:
 
         Raises:
             IllegalTransition: it is not paused, or it is being migrated.
-            GuestOutOfMemory: its kernel gave up.
+            GuestCrashed: its kernel gave up.
         """
         with self._idle("step"):
             if self.life.state is not GuestState.PAUSED:
@@ -104,7 +104,7 @@ class HostedGuest:
             guest = self._present()
             try:
                 _run(guest, accesses, duration_ns, keep_going)
-            except GuestOutOfMemory as error:
+            except GuestCrashed as error:
                 self.life.to(GuestState.CRASHED)
                 self.message = str(error)
                 raise

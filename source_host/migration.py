@@ -15,7 +15,7 @@ import structlog
 
 from paging_core.errors import (
     ContractMismatch,
-    GuestOutOfMemory,
+    GuestCrashed,
     HostUnreachable,
     IllegalTransition,
     InvariantViolation,
@@ -274,7 +274,7 @@ class Migration:
             if self._tracking:
                 with clock.exclusive() as guest:
                     guest.stop_tracking()
-        if isinstance(error, GuestOutOfMemory):
+        if isinstance(error, GuestCrashed):
             self._guest_life.to(GuestState.CRASHED)
         elif self._was_running and self._guest_life.state is GuestState.PAUSED:
             self._guest_life.to(GuestState.RUNNING)

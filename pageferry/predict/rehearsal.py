@@ -106,7 +106,7 @@ def rehearse(guest: Guest, plan: Plan) -> Prediction:
     """Let a guest go through its warm-up and its migration; it ends paused.
 
     Raises:
-        GuestOutOfMemory: its kernel gave up meanwhile, as it would in the migration.
+        GuestCrashed: its kernel gave up meanwhile, as it would in the migration.
     """
     clock, progress = plan.make_clock(guest), Progress("rehearsal", ())
     nobody_cancels = Event()

@@ -50,7 +50,7 @@ class Clock(Protocol):
         """A message of so many bytes was put on the link.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel gave up meanwhile.
+            GuestCrashed: the guest's kernel gave up meanwhile.
         """
 
     def on_the_way(self, unacknowledged_bytes: int) -> int:
@@ -64,7 +64,7 @@ class Clock(Protocol):
 
         Raises:
             MigrationCancelled: `cancelled` was set meanwhile.
-            GuestOutOfMemory: the guest's kernel gave up meanwhile.
+            GuestCrashed: the guest's kernel gave up meanwhile.
         """
 
     def close(self) -> None:

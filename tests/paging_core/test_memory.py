@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import mmap
+import resource
 import struct
+import subprocess
+import sys
+from pathlib import Path
+from signal import SIGSEGV
 
 import pytest
 
@@ -56,3 +62,104 @@ def test_no_frames_are_no_memory(n_frames: int) -> None:
 def test_more_than_the_machine_can_map_is_refused() -> None:
     with pytest.raises(LimitExceeded, match=r"cannot map.*use a smaller guest"):
         GuestMemory(2**50)
+
+
+def shared_kib() -> int:
+    """Memory files' pages that this process holds mapped, by the kernel's own account."""
+    gc.collect()
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in status if line.startswith("RssShmem"))
+
+
+def files_open() -> int:
+    links = (link for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+    return sum("pageferry-counted" in str(link.readlink()) for link in links)
+
+
+def access_at(address: int) -> str:
+    """What this process may do at an address ("rw-s" …), by the kernel's own account."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, access = line.split()[:2]
+        start, end = (int(edge, 16) for edge in span.split("-"))
+        if start <= address < end:
+            return access
+    return "none"
+
+
+def test_closing_gives_everything_back_though_arrays_are_kept() -> None:
+    before = shared_kib()
+    memory = GuestMemory(8192, "counted")
+    memory.frames[:] = 7
+    kept = memory.frames, memory.words
+    assert shared_kib() - before >= 8192 * 4
+    assert files_open() == 1
+    memory.close()
+    assert shared_kib() - before < 64
+    assert files_open() == 0
+    # Whoever still has an array ends no process with it.
+    assert not kept[0].any()
+    kept[1][0, 0] = 1
+    assert kept[0][0, 0] == 1
+
+
+def test_an_exception_that_is_kept_keeps_no_memory() -> None:
+    before = shared_kib()
+
+    def fail() -> None:
+        with GuestMemory(8192) as memory:
+            frames = memory.frames
+            frames[:] = 1
+            raise BadOption("kept with all that it refers to")
+
+    with pytest.raises(BadOption) as kept:
+        fail()
+    assert kept.value.__traceback__ is not None
+    assert shared_kib() - before < 64
+
+
+def test_a_memory_that_is_dropped_lives_as_long_as_its_arrays() -> None:
+    memory = GuestMemory(64, "counted")
+    words = memory.words
+    words[3, 3] = 42
+    address = words.ctypes.data
+    del memory
+    gc.collect()
+    assert files_open() == 0
+    assert words[3, 3] == 42
+    del words
+    gc.collect()
+    assert not access_at(address).startswith("rw-s")
+
+
+@pytest.mark.parametrize("n_frames", [1, 300, 8192])
+def test_no_guest_is_the_neighbour_of_anything(n_frames: int) -> None:
+    guests = [GuestMemory(n_frames) for _ in range(4)]
+    for guest in guests:
+        first = guest.frames.ctypes.data
+        end = first + guest.frames.nbytes
+        assert access_at(first) == access_at(end - 1) == "rw-s"
+        for distance in (1, 4096, 2 << 20, 64 << 20):
+            assert access_at(first - distance) == "---p"
+            assert access_at(end - 1 + distance) == "---p"
+    for guest in guests:
+        guest.close()
+
+
+def test_what_runs_over_the_end_meets_nothing() -> None:
+    """In a process of its own, for it ends there."""
+    program = (
+        "import ctypes; from paging_core.memory import GuestMemory\n"
+        "memory = GuestMemory(4); other = GuestMemory(4)\n"
+        "ctypes.memset(memory.frames.ctypes.data + memory.frames.nbytes, 1, 1)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -SIGSEGV
+
+
+def test_no_file_descriptor_left() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(LimitExceeded, match=r"no file descriptor is left.*ulimit -n"):
+            GuestMemory(1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
