@@ -14,8 +14,10 @@ _MAX_DIFFERENCES = 3
 def labels(documents: Sequence[Document], fallback: Sequence[str]) -> list[str]:
     """A column title per document: the settings in which they differ, else its file's name."""
     settings = [dict(document["config"]) for document in documents]
-    differing = [key for key in settings[0] if any(s[key] != settings[0][key] for s in settings)]
-    titles = ["\n".join(line(f"{key} {_value(s[key])}") for key in differing) for s in settings]
+    # Results of older releases have not every setting.
+    keys = dict.fromkeys(key for each in settings for key in each)
+    differing = [key for key in keys if any(s.get(key) != settings[0].get(key) for s in settings)]
+    titles = ["\n".join(line(f"{key} {_value(s.get(key))}") for key in differing) for s in settings]
     if not differing or len(differing) > _MAX_DIFFERENCES or len(set(titles)) < len(titles):
         return list(fallback)
     return titles

@@ -110,8 +110,20 @@ def _trace(path: str) -> Trace | None:
         return None
     file = Path(path)
     # A trace named for a remote source host may not lie here.
-    digest = xxhash.xxh3_64_hexdigest(file.read_bytes()) if file.is_file() else None
-    return {"file": file.name, "xxh3_64": digest}
+    return {"file": file.name, "xxh3_64": _digest(file)}
+
+
+def _digest(file: Path) -> str | None:
+    digest = xxhash.xxh3_64()
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as content:
+            while chunk := content.read(1 << 20):
+                digest.update(chunk)
+    except (OSError, ValueError):  # the host's own path means something else here
+        return None
+    return digest.hexdigest()
 
 
 def _shadow_pool_frames(guest: GuestConfig) -> int | None:

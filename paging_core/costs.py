@@ -10,7 +10,6 @@ every one is a knob. A TOML file overrides them::
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,8 @@ import numpy.typing as npt
 
 from paging_core.errors import BadCosts
 from paging_core.events import N_EVENTS, Event, EventCost
+from paging_core.reading import read_toml
+from paging_core.text import shown
 from paging_core.units import PS_PER_NS
 
 MIN_ACCESS_NS = 0.001
@@ -89,11 +90,13 @@ class CostTable:
         for name, ns in self.overrides_ns.items():
             if name not in known:
                 raise BadCosts(
-                    f"cost {name!r} is no event of the model; known: {', '.join(sorted(known))}"
+                    f"cost {shown(name)} is no event of the model; known: "
+                    f"{', '.join(sorted(known))}"
                 )
             if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= MAX_NS:
                 raise BadCosts(
-                    f"cost {name} = {ns!r} is not a number of nanoseconds from 0 to {MAX_NS}"
+                    f"cost {name} = {shown(repr(ns))} is not a number of nanoseconds from 0 to "
+                    f"{MAX_NS}"
                 )
         if self.overrides_ns.get("access", 1) < MIN_ACCESS_NS:
             raise BadCosts(
@@ -107,10 +110,7 @@ class CostTable:
         Raises:
             BadCosts: unreadable, not TOML, or a figure that cannot be.
         """
-        try:
-            document = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BadCosts(f"cost table {path}: {error}") from error
+        document = read_toml(path, lambda line: BadCosts(f"cost table: {line}"))
         table = document.get("ns")
         if set(document) != {"ns"} or not isinstance(table, dict):
             raise BadCosts(f"cost table {path} must hold one table [ns] of event = nanoseconds")
