@@ -70,8 +70,8 @@ def _messages() -> Iterator[bytes]:
 def _batches() -> Iterator[bytes]:
     for message in list(_messages())[1:]:
         batch = TransferMessage.FromString(message).batch
-        yield batch.SerializeToString()
-        yield b"\xff\x00next".join([batch.SerializeToString()] * 2)
+        yield batch.SerializeToString(deterministic=True)
+        yield b"\xff\x00next".join([batch.SerializeToString(deterministic=True)] * 2)
 
 
 def _prepared() -> Iterator[bytes]:
@@ -79,16 +79,16 @@ def _prepared() -> Iterator[bytes]:
         version=contract_message(), migration_id="m-1", guest=guest_spec("web", GUEST)
     )
     commit = CommitRequest(guest_state=ModelGuest.boot(GUEST).state(), state_digest=1)
-    first = offer.SerializeToString()
-    yield struct.pack("<H", len(first)) + first + commit.SerializeToString()
+    first = offer.SerializeToString(deterministic=True)
+    yield struct.pack("<H", len(first)) + first + commit.SerializeToString(deterministic=True)
     offer.guest.workload, offer.guest.trace = "", "redis.parquet"
-    first = offer.SerializeToString()
+    first = offer.SerializeToString(deterministic=True)
     yield struct.pack("<H", len(first)) + first
 
 
 def _reports() -> Iterator[bytes]:
     for status in (completed(), failed(), under_way()):
-        yield status.SerializeToString()
+        yield status.SerializeToString(deterministic=True)
 
 
 def _states() -> Iterator[bytes]:
