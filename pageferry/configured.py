@@ -60,8 +60,16 @@ class Configured(TypedDict):
     warmup_ns: int
 
 
-def configured(guest: GuestConfig, request: pb.MigrateRequest) -> Configured:
-    """All settings of a migration, in the units of their names."""
+def configured(
+    guest: GuestConfig, request: pb.MigrateRequest, trace_digest: int | None = None
+) -> Configured:
+    """All settings of a migration, in the units of their names.
+
+    Args:
+        guest: that is moved.
+        request: with its defaults filled in.
+        trace_digest: XXH3-64 of the guest's trace as its host says; None asks the file.
+    """
     tracker = guest.tracker
     virtual = request.clock != common_pb2.CLOCK_REAL
     return {
@@ -69,7 +77,7 @@ def configured(guest: GuestConfig, request: pb.MigrateRequest) -> Configured:
         "fill": guest.fill.value,
         "seed": guest.seed,
         "workload": guest.workload or None,
-        "trace": _trace(guest.trace),
+        "trace": _trace(guest.trace, trace_digest),
         "paging": tracker.paging.value,
         "clean": tracker.clean_policy.value,
         "clear_chunk_bytes": _clear_chunk_bytes(tracker),
@@ -105,10 +113,12 @@ def _policy_name(policy: pb.Policy.ValueType) -> str:
     return next((name for name, value in POLICIES.items() if value == policy), "xen")
 
 
-def _trace(path: str) -> Trace | None:
+def _trace(path: str, digest: int | None) -> Trace | None:
     if not path:
         return None
     file = Path(path)
+    if digest is not None:
+        return {"file": file.name, "xxh3_64": f"{digest:016x}"}
     # A trace named for a remote source host may not lie here.
     return {"file": file.name, "xxh3_64": _digest(file)}
 

@@ -118,19 +118,22 @@ class Document(TypedDict):
     time: Time
 
 
-def document_of(status: pb.MigrationStatus, guest: GuestConfig) -> Document:
+def document_of(
+    status: pb.MigrationStatus, guest: GuestConfig, trace_digest: int | None = None
+) -> Document:
     """The result document of a migration that ended.
 
     Args:
         status: the last status of the migration.
         guest: the guest as it was configured, every default filled in.
+        trace_digest: see `configured`.
 
     Raises:
         PageferryError: the status holds what no migration can have had.
     """
     return {
         "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
-        "config": configured(guest, status.request),
+        "config": configured(guest, status.request, trace_digest),
         "outcome": OUTCOMES[status.state],
         "error": _error(status),
         "verified": status.verified,

@@ -71,7 +71,7 @@ class GuestClient:
 
     @contextmanager
     def _stub(self) -> Iterator[Any]:
-        with rpc_errors(self._address, self._security):
+        with rpc_errors(self._address, self._security, answered=self._found is not None):
             if self._found is None:
                 self._found = self._find()
             yield self._found

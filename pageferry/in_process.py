@@ -134,16 +134,16 @@ def run(options: MigrationOptions) -> Document:
         BadOption: hosts elsewhere, or the real clock, which is about two hosts.
         PageferryError: the guest did not boot.
     """
-    if options.source is not None or options.clock != "virtual":
+    if options.source or options.guest or options.clock != "virtual":
         raise BadOption("a migration within one process knows neither hosts nor the real clock")
     config = options.guest_config()
     request = options.migrate_request(_GUEST, "")
     plan = plan_of(request)
     with destination(config.memory_bytes) as receiver, _booted(config) as guest:
         flow = FlowRecorder(Path(options.flow)) if options.flow else NO_FLOW
-        report, _ = migrate(guest, plan, receiver, flow)
+        report, left = migrate(guest, plan, receiver, flow)
     status = migration_status(
-        _MIGRATION, filled_in(request, plan), guest_spec(_GUEST, config), report
+        _MIGRATION, filled_in(request, plan), guest_spec(_GUEST, config), report, left
     )
     return document_of(status, config)
 

@@ -62,6 +62,7 @@ class MigrationOptions:
     tls: str | None = None
     insecure: bool = False
     flow: str | None = None
+    guest: str | None = None
 
     def guest_config(self) -> GuestConfig:
         """The guest, checked.
@@ -71,10 +72,7 @@ class MigrationOptions:
         """
         if self.workload is not None and self.trace is not None:
             raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
-        _check_addresses(self.source, self.dest)
-        if self.source is not None:
-            # Before anything starts: a missing certificate, or plain text to another machine.
-            self.security().channel_credentials(self.source)
+        self.check_hosts()
         config = GuestConfig(
             memory_bytes=self.memory_bytes,
             tracker=self._tracker(),
@@ -87,6 +85,17 @@ class MigrationOptions:
         if config.workload:
             check_working_set(config)
         return config
+
+    def check_hosts(self) -> None:
+        """Whether the hosts can be meant, and who we are there.
+
+        Raises:
+            BadOption: one host without the other, no address, a missing certificate, or plain
+                text to another machine.
+        """
+        _check_addresses(self.source, self.dest)
+        if self.source is not None:
+            self.security().channel_credentials(self.source)
 
     def _workload(self) -> str:
         return canonical_spec(self.workload or DEFAULT_WORKLOAD)

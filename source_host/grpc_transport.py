@@ -85,6 +85,7 @@ class GrpcTransport:
         self._metadata = metadata
         self._reader: Thread | None = None
         self._lock = Lock()
+        self._answered = False
         self._interrupted = False
         self._pending: grpc.Future[Any] | None = None
 
@@ -102,6 +103,7 @@ class GrpcTransport:
             ),
             PREPARE_S,
         )
+        self._answered = True
         check_version(reply.version)
         self._open_stream()
         return reply.max_payload_bytes
@@ -232,7 +234,7 @@ class GrpcTransport:
 
     def _error(self, rpc_error: grpc.RpcError) -> PageferryError:
         """What the destination says; an error that only this host can have is no answer at all."""
-        error = error_from_rpc(rpc_error, self._address, self._security)
+        error = error_from_rpc(rpc_error, self._address, self._security, answered=self._answered)
         if isinstance(error, _OF_THIS_HOST):
             return HostUnreachable(
                 f"the host at {self._address} gave no answer to rely on, look into it: {error}"

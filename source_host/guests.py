@@ -130,11 +130,15 @@ class HostedGuest:
         with self._idle("migrate"):
             if self.life.state not in (GuestState.PAUSED, GuestState.RUNNING):
                 raise IllegalTransition(
-                    f"guest {self.guest_id!r} is {self.life.state} and cannot be migrated; "
-                    "only a paused or running guest can"
+                    f"guest {self.guest_id!r} is {self.life.state}{self._why} and cannot be "
+                    "migrated; only a paused or running guest can"
                 )
             self.migration_id = migration_id
             return self._present()
+
+    @property
+    def _why(self) -> str:
+        return f" ({self.message})" if self.message else ""
 
     def release(self, message: str = "") -> None:
         """Its migration ended and it is still here."""
@@ -256,7 +260,9 @@ class Guests:
         with self._lock:
             hosted = self._guests.get(guest_id)
         if hosted is None:
-            raise NotFound(f"no guest {guest_id!r} on this host; create it first")
+            raise NotFound(
+                f"no guest {guest_id!r} on this host; pageferry guests lists those that it has"
+            )
         return hosted
 
     def delete(self, guest_id: str) -> HostedGuest:
@@ -283,8 +289,8 @@ class Guests:
         if self._max_guest_bytes is not None and memory_bytes > self._max_guest_bytes:
             raise LimitExceeded(
                 f"a guest of {format_bytes(memory_bytes)} is larger than the "
-                f"{format_bytes(self._max_guest_bytes)} that this host boots; raise its "
-                "--max-guest-memory or take a smaller guest"
+                f"{format_bytes(self._max_guest_bytes)} that this host boots; take a smaller "
+                "guest, or start the host with a larger --max-guest-memory"
             )
         with self._lock:
             if guest_id in self._guests or guest_id in self._booting:
@@ -297,7 +303,8 @@ class Guests:
                 raise LimitExceeded(
                     f"a guest of {format_bytes(memory_bytes)} does not fit: this host has "
                     f"{format_bytes(max(0, free))} left of {format_bytes(self._max_memory_bytes)}; "
-                    "delete some (pageferry guests) or raise --max-total-memory"
+                    "delete some (pageferry guests), or start the host with a larger "
+                    "--max-total-memory"
                 )
             self._booting[guest_id] = memory_bytes
 

@@ -15,7 +15,7 @@ from source_host.precopy.policies import PolicyName
 from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.states import GuestState, MigrationState
-from wire.convert import guest_cost
+from wire.convert import guest_cost, guest_spec
 from wire.text import line
 
 _POLICIES: Mapping[int, PolicyName] = {
@@ -83,11 +83,17 @@ def guest_status(hosted: HostedGuest, *, with_digest: bool = False) -> common_pb
         memory_digest=memory_digest,
         state_digest=state_digest,
         message=hosted.message,
+        spec=guest_spec(hosted.guest_id, hosted.config),
+        trace_xxh3_64=hosted.trace_digest,
     )
 
 
 def migration_status(
-    migration_id: str, request: pb.MigrateRequest, guest: common_pb2.GuestSpec, report: Report
+    migration_id: str,
+    request: pb.MigrateRequest,
+    guest: common_pb2.GuestSpec,
+    report: Report,
+    guest_state: GuestState,
 ) -> pb.MigrationStatus:
     """A report for the wire.
 
@@ -96,6 +102,7 @@ def migration_status(
         request: with defaults filled in.
         guest: what is moved.
         report: how it stands.
+        guest_state: of the guest here.
     """
     error = report.error
     return pb.MigrationStatus(
@@ -115,6 +122,7 @@ def migration_status(
         guest=guest,
         memory_digest=report.memory_digest,
         estimated_downtime_ns=report.estimated_downtime_ns,
+        guest_state=_guest_state(guest_state),
     )
 
 

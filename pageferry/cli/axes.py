@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pageferry.request import MigrationOptions
 
 _NO_AXES = (
-    "source", "dest", "tls", "insecure", "json_target", "flow", "quiet", "no_progress", "clock",
+    "guest", "source", "dest", "tls", "insecure", "json_target", "flow", "quiet", "no_progress",
+    "clock",
 )  # fmt: skip
 _FILES = ("trace", "costs")
 """Axes whose values are files, found from where they are named."""

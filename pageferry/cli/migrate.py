@@ -15,7 +15,7 @@ from pageferry.cli.kinds import (
     RATE_BITS_PER_S,
     WARMUP_NS,
 )
-from pageferry.cli.sections import SectionedCommand, section
+from pageferry.cli.sections import SectionedCommand, in_sections, section
 
 
 @click.command(
@@ -27,6 +27,7 @@ Examples:
   pageferry migrate --paging hap --pml --workload zipf --link 10Gbit/s
   pageferry migrate --trace examples/traces/redis.parquet --policy qemu
   pageferry migrate --clock real --memory 1GiB --workload idle --fill random
+  pageferry migrate --guest guest-1f2e3d4c --source rack1:50051 --dest rack2:50052
 \b
 Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says why;
 2 an option cannot be, nothing was started; 130 stopped by Ctrl-C.
@@ -223,6 +224,13 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
 )
 @section("Hosts and output")
 @click.option(
+    "--guest",
+    metavar="ID",
+    default=None,
+    help="Migrate this guest, which is at --source already (pageferry guests lists them), and boot "
+    "none: after a failure, or to another destination. It has its settings from when it booted.",
+)
+@click.option(
     "--source",
     metavar="ADDR",
     default=None,
@@ -283,6 +291,7 @@ def migrate(
 
     _refuse_a_modelled_link(ctx)
     _refuse_tls_of_our_own(ctx)
+    _refuse_to_boot_what_is_there(ctx)
     output = Output(json_target, quiet=quiet, progress=not no_progress)
     ctx.exit(run(MigrationOptions(**options), output))
 
@@ -307,4 +316,20 @@ def _refuse_tls_of_our_own(ctx: click.Context) -> None:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(
                 f"--{name} is about hosts that run already: give --source and --dest too", ctx
+            )
+
+
+def _refuse_to_boot_what_is_there(ctx: click.Context) -> None:
+    if ctx.params["guest"] is None:
+        return
+    if ctx.params["source"] is None or ctx.params["dest"] is None:
+        raise click.UsageError(
+            "--guest names one at a host that runs already: give --source and --dest too", ctx
+        )
+    for param in in_sections(ctx.command, "The guest", "How its writes are tracked"):
+        if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{param.opts[0]} is settled when a guest boots, and --guest names one that did; "
+                "drop one of them",
+                ctx,
             )

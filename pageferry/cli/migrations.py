@@ -48,13 +48,21 @@ def migrations(
         raise click.UsageError(f"name the migrations to {action}", ctx)
     with SourceClient(address, Security.of(tls, insecure=insecure)) as client:
         if action is not None:
-            act = {"cancel": client.cancel, "resolve": client.resolve}[action]
-            ctx.exit(each_of(act, names, _DID[action]))
+            to_do = {"cancel": client.cancel, "resolve": lambda name: _resolve(client, name)}
+            ctx.exit(each_of(to_do[action], names, _DID[action]))
         _show([_row(status) for status in client.migrations()], as_json=as_json)
 
 
+def _resolve(client: Any, name: str) -> str:
+    from pageferry.whereabouts import of_migration
+
+    return of_migration(client.resolve(name))
+
+
 def _row(status: Any) -> dict[str, Any]:
+    from pageferry.document import OUTCOMES
     from pageferry.v1 import source_pb2
+    from pageferry.whereabouts import of_migration
 
     return {
         "migration": status.migration_id,
@@ -64,6 +72,7 @@ def _row(status: Any) -> dict[str, Any]:
         "rounds": len(status.rounds),
         "wire_bytes": status.totals.wire_bytes,
         "downtime_ns": status.downtime.total_ns,
+        "where": of_migration(status) if status.state in OUTCOMES else "",
         "error": status.error,
     }
 

@@ -33,7 +33,7 @@ def each_of(action: Callable[[str], object], names: Sequence[str], did: str) -> 
     """Do something to each; one that cannot be does not keep the others from it.
 
     Args:
-        action: to do.
+        action: to do; a text that it returns is said behind what was done.
         names: to what.
         did: past participle, for a line on each.
 
@@ -46,12 +46,12 @@ def each_of(action: Callable[[str], object], names: Sequence[str], did: str) -> 
     code = 0
     for name in names:
         try:
-            action(name)
+            said = action(name)
         except PageferryError as error:
             complain(str(error))
             code = EXIT_FAILED
         else:
-            click.echo(f"{name} {did}")
+            click.echo(f"{name} {did}: {said}" if isinstance(said, str) else f"{name} {did}")
     return code
 
 

@@ -109,14 +109,14 @@ class TraceInfo:
         if data > MOST_ACCESSES_PER_INSTRUCTION * self.instructions:
             return (
                 f"has {self.instructions:,} instructions (lines of I) for {data:,} loads and "
-                "stores, so it has no time: record it with them, or import it with --pace, such "
-                "as --pace 100M for 100 M accesses a second"
+                "stores, so it has no time: record it with them, or say how fast it goes, such as "
+                "100 M accesses a second, with: pageferry trace import lackey --pace 100M"
             )
         if self.lap_ps < PS_PER_NS:
             return (
                 f"takes {self.lap_ps} ps at {self.instructions_per_second:,} {self.counts} a "
-                "second, and a lap takes 1 ns at least; record more, or import it to be replayed "
-                "slower, with --instructions-per-second or --pace"
+                "second, and a lap takes 1 ns at least; record more, or have it replayed slower, "
+                "with: pageferry trace import lackey --instructions-per-second (or --pace)"
             )
         return ""
 

@@ -154,7 +154,8 @@ def test_a_text_without_instructions_and_its_pace(tmp_path: Path) -> None:
     text = "".join(f" S {0x600000 + i * 512 % 122880:08x},8\n" for i in range(60_000))
     out = tmp_path / "x.parquet"
     refused = error_line(run("import", "lackey", "-", "--out", out, text=text))
-    assert "has no time: record it with them, or import it with --pace, such as --pace" in refused
+    assert "has no time: record it with them, or say how fast it goes" in refused
+    assert refused.endswith("with: pageferry trace import lackey --pace 100M")
     done = run("import", "lackey", "-", "--out", out, "--pace", "10M", text=text)
     assert "60,000 accesses in" in done.stdout
     shown = " ".join(run("show", out).stdout.split())

@@ -93,9 +93,13 @@ _HASH = 0x9E3779B1
 @kernel
 def _line_end(text: Text, at: int) -> int:
     """Where the newline is, if nothing but blanks stands before it; else -1."""
-    while text[at] in (_SPACE, _TAB, _RETURN):
+    byte = text[at]
+    while byte != _NEWLINE:
+        if byte != _SPACE and byte != _TAB and byte != _RETURN:  # noqa: PLR1714 - a tuple is slow
+            return -1
         at += 1
-    return at if text[at] == _NEWLINE else -1
+        byte = text[at]
+    return at
 
 
 @kernel
