@@ -131,7 +131,8 @@ def _command(name: str, seconds: float, wish: Wish, corpus: Path) -> list[str]:
     seed = [] if wish.seed is None else [f"-seed={wish.seed}"]
     return [
         sys.executable, "-m", "tests.fuzz.one", name,
-        f"-max_total_time={round(seconds)}", f"-timeout={wish.patience_s}", f"-report_slow_units={wish.patience_s}",
+        f"-max_total_time={round(seconds)}", f"-timeout={wish.patience_s}",
+        f"-report_slow_units={wish.patience_s}",  # slow is what is busy here, most of all
         f"-rss_limit_mb={wish.memory_mib}", f"-artifact_prefix={wish.out / name}-",
         "-print_final_stats=1", "-len_control=0", *seed, str(corpus),
         *([str(CORPUS / name)] if name in TARGETS else []),
