@@ -31,7 +31,8 @@ from tests.isolation.witnesses import Fences, OtherGuests
 _HANGS_S = 240
 """An attack takes milliseconds; this is for a machine with a great deal else to do."""
 _ATTACKS_AT_A_TIME = 12
-_MOST_WORDS = 48
+_MOST_WORDS = (2, 48, 48, 1000)
+"""At a time; a fork or a fault meets few of the few, and all of the many."""
 
 
 class Attacks:
@@ -87,8 +88,7 @@ class Attacks:
         if self._attacker.chance(0.8):
             guest.start_tracking()
         for _ in range(strides):
-            few = self._attacker.chance(0.3)
-            self._meddle(self._attacker.upto(2 if few else _MOST_WORDS))
+            self._meddle(self._attacker.upto(self._attacker.either(_MOST_WORDS)))
             try:
                 self._stride(guest)
                 self._counted["ran on"] += 1

@@ -39,6 +39,10 @@ class Attacker:
         """Now and then True."""
         return self._random.random() < probability
 
+    def either(self, numbers: tuple[int, ...]) -> int:
+        """One of them."""
+        return self._random.choice(numbers)
+
     def upto(self, most: int) -> int:
         """1 to `most`, small numbers as likely as large ones."""
         return min(most, int(2 ** self._random.uniform(0, most.bit_length())))

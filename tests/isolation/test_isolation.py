@@ -19,7 +19,7 @@ import pytest
 import paging_core.compiled  # noqa: F401 - says where kernels are kept
 
 WORDS = int(os.environ.get("PAGEFERRY_ISOLATION_WORDS", "0"))
-EVERYDAY_WORDS, EVERYDAY_S = 20_000, 8
+EVERYDAY_WORDS, EVERYDAY_S = 50_000, 8
 LONG_S = 540
 _LATE_S = 900
 """After its time is over, on a machine that compiles kernels and does a great deal else."""

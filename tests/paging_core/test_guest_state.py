@@ -96,7 +96,7 @@ def members(at: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 STATE = json.loads(ModelGuest.boot(CONFIG).state())
 PLACES = [".".join(path) for path in members(STATE)]
-WRONG = {
+WRONG: dict[str, Any] = {
     "null": None,
     "text": "7",
     "long": "x" * 100_000,
