@@ -159,7 +159,7 @@ class Migration:
                 self._give_up(
                     OutcomeUnknown(
                         "the answer to the commit was lost and the destination did not take "
-                        "the guest; it goes on here, migrate it again"
+                        "the guest; it goes on here, migrate it again (pageferry migrate --guest)"
                     )
                 )
             self._release()
