@@ -18,6 +18,7 @@ from paging_core.errors import BadOption, InvariantViolation, PermissionDenied, 
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
+from wire.text import line
 from wire.trust.access import Role, caller_of, check_digests
 from wire.version import check_version, contract_message
 
@@ -141,7 +142,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     ) -> destination_pb2.AbortReply:
         migration_id = check_name(request.migration_id, "migration_id", MIGRATION_CHARS)
         self._check_owner(migration_id, context)
-        self._receiver.abort(migration_id, request.reason[:_REASON_CHARS] or _NO_REASON)
+        self._receiver.abort(migration_id, line(request.reason, _REASON_CHARS) or _NO_REASON)
         return destination_pb2.AbortReply()
 
     def GetIncoming(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pageferry.document import Document
 from pageferry.tables import overhead, percent
 from paging_core.units import format_bytes
+from wire.text import line
 
 _MAX_DIFFERENCES = 3
 
@@ -17,7 +18,7 @@ def labels(documents: Sequence[Document], fallback: Sequence[str]) -> list[str]:
     # Results of older releases have not every setting.
     keys = dict.fromkeys(key for each in settings for key in each)
     differing = [key for key in keys if any(s.get(key) != settings[0].get(key) for s in settings)]
-    titles = ["\n".join(f"{key} {_value(s.get(key))}" for key in differing) for s in settings]
+    titles = ["\n".join(line(f"{key} {_value(s.get(key))}") for key in differing) for s in settings]
     if not differing or len(differing) > _MAX_DIFFERENCES or len(set(titles)) < len(titles):
         return list(fallback)
     return titles

@@ -8,6 +8,7 @@ docs/result-document.md explains every field.
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Final, Literal, TypedDict
 
 from msgspec import Meta
@@ -15,6 +16,7 @@ from msgspec import Meta
 from pageferry.configured import Configured, configured
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
+from paging_core.errors import PageferryError
 from paging_core.events import CAUSES, FAULT_KINDS, Fault
 from paging_core.units import NS_PER_S
 from source_host.messages import plan_of
@@ -182,6 +184,9 @@ def document_of(
         status: the last status of the migration.
         guest: the guest as it was configured, every default filled in.
         trace_digest: see `configured`.
+
+    Raises:
+        PageferryError: the status holds what no migration can have had.
     """
     return {
         "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
@@ -239,6 +244,11 @@ def _faults(status: pb.MigrationStatus) -> dict[str, int]:
 
 def _guest(status: pb.MigrationStatus) -> GuestResult:
     cost = status.cost
+    if not 0 <= cost.slowdown < math.inf:
+        raise PageferryError(
+            f"the source host says that the guest took {cost.slowdown} times as long; it is not "
+            "pageferry's, or what it says was damaged on the way"
+        )
     time_ns = {"base": cost.base_ns}
     time_ns.update((cause, cost.tracking_ns.get(cause, 0)) for cause in CAUSES)
     return {

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
+from pageferry.document import OUTCOMES
 from pageferry.interrupts import Interrupted, Interrupts
 from pageferry.progress import Progress
 from pageferry.request import MigrationOptions
 from pageferry.source_client import SourceClient
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
-from paging_core.errors import PageferryError
+from paging_core.errors import HostUnreachable, PageferryError
 from paging_core.units import format_bytes
 from wire.convert import guest_spec
 
@@ -98,7 +99,13 @@ def _watch(
             progress.update(latest)
     except PageferryError as error:
         return _failed(latest, error)
-    return latest
+    if latest.state in OUTCOMES:
+        return latest
+    silent = HostUnreachable(
+        f"the host at {client.address} ended the report before the migration came to an end; ask "
+        f"it how it stands: pageferry migrations {client.address}"
+    )
+    return _failed(latest, silent)
 
 
 def _failed(latest: pb.MigrationStatus, error: PageferryError) -> pb.MigrationStatus:

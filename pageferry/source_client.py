@@ -10,6 +10,7 @@ from typing import Self
 from pageferry.v1 import common_pb2, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from wire.channel import connect
+from wire.replies import clean_replies
 from wire.status import rpc_errors
 from wire.trust.security import THIS_MACHINE, Security
 
@@ -22,14 +23,15 @@ _WATCH_PERIOD_MS = 100
 class SourceClient:
     """One source host.
 
-    Every call raises the `PageferryError` that the host raised, or `HostUnreachable`.
+    Every call raises the `PageferryError` that the host raised, or `HostUnreachable`. Text in its
+    replies can be printed: see `wire.text`.
     """
 
     def __init__(self, address: str, security: Security = THIS_MACHINE) -> None:
         self.address = address
         self._security = security
         self._channel = connect(address, security)
-        self._stub = source_pb2_grpc.SourceHostStub(self._channel)
+        self._stub = source_pb2_grpc.SourceHostStub(clean_replies(self._channel))
         self._answered = False
 
     def __enter__(self) -> Self:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from rich.markup import escape
+
 from pageferry.document import Document, Round
 from pageferry.fitting import Fitted
 from paging_core.events import CAUSES, FAULT_KINDS
@@ -161,7 +163,7 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
 def summary(documents: Sequence[Document], labels: Sequence[str]) -> Fitted:
     """One column of figures per document; with two, their ratio beside them."""
     ratio = ("ratio",) if len(documents) == 2 else ()
-    table = Fitted(("", *labels, *ratio))
+    table = Fitted(("", *map(escape, labels), *ratio))
     padding = [""] * len(ratio)
     table.add("outcome", *(_outcome(d) for d in documents), *padding)
     table.add("verified", *(_verified(d) for d in documents), *padding)

@@ -29,6 +29,7 @@ from wire.channel import CHANNEL_OPTIONS, PING_BEHIND_PAGES_MS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
+from wire.replies import clean_replies
 from wire.status import ERROR_KEY, error_from_rpc
 from wire.trust.security import THIS_MACHINE, Security
 from wire.version import check_version, contract_message
@@ -88,7 +89,7 @@ class GrpcTransport:
         self._address = address
         self._security = security
         self._channel = connect(address, security, CHANNEL_OPTIONS_OF_A_STREAM)
-        self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
+        self._stub = destination_pb2_grpc.DestinationHostStub(clean_replies(self._channel))
         self._migration_id = ""
         self._ask_every_s = min(ASK_PROGRESS_S, stall_s / 4)
         self._window = InFlight(on_ack=on_ack, stall_s=stall_s)
@@ -187,7 +188,7 @@ class GrpcTransport:
         """A connection for one question; a doubt may outlive the certificates of the first one."""
         with connect(self._address, self._security, CHANNEL_OPTIONS_OF_A_STREAM) as channel:
             try:
-                yield destination_pb2_grpc.DestinationHostStub(channel)
+                yield destination_pb2_grpc.DestinationHostStub(clean_replies(channel))
             except grpc.RpcError as error:
                 raise self._error(error) from error
 

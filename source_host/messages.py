@@ -13,6 +13,7 @@ from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.states import GuestState, MigrationState
 from wire.convert import guest_cost, guest_spec
 from wire.settings import fields_of, put
+from wire.text import line
 
 
 def plan_of(request: pb.MigrateRequest) -> Plan:
@@ -97,7 +98,7 @@ def migration_status(
         cost=guest_cost(report.cost) if report.cost else None,
         verified=report.verified,
         error_status=error.grpc_status if error else "",
-        error=str(error) if error else "",
+        error=line(str(error)) if error else "",
         request=request,
         guest=guest,
         memory_digest=report.memory_digest,

@@ -17,6 +17,7 @@ import grpc
 from paging_core import errors
 from paging_core.errors import PageferryError, VerificationFailed
 from paging_core.exhaustion import ran_out_as_told
+from wire.text import line
 from wire.trust.security import THIS_MACHINE, Security
 
 ERROR_KEY = "pageferry-error"
@@ -42,7 +43,7 @@ def abort_with(context: grpc.ServicerContext, error: PageferryError) -> NoReturn
     if isinstance(error, VerificationFailed):
         metadata.append((GFNS_KEY, ",".join(map(str, error.gfns[:MAX_GFNS]))))
     context.set_trailing_metadata(tuple(metadata))
-    context.abort(grpc.StatusCode[error.grpc_status], str(error))
+    context.abort(grpc.StatusCode[error.grpc_status], line(str(error)))
 
 
 def error_from_rpc(
@@ -54,13 +55,16 @@ def error_from_rpc(
 ) -> PageferryError:
     """The error that the host at `address` raised, or the one that says it is not there.
 
+    What the host says about it is cleaned: see `wire.text`.
+
     Args:
         rpc_error: of a call.
         address: of the host.
         security: that the channel was made with.
         answered: the host answered a call before, so its address is not what is wrong.
     """
-    code, details = _outcome(rpc_error)
+    code, said = _outcome(rpc_error)
+    details = line(said)
     if code is grpc.StatusCode.UNAVAILABLE:
         reason = security.explain(address)
         if reason is not None:
@@ -121,7 +125,7 @@ def _foreign(
     kind, text = _FOREIGN.get(code, unknown)
     if answered and code is grpc.StatusCode.UNAVAILABLE:
         text = _GONE
-    return kind(text.format(address=address, details=" ".join(details.split())))
+    return kind(text.format(address=address, details=details))
 
 
 def _outcome(rpc_error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pageferry.cli.reach import each_of, reaches_a_host, show_list
+from pageferry.cli.reach import each_of, reaches_a_host, show_list, state_name
 
 _DID = {"cancel": "is being cancelled", "resolve": "resolved"}
 
@@ -64,12 +64,11 @@ def _row(status: Any) -> dict[str, Any]:
     from pageferry.v1 import source_pb2
     from pageferry.whereabouts import of_migration
 
-    state = source_pb2.MigrationState.Name(status.state)
     return {
         "migration": status.migration_id,
         "guest": status.guest_id,
         "destination": status.destination,
-        "state": state.removeprefix("MIGRATION_STATE_").lower(),
+        "state": state_name(source_pb2.MigrationState, "MIGRATION_STATE_", status.state),
         "rounds": len(status.rounds),
         "wire_bytes": status.totals.wire_bytes,
         "downtime_ns": status.downtime.total_ns,

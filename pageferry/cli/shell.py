@@ -20,6 +20,8 @@ from paging_core.text import printable
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+_MOST_CHARS = 4000
+"""Of an error: most name a file, and lists of what there is are long."""
 
 _BREAKS = re.compile(r"[^\S\n\r]*[\n\r]\s*")
 _LAB = ("altair", "duckdb", "vl_convert")
@@ -120,7 +122,8 @@ def complain(message: str) -> None:
     """Say in one line on stderr what went wrong."""
     # Breaks become blanks, but blanks stay: a text that is quoted is shown as it is.
     line = printable(_BREAKS.sub(" ", message.strip()))
-    click.echo(f"error: {line}", err=True)
+    cut = "…" if len(line) > _MOST_CHARS else ""
+    click.echo(f"error: {line[:_MOST_CHARS]}{cut}", err=True)
 
 
 def _see_help(error: click.UsageError) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from paging_core.footprint import frames_mapped, memory_for
 from paging_core.text import printable
@@ -19,6 +20,8 @@ from paging_core.units import FRAME_BYTES, FRAME_SHIFT, PS_PER_NS, format_bytes,
 _REGION_GAP_PAGES = 256
 """Pages further apart than 1 MiB are in different regions."""
 _REGIONS_SHOWN = 24
+_MOST_CHARS = 4096
+"""Of a fact: a path, and what somebody wrote into the trace."""
 
 
 def facts(trace: TraceFile, found: Profile) -> Table:
@@ -27,7 +30,7 @@ def facts(trace: TraceFile, found: Profile) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _facts(trace, found):
-        table.add_row(name, value)
+        table.add_row(name, Text(printable(value)[:_MOST_CHARS]))
     return table
 
 
@@ -40,7 +43,7 @@ def _facts(trace: TraceFile, found: Profile) -> Iterator[tuple[str, str]]:
     mapped, taken = format_bytes(pages * FRAME_BYTES), format_bytes(frames * FRAME_BYTES)
     window = f"{info.window_instructions:,} {info.counts}"
     yield "trace", f"{trace.path}, {format_bytes(trace.size_bytes)}, xxh3 {trace.digest:016x}"
-    yield "recorded", printable(f"{info.tool}: {info.command or 'nobody knows what'}")
+    yield "recorded", f"{info.tool}: {info.command or 'nobody knows what'}"
     yield "instructions", counted if info.counts == INSTRUCTIONS else "not recorded"
     yield "replayed in", f"{lap}, at {info.instructions_per_second:,} {info.counts} a second"
     yield "accesses", f"{info.reads + info.writes:,}, of which {info.writes:,} write"

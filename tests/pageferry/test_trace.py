@@ -298,3 +298,14 @@ def test_a_guest_that_is_too_small_is_refused(recorded: Path, hosts: list[str]) 
     assert "some.parquet needs 1.6 MiB" in done.stderr
     assert "use --memory 2MiB" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_trace_says_about_itself_is_only_text(tmp_path: Path) -> None:
+    out = tmp_path / "x.parquet"
+    text = "==9== Command: ls \x1b]0;PWNED\x07\x1b[2J\u202e [bold]x\n" + TEXT
+    assert run("import", "lackey", "-", "--out", out, text=text).exit_code == 0
+    done = run("show", out)
+    assert done.exit_code == 0
+    assert "PWNED" in done.stdout
+    assert "[bold]x" in done.stdout
+    assert all(line.isprintable() for line in done.stdout.splitlines())
