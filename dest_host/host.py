@@ -6,16 +6,21 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+import structlog
+
 from dest_host.factory import ModelGuestFactory
 from dest_host.receiver import Receiver
 from dest_host.service import CONTROL, RULES, SERVICE, DestinationService, PageStreamCodec
 from dest_host.settings import DestinationSettings
 from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
 from wire.hosting.serving import Server
+from wire.identity import new_host_id
 from wire.trust.access import Access
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+_log = structlog.get_logger("dest_host.host")
 
 
 class DestinationHost:
@@ -36,7 +41,11 @@ class DestinationHost:
         Raises:
             BadOption: it cannot serve with these settings.
         """
-        self.receiver = Receiver(settings.limits(), ModelGuestFactory(settings.trace_dir))
+        self.receiver = Receiver(
+            settings.limits(),
+            ModelGuestFactory(settings.trace_dir),
+            host_id=new_host_id(settings.security().name),
+        )
         self.server = Server(
             "dest-host",
             settings,
@@ -55,6 +64,7 @@ class DestinationHost:
     def run(self, out: TextIO | None = None) -> None:
         """Serve until a signal; see `Server.run`."""
         self._expiry.start()
+        _log.info("identity drawn", host_id=self.receiver.host_id)
         try:
             self.server.run(out)
         finally:
@@ -63,9 +73,17 @@ class DestinationHost:
     def _refuse(self) -> None:
         """Whoever is under way learns it while answers still go out; its guest goes on there.
 
-        A guest that was committed now would be lost with this process.
+        A guest that was committed now would be lost with this process, as those are that are
+        here: the log says which.
         """
         self.receiver.abort_all("the destination host stops")
+        for guest in self.receiver.guests.all():
+            _log.warning(
+                "guest ends with this host",
+                guest=guest.guest_id,
+                state=guest.state.value,
+                migration=guest.migration_id,
+            )
 
     def _expire(self) -> None:
         period_s = min(1.0, self.receiver.limits.idle_expiry_s / 4)

@@ -55,6 +55,7 @@ class Configured(TypedDict):
     link_bits_per_s: int | None
     latency_ns: int | None
     downtime_limit_ns: int
+    max_downtime_ns: int
     suppress: bool
     zstd_level: int | None
     warmup_ns: int
@@ -89,6 +90,7 @@ def configured(guest: GuestConfig, request: pb.MigrateRequest) -> Configured:
         "link_bits_per_s": request.link_bits_per_s if virtual else None,
         "latency_ns": request.latency_ns if virtual else None,
         "downtime_limit_ns": request.downtime_limit_ns,
+        "max_downtime_ns": request.max_downtime_ns,
         "suppress": not request.no_suppress,
         "zstd_level": request.zstd_level if request.HasField("zstd_level") else None,
         "warmup_ns": request.warmup_ns,

@@ -23,7 +23,8 @@ class Loopback:
         Args:
             source_arguments: further ones of ``source-host serve``.
         """
-        self._arguments = {"source_host": source_arguments, "dest_host": ()}
+        # Whoever ends the block has nothing to wait for: what still runs is cancelled.
+        self._arguments = {"source_host": ("--drain", "0s", *source_arguments), "dest_host": ()}
         self._processes: dict[str, HostProcess] = {}
 
     def __enter__(self) -> Self:

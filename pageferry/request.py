@@ -50,6 +50,7 @@ class MigrationOptions:
     costs_file: str | None = None
     policy: str = "xen"
     downtime_limit_ns: int = 300_000_000
+    max_downtime_ns: int | None = None
     max_rounds: int = 0
     warmup_ns: int = 0
     no_suppress: bool = False
@@ -169,6 +170,7 @@ class MigrationOptions:
             link_bits_per_s=self.link_bits_per_s,
             latency_ns=self.latency_ns,
             downtime_limit_ns=self.downtime_limit_ns,
+            max_downtime_ns=self.max_downtime_ns or 0,
             no_suppress=self.no_suppress,
             zstd_level=self.zstd_level,
             max_rounds=self.max_rounds,

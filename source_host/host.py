@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from pageferry.v1 import source_pb2_grpc
+from paging_core.units import NS_PER_S
 from source_host.grpc_transport import GrpcTransport
 from source_host.guests import Guests
 from source_host.migrations import Migrations
@@ -29,7 +30,8 @@ SERVICE = "pageferry.v1.SourceHost"
 class SourceHost:
     """Everything that `source-host serve` runs.
 
-    When the server stops, running migrations are cancelled and each guest's fate is logged.
+    When the server stops, running migrations end first or are cancelled, and each guest's fate
+    is logged.
 
     Attributes:
         server: what listens; start, stop or run it.
@@ -75,10 +77,17 @@ class SourceHost:
             registry=registry,
             access=Access(RULES, otherwise=CONTROL),
             traces=traces,
-            before_stop=self.migrations.shut_down,
+            before_stop=self._drain,
+            hurry=True,
         )
+        self._drain_s = settings.drain / NS_PER_S
         servicer = SourceHostServicer(self.guests, self.migrations)
         source_pb2_grpc.add_SourceHostServicer_to_server(servicer, self.server.grpc)
+
+    def _drain(self) -> None:
+        """Take on nothing more, and let what is under way end."""
+        self.guests.take_no_more()
+        self.migrations.shut_down(self._drain_s, lambda: self.server.hurried)
 
     def _guests_here(self) -> Iterator[tuple[str, str, str]]:
         """Those that this host holds, the ones in doubt first: they need somebody."""

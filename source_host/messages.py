@@ -8,6 +8,7 @@ from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import BadOption
 from source_host.guests import HostedGuest
+from source_host.migration import Resolution
 from source_host.precopy.clocks import ClockName
 from source_host.precopy.link import Link
 from source_host.precopy.plan import DEFAULT_DOWNTIME_LIMIT_NS, Plan
@@ -28,6 +29,25 @@ _CLOCKS: Mapping[int, ClockName] = {
     common_pb2.CLOCK_VIRTUAL: ClockName.VIRTUAL,
     common_pb2.CLOCK_REAL: ClockName.REAL,
 }
+
+_RESOLUTIONS: Mapping[int, Resolution | None] = {
+    pb.RESOLUTION_UNSPECIFIED: None,
+    pb.RESOLUTION_KEEP: Resolution.KEEP,
+    pb.RESOLUTION_RELEASE: Resolution.RELEASE,
+}
+
+
+def resolution_of(request: pb.MigrationRequest) -> Resolution | None:
+    """What an operator decides about a commit in doubt; None asks the destination.
+
+    Raises:
+        BadOption: none of those that there are.
+    """
+    if request.resolution not in _RESOLUTIONS:
+        raise BadOption(
+            f"resolution {request.resolution} is none that this host knows; see source.proto"
+        )
+    return _RESOLUTIONS[request.resolution]
 
 
 def plan_of(request: pb.MigrateRequest) -> Plan:
@@ -51,6 +71,7 @@ def plan_of(request: pb.MigrateRequest) -> Plan:
         zstd_level=request.zstd_level if request.HasField("zstd_level") else None,
         max_rounds=request.max_rounds,
         warmup_ns=request.warmup_ns,
+        max_downtime_ns=request.max_downtime_ns,
     )
 
 
@@ -61,6 +82,7 @@ def filled_in(request: pb.MigrateRequest, plan: Plan) -> pb.MigrateRequest:
     filled.policy = pb.Policy.Value("POLICY_" + plan.policy.name)
     filled.clock = common_pb2.Clock.Value("CLOCK_" + plan.clock.name)
     filled.downtime_limit_ns = plan.downtime_limit_ns
+    filled.max_downtime_ns = plan.most_downtime_ns
     filled.max_rounds = plan.make_policy().max_rounds
     return filled
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from wire.hosting.quantity import MEMORY
+from wire.hosting.quantity import DURATION, MEMORY
 from wire.hosting.serve_settings import ServeSettings, listen_on
 from wire.hosting.settings import setting
 
@@ -31,6 +31,12 @@ class SourceSettings(ServeSettings):
         "4",
         click.IntRange(1, 64),
         "Migrations that run at the same time; each takes a thread and up to 32 MiB on the way.",
+    )
+    drain: int = setting(
+        "30s",
+        DURATION,
+        "When told to stop, let the migrations under way end by themselves for so long before "
+        "they are cancelled; a second signal cancels them at once.",
     )
     flow_dir: Path | None = setting(
         None,

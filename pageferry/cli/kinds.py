@@ -51,4 +51,5 @@ class _GroupPages(click.ParamType[int | str]):
 GROUP_PAGES = _GroupPages()
 LATENCY_NS = Quantity("time", _limited("latency", "10min"))
 WARMUP_NS = Quantity("time", _limited("warm-up", "60min"))
+MAX_DOWNTIME_NS = Quantity("time", _limited("longest downtime", "2000s", least_ns=1))
 DOWNTIME_LIMIT_NS = Quantity("time", _limited("downtime limit", "2000s", least_ns=1))

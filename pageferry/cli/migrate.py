@@ -11,6 +11,7 @@ from pageferry.cli.kinds import (
     DOWNTIME_LIMIT_NS,
     GROUP_PAGES,
     LATENCY_NS,
+    MAX_DOWNTIME_NS,
     MEMORY_BYTES,
     RATE_BITS_PER_S,
     WARMUP_NS,
@@ -168,6 +169,14 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
     default="300ms",
     show_default=True,
     help="The goal of --policy qemu; the other two have none.",
+)
+@click.option(
+    "--max-downtime",
+    "max_downtime_ns",
+    type=MAX_DOWNTIME_NS,
+    default=None,
+    help="Give a stop-and-copy up that takes longer, whoever is waited for: the guest goes on at "
+    "the source.  [default: 30s; with --policy qemu twice the downtime limit, if longer]",
 )
 @click.option(
     "--max-rounds",

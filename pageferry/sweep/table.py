@@ -36,6 +36,7 @@ _SETTINGS = {
     "latency_ns": pa.int64(),
     "policy": pa.string(),
     "downtime_limit_ns": pa.int64(),
+    "max_downtime_ns": pa.int64(),
     "max_rounds": pa.int32(),
     "warmup_ns": pa.int64(),
     "seed": pa.int64(),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from paging_core.errors import BadOption
 from paging_core.guest import Guest
+from paging_core.units import NS_PER_S
 from source_host.precopy.clocks import Clock, ClockName, RealClock, VirtualClock
 from source_host.precopy.compression import CompressionLevel
 from source_host.precopy.link import Link
@@ -15,6 +16,8 @@ DEFAULT_DOWNTIME_LIMIT_NS = 300_000_000
 """QEMU's downtime-limit."""
 MAX_DOWNTIME_LIMIT_NS = 2_000_000_000_000
 """QEMU's upper bound: 2000 s."""
+DEFAULT_MAX_DOWNTIME_NS = 30_000_000_000
+"""Longer than any stop-and-copy that goes well; TCP connections of the guest outlive it."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Plan:
         zstd_level: 0 for none; None where it pays.
         max_rounds: live rounds at most; 0 for the policy's own limit.
         warmup_ns: guest time before tracking starts.
+        max_downtime_ns: a stop-and-copy that takes longer is given up; 0 for the default.
     """
 
     policy: PolicyName = PolicyName.XEN
@@ -40,6 +44,7 @@ class Plan:
     zstd_level: int | None = None
     max_rounds: int = 0
     warmup_ns: int = 0
+    max_downtime_ns: int = 0
 
     def __post_init__(self) -> None:
         if self.clock is ClockName.VIRTUAL and self.link is None:
@@ -48,10 +53,32 @@ class Plan:
             raise BadOption(
                 f"a downtime limit of {self.downtime_limit_ns} ns is not between 1 ns and 2000 s"
             )
+        self._check_max_downtime()
         if not 0 <= self.warmup_ns < 2**62:
             raise BadOption(f"a warm-up of {self.warmup_ns} ns cannot be")
         self.make_policy()
         self.make_compression()
+
+    def _check_max_downtime(self) -> None:
+        if not 0 <= self.max_downtime_ns <= MAX_DOWNTIME_LIMIT_NS:
+            raise BadOption(
+                f"a longest downtime of {self.max_downtime_ns} ns is not between 0 and 2000 s"
+            )
+        if self.policy is PolicyName.QEMU and self.most_downtime_ns < self.downtime_limit_ns:
+            raise BadOption(
+                f"a longest downtime of {self.max_downtime_ns / NS_PER_S:g} s is below the "
+                f"downtime limit of {self.downtime_limit_ns / NS_PER_S:g} s that the policy aims "
+                "at; raise --max-downtime or lower --downtime-limit"
+            )
+
+    @property
+    def most_downtime_ns(self) -> int:
+        """How long the guest may stand still: 30 s, or twice the goal of the qemu policy."""
+        if self.max_downtime_ns:
+            return self.max_downtime_ns
+        if self.policy is PolicyName.QEMU:
+            return max(DEFAULT_MAX_DOWNTIME_NS, 2 * self.downtime_limit_ns)
+        return DEFAULT_MAX_DOWNTIME_NS
 
     def make_policy(self) -> Policy:
         """The policy object."""

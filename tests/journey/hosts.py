@@ -40,6 +40,8 @@ def start(
     module: str, *arguments: str, listen: str = "127.0.0.1:0", log: IO[bytes] | None = None
 ) -> HostProcess:
     """A host that is still starting; `wait_ready` waits."""
+    if module == "source_host" and "--drain" not in arguments:
+        arguments = (*arguments, "--drain", "0s")  # a test that ends has nothing to wait for
     return HostProcess(module, arguments, listen=listen, log=log, wait=False)
 
 

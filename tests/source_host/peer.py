@@ -13,18 +13,24 @@ from google.protobuf.message import Message
 from dest_host.service import SERVICE
 from pageferry.v1 import destination_pb2 as pb
 from wire.channel import server_options
+from wire.identity import HOST_KEY
 from wire.status import ERROR_KEY, GFNS_KEY
 from wire.version import contract_message
+
+HOST_ID = "peer.1"
 
 ANSWERS: dict[str, tuple[type[Message], Message]] = {
     "Prepare": (
         pb.PrepareRequest,
-        pb.PrepareReply(version=contract_message(), max_payload_bytes=1 << 20),
+        pb.PrepareReply(version=contract_message(), max_payload_bytes=1 << 20, host_id=HOST_ID),
     ),
     "CompareDigests": (pb.CompareDigestsRequest, pb.CompareDigestsReply()),
-    "Commit": (pb.CommitRequest, pb.CommitReply()),
-    "Abort": (pb.AbortRequest, pb.AbortReply()),
-    "GetIncoming": (pb.IncomingRequest, pb.IncomingStatus(state=pb.INCOMING_STATE_VERIFIED)),
+    "Commit": (pb.CommitRequest, pb.CommitReply(host_id=HOST_ID)),
+    "Abort": (pb.AbortRequest, pb.AbortReply(host_id=HOST_ID)),
+    "GetIncoming": (
+        pb.IncomingRequest,
+        pb.IncomingStatus(state=pb.INCOMING_STATE_VERIFIED, host_id=HOST_ID),
+    ),
 }
 
 
@@ -76,7 +82,9 @@ class Peer:
     def _called(self, method: str, context: grpc.ServicerContext) -> None:
         self.calls.append(method)
         if method in self.says:
-            context.set_trailing_metadata(((ERROR_KEY, self.says[method]), (GFNS_KEY, self.gfns)))
+            context.set_trailing_metadata(
+                ((HOST_KEY, HOST_ID), (ERROR_KEY, self.says[method]), (GFNS_KEY, self.gfns))
+            )
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "so it says")
 
 
