@@ -204,8 +204,12 @@ class Source(_Closing):
         asked = pb.MigrationRequest(migration_id=migration_id)
         return self.stub.CancelMigration(asked, timeout=CALL_S)
 
-    def resolve(self, migration_id: str) -> pb.MigrationStatus:
-        asked = pb.MigrationRequest(migration_id=migration_id)
+    def resolve(
+        self,
+        migration_id: str,
+        resolution: pb.Resolution.ValueType = pb.RESOLUTION_UNSPECIFIED,
+    ) -> pb.MigrationStatus:
+        asked = pb.MigrationRequest(migration_id=migration_id, resolution=resolution)
         return self.stub.ResolveMigration(asked, timeout=CALL_S)
 
     def delete(self, guest_id: str) -> None:
