@@ -167,6 +167,11 @@ class GrpcTransport:
                 f"commit was sent to {self._address} and answered by another host than the one "
                 "where the migration was prepared"
             )
+        if not reply.HasField("guest"):
+            raise OutcomeUnknown(
+                f"commit was sent to {self._address} and answered without a guest, which says "
+                "neither yes nor no"
+            )
 
     def is_committed(self) -> bool:
         """Ask how the migration stands there."""

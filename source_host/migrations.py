@@ -247,6 +247,7 @@ class Migrations:
         self._migrations: dict[str, HostedMigration] = {}
         self._count: dict[str, int] = {}
         self._life = new_life()
+        _log.info("names of migrations carry this life of the host", life=self._life)
         self._stopping = False
 
     def start(self, request: pb.MigrateRequest) -> HostedMigration:

@@ -11,25 +11,24 @@ import grpc
 from google.protobuf.message import Message
 
 from dest_host.service import SERVICE
+from pageferry.v1 import common_pb2
 from pageferry.v1 import destination_pb2 as pb
 from wire.channel import server_options
 from wire.identity import HOST_KEY
 from wire.status import ERROR_KEY, GFNS_KEY
 from wire.version import contract_message
 
-HOST_ID = "peer.1"
-
 ANSWERS: dict[str, tuple[type[Message], Message]] = {
     "Prepare": (
         pb.PrepareRequest,
-        pb.PrepareReply(version=contract_message(), max_payload_bytes=1 << 20, host_id=HOST_ID),
+        pb.PrepareReply(version=contract_message(), max_payload_bytes=1 << 20),
     ),
     "CompareDigests": (pb.CompareDigestsRequest, pb.CompareDigestsReply()),
-    "Commit": (pb.CommitRequest, pb.CommitReply(host_id=HOST_ID)),
-    "Abort": (pb.AbortRequest, pb.AbortReply(host_id=HOST_ID)),
+    "Commit": (pb.CommitRequest, pb.CommitReply(guest=common_pb2.GuestStatus())),
+    "Abort": (pb.AbortRequest, pb.AbortReply()),
     "GetIncoming": (
         pb.IncomingRequest,
-        pb.IncomingStatus(state=pb.INCOMING_STATE_VERIFIED, host_id=HOST_ID),
+        pb.IncomingStatus(state=pb.INCOMING_STATE_VERIFIED),
     ),
 }
 
@@ -40,6 +39,7 @@ class Peer:
     Attributes:
         address: where it serves.
         says: by method, the name of the error that it answers with.
+        host_id: who it says it is.
         gfns: what it sends as the frames of a failed verification.
         calls: methods in the order of their calls.
     """
@@ -48,6 +48,7 @@ class Peer:
         self.address = ""
         self.says: dict[str, str] = {}
         self.gfns = ""
+        self.host_id = "peer.1"
         self.calls: list[str] = []
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -67,7 +68,9 @@ class Peer:
     ) -> Callable[[Message, grpc.ServicerContext], Message]:
         def answer(_request: Message, context: grpc.ServicerContext) -> Message:
             self._called(method, context)
-            return reply
+            if "host_id" not in reply.DESCRIPTOR.fields_by_name:
+                return reply
+            return type(reply)(**_fields(reply), host_id=self.host_id)
 
         return answer
 
@@ -83,9 +86,13 @@ class Peer:
         self.calls.append(method)
         if method in self.says:
             context.set_trailing_metadata(
-                ((HOST_KEY, HOST_ID), (ERROR_KEY, self.says[method]), (GFNS_KEY, self.gfns))
+                ((HOST_KEY, self.host_id), (ERROR_KEY, self.says[method]), (GFNS_KEY, self.gfns))
             )
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "so it says")
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return {field.name: value for field, value in message.ListFields()}
 
 
 @contextmanager
