@@ -55,6 +55,7 @@ class DestinationHost:
             traces=traces,
             interceptors=[PageStreamCodec()],
             before_stop=self._refuse,
+            host_id=self.receiver.host_id,
         )
         service = DestinationService(self.receiver)
         add_DestinationHostServicer_to_server(service, self.server.grpc)

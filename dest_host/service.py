@@ -16,7 +16,7 @@ from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
 from paging_core.errors import BadOption, PermissionDenied, StreamError, WrongHost
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
-from wire.identity import HOST_ID_CHARS, HOST_KEY
+from wire.identity import HOST_ID_CHARS
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
 from wire.trust.access import Role, caller_of, check_digests
 from wire.version import check_version, contract_message
@@ -67,7 +67,6 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def Prepare(
         self, request: destination_pb2.PrepareRequest, context: grpc.ServicerContext
     ) -> destination_pb2.PrepareReply:
-        self._answer_by_name(context)
         check_version(request.version)
         if request.streams > 1:
             raise BadOption(f"this host takes one stream, not {request.streams}; prepare for one")
@@ -96,7 +95,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             raise StreamError("a page stream begins with a hello and not with a batch")
         if hello.stream:
             raise BadOption(f"this host takes stream 0 alone, not {hello.stream}")
-        self._check_meant(hello.host_id, context)
+        self._check_meant(hello.host_id)
         self._check_owner(hello.migration_id, context)
         incoming, stream = self._receiver.attach(hello.migration_id, hello.first_sequence)
         for message in messages:
@@ -110,7 +109,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def CompareDigests(
         self, request: destination_pb2.CompareDigestsRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CompareDigestsReply:
-        self._check_meant(request.host_id, context)
+        self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
         theirs = np.array(request.digests, np.uint64)
         differing = self._receiver.compare(
@@ -121,7 +120,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def Commit(
         self, request: destination_pb2.CommitRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CommitReply:
-        self._check_meant(request.host_id, context)
+        self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
         handover = Handover(request.memory_digest, request.guest_state, request.state_digest)
         view = self._receiver.commit(request.migration_id, handover, start=request.start)
@@ -132,7 +131,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def Abort(
         self, request: destination_pb2.AbortRequest, context: grpc.ServicerContext
     ) -> destination_pb2.AbortReply:
-        self._check_meant(request.host_id, context)
+        self._check_meant(request.host_id)
         migration_id = check_name(request.migration_id, "migration_id", MIGRATION_CHARS)
         self._check_owner(migration_id, context)
         reason = request.reason[:_REASON_CHARS] or _NO_REASON
@@ -142,7 +141,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def GetIncoming(
         self, request: destination_pb2.IncomingRequest, context: grpc.ServicerContext
     ) -> destination_pb2.IncomingStatus:
-        self._check_meant(request.host_id, context)
+        self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
         view = self._receiver.view(request.migration_id, caller_of(context).name)
         return destination_pb2.IncomingStatus(
@@ -197,17 +196,12 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     ) -> common_pb2.GuestStatus:
         return _guest_status(self._receiver.guests.delete(request.guest_id))
 
-    def _answer_by_name(self, context: grpc.ServicerContext) -> None:
-        """Whatever this call is answered, a refusal too, says who answered it."""
-        context.set_trailing_metadata(((HOST_KEY, self._receiver.host_id),))
-
-    def _check_meant(self, host_id: str, context: grpc.ServicerContext) -> None:
+    def _check_meant(self, host_id: str) -> None:
         """Refuse a call that was meant for another host: nothing is known here of its migration.
 
         Raises:
             WrongHost: so that nobody takes this host's ignorance for that one's answer.
         """
-        self._answer_by_name(context)
         here = self._receiver.host_id
         if host_id and host_id != here:  # none is named by sources of contract 1.1
             raise WrongHost(

@@ -95,6 +95,7 @@ class GrpcTransport:
         self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
         self._migration_id = ""
         self._host_id = ""
+        self._prepared = False
         self._window = InFlight(on_ack=on_ack)
         self._metadata = metadata
         self._reader: Thread | None = None
@@ -195,7 +196,7 @@ class GrpcTransport:
         except NotFound:
             return
         self._check_same(reply.host_id)
-        if not self._host_id:
+        if self._prepared and not self._host_id:
             raise HostUnreachable(
                 f"the host at {self._address} names no identity (contract 1.1): whether its "
                 "promise to drop the migration is that of the right host cannot be told"
@@ -275,7 +276,7 @@ class GrpcTransport:
                 f"the host at {self._address} gives an identity that is none; "
                 "run a pageferry of contract 1.2 there"
             )
-        self._host_id = host_id
+        self._host_id, self._prepared = host_id, True
 
     def _check_same(self, host_id: str) -> None:
         """Whether an answer is of the host where the migration was prepared."""

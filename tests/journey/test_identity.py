@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -24,7 +25,8 @@ from tests.journey.hosts import (
     start,
     until,
 )
-from tests.journey.relay import Cut, Relay, cut
+from tests.journey.relay import Cut, Hold, Relay, cut
+from wire.version import contract_message
 
 Meddle = Callable[[bytes], bytes]
 
@@ -257,3 +259,43 @@ def test_a_longest_guest_name_leaves_room_for_its_migrations(pair: Pair) -> None
     assert pair.source.stub.GetGuest(asking(name), timeout=CALL_S).state == (
         common_pb2.GUEST_STATE_MOVED
     )
+
+
+def test_a_refusal_says_who_refuses_even_before_the_call_is_read() -> None:
+    """A source may go on with its guest then: it was the right host that said no."""
+    with Destination(start("dest_host", "--max-calls", "4")) as destination:
+        offered = wire_pb.PrepareRequest(
+            version=contract_message(), migration_id="m-1", guest=spec("g", "idle")
+        )
+        host_id = destination.stub.Prepare(offered, timeout=CALL_S).host_id
+        commit = wire_pb.CommitRequest(migration_id="nobody-knows-it")
+        assert refusal(destination, commit) == (grpc.StatusCode.NOT_FOUND, host_id)
+        silence = Hold()
+        silent: list[Any] = []
+        full = (grpc.StatusCode.RESOURCE_EXHAUSTED, host_id)
+
+        def no_room() -> bool:  # one more each time: the question itself may have taken its place
+            silent.append(destination.stub.Transfer(waiting(silence)))
+            return refusal(destination, commit) == full
+
+        until(no_room)
+        silence.let_go()
+        for call in silent:
+            call.cancel()
+
+
+def waiting(silence: Hold) -> Iterator[wire_pb.TransferMessage]:
+    """A stream on which nothing comes."""
+    silence(b"")
+    yield from ()
+
+
+def refusal(
+    destination: Destination, commit: wire_pb.CommitRequest
+) -> tuple[grpc.StatusCode, str | bytes]:
+    """With what status, and by whom."""
+    with pytest.raises(grpc.RpcError) as refused:
+        destination.stub.Commit(commit, timeout=CALL_S)
+    assert isinstance(refused.value, grpc.Call)
+    said = dict(refused.value.trailing_metadata() or ())
+    return refused.value.code(), said.get("pageferry-host", "")

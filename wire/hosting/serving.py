@@ -89,6 +89,7 @@ class Server:
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
         hurry: bool = False,
+        host_id: str = "",
     ) -> None:
         """Prepare everything; nothing listens yet.
 
@@ -103,6 +104,7 @@ class Server:
             before_stop: ends work of the host's own while running calls can still see it end.
             hurry: `before_stop` may take its time, and looks at `hurried`: a second signal asks
                 for that, and only a third one ends the process at once.
+            host_id: who it is; every answer of its own services says so. Empty says nothing.
 
         Raises:
             BadOption: not an address, no certificate where one is needed, or one that is no use.
@@ -120,7 +122,7 @@ class Server:
         self._metrics_page: MetricsPage | None = None
         self._stop = threading.Event()
         idle_s = settings.stream_idle / NS_PER_S
-        self._guard = Guard(access, settings.max_calls, idle_s)
+        self._guard = Guard(access, settings.max_calls, idle_s, host_id)
         self._check_silence_s = min(1.0, idle_s / 4)
         self._stopped = threading.Event()
         self._watch = threading.Thread(target=self._end_silent, name="silence", daemon=True)
