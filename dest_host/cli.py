@@ -41,8 +41,8 @@ def serve(settings: DestinationSettings) -> None:
     DEST_HOST_LISTEN, DEST_HOST_MAX_PAYLOAD and so on.
 
     A guest that is taken over lives in this process's memory and is gone when it ends. SIGTERM
-    aborts the migrations that are under way, whose guests go on at their sources; a second
-    signal ends at once.
+    aborts the migrations that are under way, whose guests go on at their sources, and logs each
+    guest that arrived and is lost; a second signal ends at once.
     """
     prepare_process(settings, "dest-host")
     from dest_host.factory import warm_up  # noqa: PLC0415 - --help must not import numba

@@ -6,6 +6,8 @@ from threading import Event, Thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+import structlog
+
 from dest_host.factory import ModelGuestFactory
 from dest_host.receiver import Receiver
 from dest_host.service import CONTROL, RULES, SERVICE, DestinationService, PageStreamCodec
@@ -13,10 +15,13 @@ from dest_host.settings import DestinationSettings
 from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
 from wire.hosting.room import MemoryOfHost
 from wire.hosting.serving import Server
+from wire.identity import new_host_id
 from wire.trust.access import Access
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
+
+_log = structlog.get_logger("dest_host.host")
 
 
 class DestinationHost:
@@ -38,7 +43,10 @@ class DestinationHost:
             BadOption: it cannot serve with these settings.
         """
         self.receiver = Receiver(
-            settings.limits(), ModelGuestFactory(settings.trace_dir), machine=MemoryOfHost()
+            settings.limits(),
+            ModelGuestFactory(settings.trace_dir),
+            machine=MemoryOfHost(),
+            host_id=new_host_id(settings.security().name),
         )
         self.server = Server(
             "dest-host",
@@ -49,6 +57,7 @@ class DestinationHost:
             traces=traces,
             interceptors=[PageStreamCodec()],
             before_stop=self._refuse,
+            host_id=self.receiver.host_id,
         )
         service = DestinationService(self.receiver)
         add_DestinationHostServicer_to_server(service, self.server.grpc)
@@ -58,6 +67,7 @@ class DestinationHost:
     def run(self, out: TextIO | None = None) -> None:
         """Serve until a signal; see `Server.run`."""
         self._expiry.start()
+        _log.info("identity drawn", host_id=self.receiver.host_id)
         try:
             self.server.run(out)
         finally:
@@ -66,10 +76,18 @@ class DestinationHost:
     def _refuse(self) -> None:
         """Whoever is under way learns it while answers still go out; its guest goes on there.
 
-        A guest that was committed now would be lost with this process.
+        A guest that was committed now would be lost with this process, as those are that are
+        here: the log says which.
         """
         self.receiver.guests.stopping.set()
         self.receiver.abort_all("the destination host stops")
+        for guest in self.receiver.guests.all():
+            _log.warning(
+                "guest ends with this host",
+                guest=guest.guest_id,
+                state=guest.state.value,
+                migration=guest.migration_id,
+            )
 
     def _expire(self) -> None:
         period_s = min(1.0, self.receiver.limits.idle_expiry_s / 4)

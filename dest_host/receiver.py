@@ -18,17 +18,19 @@ from dest_host.guests import Guests, GuestView
 from dest_host.incoming import Handover, Incoming, IncomingView, Offer
 from dest_host.limits import Limits
 from dest_host.metrics import DestinationMetrics
+from dest_host.refusals import Refusals
 from dest_host.states import IncomingState
 from paging_core.digest import Digests
-from paging_core.errors import AlreadyExists, IllegalTransition, NotFound
+from paging_core.errors import AlreadyExists, HostStopping, IllegalTransition, NotFound
 from paging_core.exhaustion import named_limits
 from wire.batch import Batch
 from wire.codec import RawBatch
 from wire.hosting.room import MemoryOfHost
+from wire.identity import new_host_id
 from wire.runs import FrameRuns
 
 _REMEMBERED = 4096
-"""Outcomes that are kept for sources that ask late; the oldest are forgotten first."""
+"""Outcomes of each source that are kept in case it asks late; the oldest are forgotten first."""
 
 _log = structlog.get_logger("dest_host.receiver")
 
@@ -40,6 +42,7 @@ class Receiver:
         limits: what it is willing to take.
         guests: those that were taken over.
         metrics: what it counted.
+        host_id: who it is, in this life of it.
     """
 
     def __init__(
@@ -49,6 +52,8 @@ class Receiver:
         metrics: DestinationMetrics | None = None,
         now: Callable[[], float] = time.monotonic,
         machine: MemoryOfHost | None = None,
+        *,
+        host_id: str = "",
     ) -> None:
         """Ready to receive.
 
@@ -58,7 +63,9 @@ class Receiver:
             metrics: counted in a registry of their own when None.
             now: seconds, for the expiry of migrations whose source went silent.
             machine: what memory there is beside the limits; None does not look.
+            host_id: who it is; drawn when empty.
         """
+        self.host_id = host_id or new_host_id()
         self.limits = limits or Limits()
         self._machine = machine
         self.guests = Guests()
@@ -67,7 +74,8 @@ class Receiver:
         self._now = now
         self._lock = Lock()
         self._incoming: dict[str, Incoming] = {}
-        self._refused: dict[str, str] = {}
+        self._refused = Refusals(_REMEMBERED)
+        self._stopping = False
         self.metrics.watch(
             incoming=lambda state: sum(one.state is state for one in self._open()),
             guests=lambda state: sum(one.state is state for one in self.guests.all()),
@@ -89,9 +97,15 @@ class Receiver:
             AlreadyExists: the guest is here, or this migration's name is taken by another.
             IllegalTransition: that migration is over.
             InvalidInput: this host cannot run such a guest.
+            HostStopping: this host takes in nothing any more.
         """
         with self._lock:
-            self._check_not_refused(offer.migration_id)
+            self._refused.check(offer.owner, offer.migration_id)
+            if self._stopping:
+                raise HostStopping(
+                    "this destination host stops and takes in no more guests; "
+                    "migrate when it is back, or to another"
+                )
             known = self._incoming.get(offer.migration_id)
             if known is not None:
                 return _again(known, offer)
@@ -194,10 +208,11 @@ class Receiver:
                 _log.info("committed", migration=migration_id, guest=incoming.offer.guest_id)
             return answer
 
-    def abort(self, migration_id: str, reason: str) -> None:
+    def abort(self, migration_id: str, reason: str, owner: str = "") -> None:
         """Drop a migration and free its memory; aborting again changes nothing.
 
-        One that nobody prepared is remembered as aborted: its Prepare may still be on the way.
+        One that nobody prepared is remembered as aborted by its owner, and by nobody else: its
+        Prepare may still be on the way.
 
         Raises:
             IllegalTransition: it was committed.
@@ -205,8 +220,7 @@ class Receiver:
         with self._lock:
             incoming = self._incoming.get(migration_id)
             if incoming is None:
-                self._refused.setdefault(migration_id, reason)
-                self._forget_oldest()
+                self._refused.add(owner, migration_id, reason)
                 return
         if incoming.abort(reason):
             self.metrics.outcome(migration_id, "aborted")
@@ -219,14 +233,14 @@ class Receiver:
                 self.metrics.outcome(incoming.offer.migration_id, "expired")
                 _log.warning("expired", migration=incoming.offer.migration_id)
 
-    def incoming(self, migration_id: str) -> Incoming:
+    def incoming(self, migration_id: str, owner: str = "") -> Incoming:
         """The migration of that name.
 
         Raises:
             NotFound: nobody prepared it here, or it was forgotten since.
-            IllegalTransition: it was aborted before anybody prepared it.
+            IllegalTransition: its owner aborted it before it was prepared.
         """
-        self._check_not_refused(migration_id)
+        self._refused.check(owner, migration_id)
         incoming = self._incoming.get(migration_id)
         if incoming is None:
             raise NotFound(f"no migration {migration_id!r} was prepared on this host")
@@ -237,19 +251,21 @@ class Receiver:
         incoming = self._incoming.get(migration_id)
         return None if incoming is None else incoming.offer.owner
 
-    def view(self, migration_id: str) -> IncomingView:
+    def view(self, migration_id: str, owner: str = "") -> IncomingView:
         """How far a migration came, or how it ended.
 
         Raises:
             NotFound: nobody prepared it here, or it was forgotten since.
         """
-        reason = self._refused.get(migration_id)
+        reason = self._refused.reason(owner, migration_id)
         if reason is not None:
             return IncomingView(migration_id, IncomingState.ABORTED, message=reason)
         return self.incoming(migration_id).view()
 
     def abort_all(self, reason: str) -> None:
-        """Drop what is under way."""
+        """Drop what is under way, and take in nothing more."""
+        with self._lock:
+            self._stopping = True
         for incoming in self._open():
             with suppress(IllegalTransition):  # its commit was faster
                 self.abort(incoming.offer.migration_id, reason)
@@ -277,23 +293,17 @@ class Receiver:
             untouched_bytes = sum(one.untouched_bytes for one in open_ones)
             self._machine.check(offer.config.memory_bytes, untouched_bytes)
 
-    def _check_not_refused(self, migration_id: str) -> None:
-        reason = self._refused.get(migration_id)
-        if reason is not None:
-            raise IllegalTransition(
-                f"migration {migration_id!r} was aborted ({reason}); start a new one"
-            )
-
     def _forget_oldest(self) -> None:
-        # A source in doubt may ask late: what brought a guest that is still here is not forgotten.
+        # A source in doubt may ask late: what brought a guest that is still here is not forgotten,
+        # and nobody has the outcomes of another source forgotten.
         held = {guest.migration_id for guest in self.guests.all()}
-        over = [
-            name for name, one in self._incoming.items() if not one.is_open and name not in held
-        ]
-        for name in over[:-_REMEMBERED]:
-            del self._incoming[name]
-        for name in list(self._refused)[:-_REMEMBERED]:
-            del self._refused[name]
+        over: dict[str, list[str]] = {}
+        for name, one in self._incoming.items():
+            if not one.is_open and name not in held:
+                over.setdefault(one.offer.owner, []).append(name)
+        for names in over.values():
+            for name in names[:-_REMEMBERED]:
+                del self._incoming[name]
 
 
 def _again(known: Incoming, offer: Offer) -> int:

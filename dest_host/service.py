@@ -14,9 +14,16 @@ from dest_host.incoming import Handover, Offer
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
-from paging_core.errors import BadOption, InvariantViolation, PermissionDenied, StreamError
+from paging_core.errors import (
+    BadOption,
+    InvariantViolation,
+    PermissionDenied,
+    StreamError,
+    WrongHost,
+)
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
+from wire.identity import HOST_ID_CHARS
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
 from wire.text import line
 from wire.trust.access import Role, caller_of, check_digests
@@ -84,6 +91,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             version=contract_message(),
             next_sequence=self._receiver.prepare(offer),
             max_payload_bytes=self._receiver.limits.max_payload_bytes,
+            host_id=self._receiver.host_id,
         )
 
     def Transfer(
@@ -97,6 +105,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             raise StreamError("a page stream begins with a hello and not with a batch")
         if hello.stream:
             raise BadOption(f"this host takes stream 0 alone, not {hello.stream}")
+        self._check_meant(hello.host_id)
         self._check_owner(hello.migration_id, context)
         incoming, stream = self._receiver.attach(
             hello.migration_id, hello.first_sequence, context.peer()
@@ -116,6 +125,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def CompareDigests(
         self, request: destination_pb2.CompareDigestsRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CompareDigestsReply:
+        self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
         theirs = np.array(request.digests, np.uint64)
         differing = self._receiver.compare(
@@ -126,11 +136,14 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def Commit(
         self, request: destination_pb2.CommitRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CommitReply:
+        self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
         handover = Handover(request.memory_digest, request.guest_state, request.state_digest)
         view = self._receiver.commit(request.migration_id, handover, start=request.start)
         try:
-            return destination_pb2.CommitReply(guest=_guest_status(view))
+            return destination_pb2.CommitReply(
+                guest=_guest_status(view), host_id=self._receiver.host_id
+            )
         except Exception as error:  # an error that is no refusal: the guest is here
             raise InvariantViolation(
                 f"the guest was taken over and the answer could not be made ({error!r}); ask with "
@@ -140,16 +153,19 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     def Abort(
         self, request: destination_pb2.AbortRequest, context: grpc.ServicerContext
     ) -> destination_pb2.AbortReply:
+        self._check_meant(request.host_id)
         migration_id = check_name(request.migration_id, "migration_id", MIGRATION_CHARS)
         self._check_owner(migration_id, context)
-        self._receiver.abort(migration_id, line(request.reason, _REASON_CHARS) or _NO_REASON)
-        return destination_pb2.AbortReply()
+        reason = line(request.reason, _REASON_CHARS) or _NO_REASON
+        self._receiver.abort(migration_id, reason, caller_of(context).name)
+        return destination_pb2.AbortReply(host_id=self._receiver.host_id)
 
     def GetIncoming(
         self, request: destination_pb2.IncomingRequest, context: grpc.ServicerContext
     ) -> destination_pb2.IncomingStatus:
+        self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
-        view = self._receiver.view(request.migration_id)
+        view = self._receiver.view(request.migration_id, caller_of(context).name)
         return destination_pb2.IncomingStatus(
             migration_id=view.migration_id,
             state=_INCOMING_STATES[view.state],
@@ -157,6 +173,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             received_frames=view.received_frames,
             message=view.message,
             received_bytes=view.received_bytes,
+            host_id=self._receiver.host_id,
         )
 
     def GetGuest(
@@ -206,6 +223,20 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
         return _guest_status(self._receiver.guests.delete(request.guest_id))
+
+    def _check_meant(self, host_id: str) -> None:
+        """Refuse a call that was meant for another host: nothing is known here of its migration.
+
+        Raises:
+            WrongHost: so that nobody takes this host's ignorance for that one's answer.
+        """
+        here = self._receiver.host_id
+        if host_id and host_id != here:  # none is named by sources of contract 1.1
+            raise WrongHost(
+                f"this is host {here}, and the migration was prepared at "
+                f"{check_name(host_id, 'host_id', HOST_ID_CHARS)}: the address leads to another "
+                "host now, or that one was started again and has lost its guests"
+            )
 
     def _check_owner(self, migration_id: str, context: grpc.ServicerContext) -> None:
         """A source has no business with the migrations of another."""

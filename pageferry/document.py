@@ -208,9 +208,13 @@ def _error(status: pb.MigrationStatus) -> Error | None:
     if not status.error:
         return None
     message = status.error
-    if status.destination:
-        # Ports differ from run to run; what went wrong does not.
-        message = message.replace(status.destination, "the destination")
+    # Ports and names differ from run to run; what went wrong does not.
+    for made_up, what in (
+        (status.destination, "the destination"),
+        (status.migration_id, "the migration"),
+    ):
+        if made_up:
+            message = message.replace(made_up, what)
     return {"status": status.error_status, "message": message}
 
 

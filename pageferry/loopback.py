@@ -26,7 +26,11 @@ class Loopback:
             source_arguments: further ones of ``source-host serve``.
             destination_arguments: further ones of ``dest-host serve``.
         """
-        self._arguments = {"source_host": source_arguments, "dest_host": destination_arguments}
+        # Whoever ends the block has nothing to wait for: what still runs is cancelled.
+        self._arguments = {
+            "source_host": ("--drain", "0s", *source_arguments),
+            "dest_host": destination_arguments,
+        }
         self._processes: dict[str, HostProcess] = {}
 
     def __enter__(self) -> Self:

@@ -99,11 +99,16 @@ class SourceClient:
                 pb.MigrationRequest(migration_id=migration_id), timeout=_CALL_TIMEOUT_S
             )
 
-    def resolve(self, migration_id: str) -> pb.MigrationStatus:
-        """Ask the destination how a commit in doubt ended."""
+    def resolve(
+        self,
+        migration_id: str,
+        resolution: pb.Resolution.ValueType = pb.RESOLUTION_UNSPECIFIED,
+    ) -> pb.MigrationStatus:
+        """Ask the destination how a commit in doubt ended, or decide where it gives no answer."""
         with self._call():
             return self._stub.ResolveMigration(
-                pb.MigrationRequest(migration_id=migration_id), timeout=_CALL_TIMEOUT_S
+                pb.MigrationRequest(migration_id=migration_id, resolution=resolution),
+                timeout=_CALL_TIMEOUT_S,
             )
 
     def migrations(self) -> list[pb.MigrationStatus]:

@@ -21,9 +21,12 @@
     ├── AlreadyExists           a guest or migration of that name is there
     ├── IllegalTransition       the state machine forbids this call now
     ├── HostUnreachable         the other host does not answer
+    ├── WrongHost               another host answers than the one that was prepared at
+    ├── HostStopping            this host stops and takes on nothing new
     ├── AddressInUse            the port to listen on is taken
     ├── VerificationFailed      source and destination memory differ
     ├── MigrationCancelled      somebody cancelled it
+    ├── DowntimeExceeded        the guest had stood still for as long as it may
     ├── OutcomeUnknown          commit was sent and its answer never came
     └── InvariantViolation      a bug in pageferry itself
 
@@ -142,6 +145,18 @@ class HostUnreachable(PageferryError):
     grpc_status = "UNAVAILABLE"
 
 
+class WrongHost(PageferryError):
+    """Another host answers than the one that was prepared at: it knows nothing of the guest."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class HostStopping(PageferryError):
+    """This host was told to stop: it takes on nothing new."""
+
+    grpc_status = "UNAVAILABLE"
+
+
 class AddressInUse(PageferryError):
     """The address to listen on is taken."""
 
@@ -166,6 +181,12 @@ class MigrationCancelled(PageferryError):
     """Somebody cancelled the migration."""
 
     grpc_status = "CANCELLED"
+
+
+class DowntimeExceeded(PageferryError):
+    """The guest had stood still for as long as it may, and goes on at the source."""
+
+    grpc_status = "DEADLINE_EXCEEDED"
 
 
 class OutcomeUnknown(PageferryError):

@@ -44,8 +44,9 @@ def serve(settings: SourceSettings) -> None:
     SOURCE_HOST_LISTEN, SOURCE_HOST_MAX_MIGRATIONS and so on.
 
     A guest advances only while it is stepped or migrated, lives in this process's memory and is
-    gone when it ends. SIGTERM cancels the migrations that run, tells who watches them, and logs
-    what became of each guest; a second signal ends at once.
+    gone when it ends. SIGTERM drains the host: it starts nothing more, the migrations under way
+    end first (for --drain at most, then they are cancelled), who watches them is told, and the
+    log says where each guest is. A second signal cancels them at once, a third ends at once.
     """
     prepare_process(settings, "source")
     from paging_core.compiled import is_cold  # noqa: PLC0415 - numba is slow to import

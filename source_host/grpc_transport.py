@@ -14,13 +14,19 @@ from pageferry.v1 import destination_pb2 as pb
 from pageferry.v1 import destination_pb2_grpc
 from paging_core.digest import Digests
 from paging_core.errors import (
+    ContractMismatch,
+    DowntimeExceeded,
     GuestCrashed,
     HostUnreachable,
     InvariantViolation,
+    LimitExceeded,
     MigrationCancelled,
     NotFound,
     OutcomeUnknown,
     PageferryError,
+    PermissionDenied,
+    Unauthenticated,
+    WrongHost,
 )
 from source_host.in_flight import STALL_S, InFlight
 from source_host.precopy.transport import Handover, Metadata, Offer
@@ -29,6 +35,7 @@ from wire.channel import CHANNEL_OPTIONS, PING_BEHIND_PAGES_MS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
+from wire.identity import HOST_KEY, is_host_id
 from wire.replies import clean_replies
 from wire.status import ERROR_KEY, error_from_rpc
 from wire.trust.security import THIS_MACHINE, Security
@@ -38,7 +45,6 @@ PREPARE_S = 120.0
 """The destination touches all of the memory that it reserves."""
 COMPARE_S = 120.0
 """The first comparison makes it digest all memory."""
-COMMIT_S = 60.0
 ASK_S = 5.0
 """Questions that need no work."""
 ASK_PROGRESS_S = 5.0
@@ -56,8 +62,16 @@ CHANNEL_OPTIONS_OF_A_STREAM = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-_OF_THIS_HOST = (GuestCrashed, InvariantViolation, MigrationCancelled, OutcomeUnknown)
+_OF_THIS_HOST = (
+    DowntimeExceeded,
+    GuestCrashed,
+    InvariantViolation,
+    MigrationCancelled,
+    OutcomeUnknown,
+)
 """What is said of a guest, a caller or a bug here: no destination can know any of it."""
+_OF_ANY_HOST = (NotFound, PermissionDenied, Unauthenticated, LimitExceeded, WrongHost)
+"""Refusals for which a host need know nothing of the migration."""
 _Request = TypeVar("_Request", bound=Message)
 _Reply = TypeVar("_Reply")
 
@@ -91,6 +105,8 @@ class GrpcTransport:
         self._channel = connect(address, security, CHANNEL_OPTIONS_OF_A_STREAM)
         self._stub = destination_pb2_grpc.DestinationHostStub(clean_replies(self._channel))
         self._migration_id = ""
+        self._host_id = ""
+        self._prepared = False
         self._ask_every_s = min(ASK_PROGRESS_S, stall_s / 4)
         self._window = InFlight(on_ack=on_ack, stall_s=stall_s)
         self._metadata = metadata
@@ -117,6 +133,7 @@ class GrpcTransport:
         )
         self._answered = True
         check_version(reply.version)
+        self._remember_host(reply.host_id)
         self._open_stream()
         return reply.max_payload_bytes
 
@@ -143,7 +160,11 @@ class GrpcTransport:
     def differing(self, level: int, first: int, digests: Digests) -> list[int]:
         """Compare part of the digest tree."""
         request = pb.CompareDigestsRequest(
-            migration_id=self._migration_id, level=level, first=first, digests=digests.tolist()
+            migration_id=self._migration_id,
+            host_id=self._host_id,
+            level=level,
+            first=first,
+            digests=digests.tolist(),
         )
         return list(self._ask(self._stub.CompareDigests, request, COMPARE_S).differing)
 
@@ -156,32 +177,50 @@ class GrpcTransport:
             guest_state=handover.state,
             state_digest=xxh3(handover.state),
             start=handover.start,
+            host_id=self._host_id,
         )
         try:
-            self._stub.Commit(
-                request, timeout=_seconds(COMMIT_S, request), metadata=self._metadata()
-            )
+            reply = self._stub.Commit(request, timeout=handover.answer_s, metadata=self._metadata())
         except grpc.RpcError as error:
             raise self._refusal(error) from error
+        if reply.host_id != self._host_id:
+            raise OutcomeUnknown(
+                f"commit was sent to {self._address} and answered by another host than the one "
+                "where the migration was prepared"
+            )
+        if not reply.HasField("guest"):
+            raise OutcomeUnknown(
+                f"commit was sent to {self._address} and answered without a guest, which says "
+                "neither yes nor no"
+            )
 
     def is_committed(self) -> bool:
         """Ask how the migration stands there."""
-        request = pb.IncomingRequest(migration_id=self._migration_id)
+        request = pb.IncomingRequest(migration_id=self._migration_id, host_id=self._host_id)
         try:
             with self._afresh() as stub:
                 status = stub.GetIncoming(request, timeout=ASK_S, metadata=self._metadata())
         except NotFound:
             return False
+        self._check_same(status.host_id)
         return status.state == pb.INCOMING_STATE_COMMITTED
 
     def abort(self, reason: str) -> None:
         """Have the destination drop the migration."""
-        request = pb.AbortRequest(migration_id=self._migration_id, reason=reason)
+        request = pb.AbortRequest(
+            migration_id=self._migration_id, reason=reason, host_id=self._host_id
+        )
         try:
             with self._afresh() as stub:
-                stub.Abort(request, timeout=ASK_S, metadata=self._metadata())
+                reply = stub.Abort(request, timeout=ASK_S, metadata=self._metadata())
         except NotFound:
             return
+        self._check_same(reply.host_id)
+        if self._prepared and not self._host_id:
+            raise HostUnreachable(
+                f"the host at {self._address} names no identity (contract 1.1): whether its "
+                "promise to drop the migration is that of the right host cannot be told"
+            )
 
     @contextmanager
     def _afresh(self) -> Iterator[destination_pb2_grpc.DestinationHostStub]:
@@ -190,7 +229,7 @@ class GrpcTransport:
             try:
                 yield destination_pb2_grpc.DestinationHostStub(clean_replies(channel))
             except grpc.RpcError as error:
-                raise self._error(error) from error
+                raise self._answer(error) from error
 
     def interrupt(self) -> None:
         """Wake whoever waits; from any thread."""
@@ -217,7 +256,7 @@ class GrpcTransport:
         Thread(target=self._look_after, name="progress", daemon=True).start()
 
     def _outgoing(self) -> Iterator[bytes]:
-        yield encode_hello(self._migration_id)
+        yield encode_hello(self._migration_id, host_id=self._host_id)
         yield from self._window.messages()
 
     def _read(self, replies: Iterator[pb.TransferReply]) -> None:
@@ -236,7 +275,7 @@ class GrpcTransport:
 
         On a connection of its own: on the stream's it would wait behind those messages.
         """
-        request = pb.IncomingRequest(migration_id=self._migration_id)
+        request = pb.IncomingRequest(migration_id=self._migration_id, host_id=self._host_id)
         while not self._closed.wait(self._ask_every_s):
             if self._window.silent_s < self._ask_every_s:
                 continue
@@ -269,6 +308,40 @@ class GrpcTransport:
         finally:
             self._pending = None
 
+    def _remember_host(self, host_id: str) -> None:
+        if host_id and not is_host_id(host_id):
+            raise ContractMismatch(
+                f"the host at {self._address} gives an identity that is none; "
+                "run a pageferry of contract 1.2 there"
+            )
+        self._host_id, self._prepared = host_id, True
+
+    def _check_same(self, host_id: str) -> None:
+        """Whether an answer is of the host where the migration was prepared."""
+        if host_id != self._host_id:
+            raise WrongHost(
+                f"another host answers at {self._address} than the one where the migration was "
+                "prepared"
+            )
+
+    def _is_from_there(self, rpc_error: grpc.RpcError, error: PageferryError) -> bool:
+        """Whether a refusal is of the host where the migration was prepared."""
+        if not self._host_id:  # one of contract 1.1: what it knows tells it from others
+            return not isinstance(error, _OF_ANY_HOST)
+        return (HOST_KEY, self._host_id) in _trailing(rpc_error)
+
+    def _answer(self, rpc_error: grpc.RpcError) -> PageferryError:
+        """What the host of the migration says; the word of any other is no answer."""
+        error = self._error(rpc_error)
+        if isinstance(error, HostUnreachable | WrongHost | Unauthenticated):
+            return error
+        if self._is_from_there(rpc_error, error):
+            return error
+        return HostUnreachable(
+            f"whoever answers at {self._address} does not show that it is the host where the "
+            f"migration was prepared: {error}"
+        )
+
     def _error(self, rpc_error: grpc.RpcError) -> PageferryError:
         """What the destination says; an error that only this host can have is no answer at all."""
         error = error_from_rpc(rpc_error, self._address, self._security, answered=self._answered)
@@ -281,10 +354,9 @@ class GrpcTransport:
     def _refusal(self, rpc_error: grpc.RpcError) -> PageferryError:
         """What a failed commit means: only a destination that says no has refused it."""
         error = self._error(rpc_error)
-        said_no = isinstance(rpc_error, grpc.Call) and any(
-            key == ERROR_KEY for key, _ in rpc_error.trailing_metadata() or ()
-        )
-        if said_no and not isinstance(error, HostUnreachable):
+        said_no = any(key == ERROR_KEY for key, _ in _trailing(rpc_error))
+        there = self._is_from_there(rpc_error, error)
+        if said_no and there and not isinstance(error, HostUnreachable | WrongHost):
             return error
         return OutcomeUnknown(f"commit was sent to {self._address} and no answer came: {error}")
 
@@ -292,6 +364,12 @@ class GrpcTransport:
 def _seconds(work_s: float, request: Message) -> float:
     """A deadline: for the work over there, and for the request on its way."""
     return work_s + request.ByteSize() / SLOWEST_LINK_BYTES_PER_S
+
+
+def _trailing(rpc_error: grpc.RpcError) -> list[tuple[str, str | bytes]]:
+    if not isinstance(rpc_error, grpc.Call):
+        return []
+    return [(key, value) for key, value in rpc_error.trailing_metadata() or ()]
 
 
 def _cancelled() -> MigrationCancelled:

@@ -17,6 +17,7 @@ from paging_core.config import GuestConfig
 from paging_core.errors import (
     AlreadyExists,
     GuestCrashed,
+    HostStopping,
     IllegalTransition,
     LimitExceeded,
     MigrationCancelled,
@@ -44,6 +45,7 @@ class HostedGuest:
         trace_digest: XXH3-64 of the trace that it replays; 0 without one.
         message: why it crashed, where it moved.
         migration_id: the migration that it belongs to now; empty when none.
+        destination: where that leads, or the last one led.
     """
 
     def __init__(self, guest_id: str, config: GuestConfig, guest: ModelGuest) -> None:
@@ -54,6 +56,7 @@ class HostedGuest:
         self.life = guest_lifecycle(guest_id)
         self.message = ""
         self.migration_id = ""
+        self.destination = ""
         self._guest: ModelGuest | None = guest
         self._lock = Lock()
         self._last_seen = (guest.time_ns, guest.position)
@@ -171,6 +174,12 @@ class HostedGuest:
         Raises:
             IllegalTransition: it is being migrated.
         """
+        if self.life.state is GuestState.IN_DOUBT:
+            raise IllegalTransition(
+                f"cannot {what} guest {self.guest_id!r} while it is in doubt who has it; ask with "
+                f"pageferry migrations ADDR resolve {self.migration_id}, and where the destination "
+                "will never answer decide with --resolve keep or --resolve release"
+            )
         if self.migration_id:
             raise IllegalTransition(
                 f"cannot {what} guest {self.guest_id!r} while migration {self.migration_id!r} "
@@ -246,6 +255,10 @@ class Guests:
         self._booting: dict[str, int] = {}
         self.stopping = Event()
 
+    def take_no_more(self) -> None:
+        """The host stops: no guest is booted any more, and what boots or runs ends soon."""
+        self.stopping.set()
+
     def create(
         self, guest_id: str, config: GuestConfig, keep_going: Callable[[], bool] = lambda: True
     ) -> HostedGuest:
@@ -263,7 +276,10 @@ class Guests:
             LimitExceeded: it does not fit this host.
             InvalidInput: no such workload or trace.
             GuestOutOfMemory: its workload does not fit its memory.
+            HostStopping: the host stops.
         """
+        if self.stopping.is_set():
+            raise HostStopping("this source host stops and boots no more guests; use another")
         self._reserve(guest_id, config.memory_bytes)
 
         def look_up() -> None:

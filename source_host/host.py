@@ -32,7 +32,8 @@ SERVICE = "pageferry.v1.SourceHost"
 class SourceHost:
     """Everything that `source-host serve` runs.
 
-    When the server stops, running migrations are cancelled and each guest's fate is logged.
+    When the server stops, running migrations end first or are cancelled, and each guest's fate
+    is logged.
 
     Attributes:
         server: what listens; start, stop or run it.
@@ -84,15 +85,17 @@ class SourceHost:
             registry=registry,
             access=Access(RULES, otherwise=CONTROL),
             traces=traces,
-            before_stop=self._end_work,
+            before_stop=self._drain,
+            hurry=True,
         )
+        self._drain_s = settings.drain / NS_PER_S
         servicer = SourceHostServicer(self.guests, self.migrations)
         source_pb2_grpc.add_SourceHostServicer_to_server(servicer, self.server.grpc)
 
-    def _end_work(self) -> None:
-        """Whatever boots or steps ends between two strides; migrations give their guests back."""
-        self.guests.stopping.set()
-        self.migrations.shut_down()
+    def _drain(self) -> None:
+        """Take on nothing more, and let what is under way end."""
+        self.guests.take_no_more()
+        self.migrations.shut_down(self._drain_s, lambda: self.server.hurried)
 
     def _guests_here(self) -> Iterator[tuple[str, str, str]]:
         """Those that this host holds, the ones in doubt first: they need somebody."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
+from paging_core.errors import BadOption
 from source_host.guests import HostedGuest
+from source_host.migration import Resolution
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.link import Link
 from source_host.precopy.plan import Plan
@@ -14,6 +18,25 @@ from source_host.states import GuestState, MigrationState
 from wire.convert import guest_cost, guest_spec
 from wire.settings import fields_of, put
 from wire.text import line
+
+_RESOLUTIONS: Mapping[int, Resolution | None] = {
+    pb.RESOLUTION_UNSPECIFIED: None,
+    pb.RESOLUTION_KEEP: Resolution.KEEP,
+    pb.RESOLUTION_RELEASE: Resolution.RELEASE,
+}
+
+
+def resolution_of(request: pb.MigrationRequest) -> Resolution | None:
+    """What an operator decides about a commit in doubt; None asks the destination.
+
+    Raises:
+        BadOption: none of those that there are.
+    """
+    if request.resolution not in _RESOLUTIONS:
+        raise BadOption(
+            f"resolution {request.resolution} is none that this host knows; see source.proto"
+        )
+    return _RESOLUTIONS[request.resolution]
 
 
 def plan_of(request: pb.MigrateRequest) -> Plan:
@@ -43,6 +66,7 @@ def filled_in(request: pb.MigrateRequest, plan: Plan) -> pb.MigrateRequest:
     filled = pb.MigrateRequest()
     filled.CopyFrom(request)
     filled.MergeFrom(request_of(plan))
+    filled.max_downtime_ns = plan.most_downtime_ns
     filled.max_rounds = plan.make_policy().max_rounds
     return filled
 

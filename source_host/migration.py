@@ -9,12 +9,14 @@ never lost.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from enum import StrEnum
 from threading import Event, Lock
 
 import structlog
 
 from paging_core.errors import (
     ContractMismatch,
+    DowntimeExceeded,
     GuestCrashed,
     HostUnreachable,
     IllegalTransition,
@@ -34,6 +36,7 @@ from source_host.precopy.observer import Observer
 from source_host.precopy.plan import Plan
 from source_host.precopy.progress import Progress
 from source_host.precopy.report import Report
+from source_host.precopy.standstill import Standstill
 from source_host.precopy.transport import Handover, Offer, Transport
 from source_host.states import GuestState, MigrationState
 from wire.hosting.lifecycle import Lifecycle
@@ -44,6 +47,15 @@ ASK_AGAIN_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)
 _COMMIT_SENT = (MigrationState.COMMITTING, MigrationState.IN_DOUBT)
 
 _log = structlog.get_logger(__name__)
+
+
+class Resolution(StrEnum):
+    """What an operator decides about a commit in doubt, where nobody can be asked."""
+
+    KEEP = "keep"
+    """The destination did not take the guest: it goes on here."""
+    RELEASE = "release"
+    """The destination took the guest: let go of it here."""
 
 
 class Migration:
@@ -92,6 +104,8 @@ class Migration:
         self._commit_gate = Lock()
         self._asking = Lock()
         self._stop_asking = Event()
+        self._too_long: DowntimeExceeded | None = None
+        self._standstill = Standstill(plan, self._stood_too_long)
 
     @property
     def state(self) -> MigrationState:
@@ -115,6 +129,7 @@ class Migration:
         except Exception as error:  # noqa: BLE001 - the guest must not stay in between
             self._deal_with(self._named(error))
         finally:
+            self._standstill.end()
             if self._clock is not None:
                 self._clock.close()
             self._release()
@@ -137,12 +152,18 @@ class Migration:
             self._cancelled.set()
         self._transport.interrupt()
 
-    def resolve(self) -> None:
+    def resolve(self, forced: Resolution | None = None) -> None:
         """Ask the destination how an in-doubt commit ended, and act on the answer.
 
+        Args:
+            forced: what to do if no answer can be had. An answer counts for more: a guest that
+                the destination says it has is not kept, nor one that it never took released.
+
         Raises:
-            IllegalTransition: the migration is not in doubt.
-            HostUnreachable: the destination does not answer now either; still in doubt.
+            IllegalTransition: the migration is not in doubt, or the destination's answer is the
+                opposite of what is forced; then it is in doubt still and can be resolved by that.
+            HostUnreachable, WrongHost, OutcomeUnknown: no answer, or none to rely on, and
+                nothing is forced; still in doubt.
         """
         with self._asking:
             if self.state is not MigrationState.IN_DOUBT:
@@ -150,18 +171,47 @@ class Migration:
                     f"migration {self._offer.migration_id!r} is {self.state}, not in doubt; "
                     "there is nothing to resolve"
                 )
-            if self._destination_has_it():
+            if self._is_theirs(forced):
                 self._complete()
             else:
-                self._prepared = False  # it was told to forget the guest, and it answered
-                self._guest_life.to(GuestState.PAUSED)
-                self._give_up(
-                    OutcomeUnknown(
-                        "the answer to the commit was lost and the destination did not take "
-                        "the guest; it goes on here, migrate it again (pageferry migrate --guest)"
-                    )
-                )
+                self._take_back(forced)
             self._release()
+
+    def _is_theirs(self, forced: Resolution | None) -> bool:
+        """Whether the guest is the destination's: as it says, or as an operator decides."""
+        try:
+            theirs = self._destination_has_it()
+        except PageferryError as error:
+            if forced is None:
+                raise
+            self._log.warning("forced", resolution=forced.value, because=str(error))
+            return forced is Resolution.RELEASE
+        if forced is not None and theirs is not (forced is Resolution.RELEASE):
+            raise IllegalTransition(_CONTRADICTED[forced])
+        return theirs
+
+    def _take_back(self, forced: Resolution | None) -> None:
+        """Go on with the guest here, as the destination or an operator said."""
+        self._prepared = False  # it was told to forget the guest and answered, or cannot be told
+        self._guest_life.to(GuestState.PAUSED)
+        decided = "an operator decided that" if forced is not None else "and"
+        self._give_up(
+            OutcomeUnknown(
+                f"the answer to the commit was lost {decided} the destination did not take "
+                "the guest; it goes on here, migrate it again"
+            )
+        )
+        if forced is not None:
+            self._warn_if_twice()
+
+    def _warn_if_twice(self) -> None:
+        """Should the destination be heard of after all, it is told; its no comes too late."""
+        try:
+            self._transport.abort("an operator decided that the guest stays at its source")
+        except IllegalTransition as error:
+            self._log.error("the guest is on both hosts, delete one of them", because=str(error))
+        except PageferryError as error:
+            self._log.info("the destination does not know of the decision", because=str(error))
 
     def stop_asking(self) -> None:
         """The host shuts down: leave an in-doubt commit in doubt."""
@@ -170,11 +220,15 @@ class Migration:
     def _migrate(self, guest: Guest) -> None:
         engine = self._set_up(guest)
         engine.pre_copy()
+        assert self._clock is not None  # noqa: S101 - `_set_up` made it
+        self._standstill.begin(self._clock)
         engine.pause()
         if self._was_running:
             self._guest_life.to(GuestState.PAUSED)
         state = engine.send_rest()
+        self._standstill.step()
         engine.verify()
+        self._standstill.check_commit()
         self._commit(state)
 
     def _set_up(self, guest: Guest) -> Engine:
@@ -201,6 +255,7 @@ class Migration:
             max_payload_bytes=max_payload_bytes,
             cancelled=self._cancelled,
             flow=self._flow,
+            after_message=self._standstill.step,
         )
 
     def _prepare(self) -> int:
@@ -218,12 +273,23 @@ class Migration:
             self._check_cancelled()
             self._progress.advance(MigrationState.COMMITTING)
         start = self._was_running and self._plan.clock is ClockName.REAL
-        self._transport.commit(Handover(self._progress.memory_digest, state, start))
+        answer_s = self._standstill.answer_s
+        self._transport.commit(Handover(self._progress.memory_digest, state, start, answer_s))
         self._complete()
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
             raise MigrationCancelled("somebody cancelled the migration")
+
+    def _stood_too_long(self, error: DowntimeExceeded) -> None:
+        """End the stop-and-copy like a cancel, unless the commit was faster."""
+        with self._commit_gate:
+            state = self.state
+            if state.is_outcome or state in _COMMIT_SENT:
+                return
+            self._too_long = error
+            self._cancelled.set()
+        self._transport.interrupt()
 
     def _complete(self) -> None:
         """The destination has the guest: let go of it."""
@@ -248,6 +314,8 @@ class Migration:
 
     def _deal_with(self, error: PageferryError) -> None:
         """Something stopped the journey; what that means depends on how far it had come."""
+        if self._too_long is not None and isinstance(error, MigrationCancelled):
+            error = self._too_long
         bug = isinstance(error, InvariantViolation)
         if self.state is MigrationState.COMMITTING and (bug or isinstance(error, OutcomeUnknown)):
             self._ask_until_known(error)
@@ -306,6 +374,7 @@ class Migration:
         self._progress.failed(error)
         self._guest_life.to(GuestState.IN_DOUBT)
         self._progress.advance(MigrationState.IN_DOUBT)
+        last = "nobody was asked"
         for wait_s in (0.0, *self._ask_again_after_s):
             if self._stop_asking.wait(wait_s) or self.state is not MigrationState.IN_DOUBT:
                 break
@@ -313,8 +382,19 @@ class Migration:
                 with named_limits():
                     self.resolve()
             except PageferryError as still:
-                self._log.info("commit still in doubt", error=str(still))
+                last = str(still)
+                self._log.info("commit still in doubt", error=last)
+            except Exception as bug:  # noqa: BLE001 - a doubt must be left open, and never hang
+                last = repr(bug)
+                self._log.exception("commit still in doubt")
         if self.state is MigrationState.IN_DOUBT:
+            self._progress.failed(
+                OutcomeUnknown(
+                    f"{error}; asked in vain since: {last}; the guest stands still: ask again with "
+                    f"pageferry migrations ADDR resolve {self._offer.migration_id}, or where no "
+                    "answer will ever come decide with --resolve keep or --resolve release"
+                )
+            )
             self._progress.settle()
 
     def _destination_has_it(self) -> bool:
@@ -324,6 +404,25 @@ class Migration:
                 return True
             # The commit may still be on its way: only an abort that was answered ends that.
             self._transport.abort("the answer to the commit was lost")
-        except IllegalTransition:  # it arrived between the two questions
-            return self._transport.is_committed()
+        except IllegalTransition as refused:  # it arrived between the two questions
+            if self._transport.is_committed():
+                return True
+            raise OutcomeUnknown(
+                "the destination refuses to drop the migration and says that it did not take the "
+                f"guest: it contradicts itself ({refused}); look there, then decide with "
+                "pageferry migrations … --resolve keep|release"
+            ) from refused
         return False
+
+
+_CONTRADICTED = {
+    Resolution.KEEP: (
+        "the destination answers, and says that it took the guest: kept here, it would run twice; "
+        "resolve it without forcing anything"
+    ),
+    Resolution.RELEASE: (
+        "the destination answers, and says that it did not take the guest: released here, it "
+        "would be lost; resolve it without forcing anything"
+    ),
+}
+"""A decision is for when nobody can be asked."""

@@ -15,6 +15,7 @@ from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import (
     BadOption,
+    HostStopping,
     IllegalTransition,
     LimitExceeded,
     NotFound,
@@ -23,7 +24,7 @@ from paging_core.guest import Cleaned, GuestCounters
 from paging_core.model_guest import ModelGuest
 from source_host.guests import Guests, HostedGuest
 from source_host.messages import filled_in, migration_status, plan_of
-from source_host.migration import Migration
+from source_host.migration import Migration, Resolution
 from source_host.precopy.flow import NO_FLOW, Flow
 from source_host.precopy.observer import Observer
 from source_host.precopy.plan import Plan
@@ -35,6 +36,7 @@ from source_host.watch.flow_recorder import FlowRecorder
 from source_host.watch.live_metrics import Running
 from source_host.watch.metrics import Metrics
 from wire.convert import guest_spec
+from wire.names import migration_name, new_life
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -42,7 +44,9 @@ if TYPE_CHECKING:
 REMEMBERED = 256
 """Ended migrations that can still be asked about."""
 _STOP_S = 10.0
-"""How long a shutdown waits for a migration to give its guest back."""
+"""How long a shutdown waits for cancelled migrations to give their guests back."""
+_LOOK_S = 0.05
+"""Between two looks at whether the last migration has ended, or somebody is in a hurry."""
 
 _log = structlog.get_logger(__name__)
 
@@ -72,12 +76,14 @@ class HostedMigration:
         self._started_s = time.time()
         self.migration_id = offer.migration_id
         self.guest_life = hosted.life
+        hosted.destination = request.destination
         self._hosted = hosted
         self._request = request
         self._spec: common_pb2.GuestSpec = guest_spec(hosted.guest_id, hosted.config)
         self._turn = Condition()
         self._changes = 0
         self._over = False
+        self._forced: Resolution | None = None
         self._last_state = MigrationState.SETUP
         self._left: GuestState | None = None  # the guest, by the outcome: it may move on later
         self._log = _log.bind(migration_id=offer.migration_id, guest_id=hosted.guest_id)
@@ -151,23 +157,22 @@ class HostedMigration:
         """See `Migration.cancel`."""
         self._migration.cancel()
 
-    def resolve(self) -> None:
+    def resolve(self, forced: Resolution | None = None) -> None:
         """See `Migration.resolve`."""
-        self._migration.resolve()
+        if forced is not None:
+            self._log.warning("an operator decides about a guest in doubt", resolution=forced.value)
+        self._forced = forced
+        self._migration.resolve(forced)
 
-    def shut_down(self) -> None:
-        """Cancel it if that can be, and say what became of its guest."""
-        if self.is_settled:
-            return
+    def stop(self) -> None:
+        """Cancel it if that can be; returns at once."""
         self._migration.stop_asking()
         with suppress(IllegalTransition):  # its commit was sent: that ends by itself
             self._migration.cancel()
-        self._thread.join(_STOP_S)
-        self._log.warning(
-            "migration ended with the host",
-            migration=self.state.value,
-            guest=self._hosted.life.state.value,
-        )
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until it gave its guest back."""
+        self._thread.join(max(0.0, timeout_s))
 
     # -- Observer ----------------------------------------------------------------------
 
@@ -200,7 +205,8 @@ class HostedMigration:
         if report.state.is_outcome:
             self._left = self._hosted.life.state
         if report.state is MigrationState.COMPLETED:
-            self._hosted.let_go(f"moved to {self._request.destination}")
+            decided = ", as an operator decided" if self._forced is not None else ""
+            self._hosted.let_go(f"moved to {self._request.destination}{decided}")
         elif report.state.is_outcome:
             crashed = self._hosted.life.state is GuestState.CRASHED
             self._hosted.release(str(report.error) if crashed else "")
@@ -245,6 +251,9 @@ class Migrations:
         self._lock = Lock()
         self._migrations: dict[str, HostedMigration] = {}
         self._count: dict[str, int] = {}
+        self._life = new_life()
+        _log.info("names of migrations carry this life of the host", life=self._life)
+        self._stopping = False
 
     def start(self, request: pb.MigrateRequest) -> HostedMigration:
         """Start a migration; returns at once.
@@ -254,10 +263,13 @@ class Migrations:
             InvalidInput: a value outside its domain.
             IllegalTransition: the guest cannot be migrated now.
             LimitExceeded: too many migrations run already.
+            HostStopping: the host stops.
         """
         hosted = self._guests.get(request.guest_id)
         plan = plan_of(request)
         with self._lock:
+            if self._stopping:
+                raise HostStopping("this source host stops and starts no more migrations")
             slot = self._free_slot()
             migration_id = self._next_id(hosted.guest_id)
             guest = hosted.claim(migration_id)
@@ -340,10 +352,35 @@ class Migrations:
         with self._lock:
             return list(self._migrations.values())
 
-    def shut_down(self) -> None:
-        """Cancel what runs and log what became of each guest."""
-        for entry in self.all():
-            entry.shut_down()
+    def shut_down(self, drain_s: float, hurried: Callable[[], bool] = lambda: False) -> None:
+        """Start no more; let those that run end; then cancel them, and say where each guest is.
+
+        Args:
+            drain_s: how long they may take to end by themselves.
+            hurried: asked now and then; True cancels them at once.
+        """
+        with self._lock:
+            self._stopping = True
+        running = [entry for entry in self.all() if not entry.is_settled]
+        if running:
+            _log.info("draining", migrations=len(running), at_most_s=drain_s)
+        until_s = time.monotonic() + drain_s
+        while any(not entry.is_settled for entry in running):
+            if time.monotonic() >= until_s or hurried():
+                break
+            time.sleep(_LOOK_S)
+        self._cancel([entry for entry in running if not entry.is_settled])
+        for hosted in self._guests.all():
+            _say_fate(hosted)
+
+    def _cancel(self, running: list[HostedMigration]) -> None:
+        if running:
+            _log.warning("cancelling", migrations=len(running))
+        for entry in running:
+            entry.stop()
+        until_s = time.monotonic() + _STOP_S
+        for entry in running:
+            entry.join(until_s - time.monotonic())
 
     def running(self) -> list[Running]:
         """A picture of each that is not settled."""
@@ -360,9 +397,27 @@ class Migrations:
 
     def _next_id(self, guest_id: str) -> str:
         self._count[guest_id] = number = self._count.get(guest_id, 0) + 1
-        return f"{guest_id}-{number}"
+        return migration_name(guest_id, number, self._life)
 
     def _forget_oldest(self) -> None:
         ended = [key for key, entry in self._migrations.items() if entry.state.is_outcome]
         for key in ended[: max(0, len(self._migrations) - REMEMBERED)]:
             del self._migrations[key]
+
+
+def _say_fate(hosted: HostedGuest) -> None:
+    """One line for each guest when the host stops: nobody can ask for it afterwards."""
+    state = hosted.life.state
+    log = _log.bind(guest_id=hosted.guest_id, state=state.value)
+    if state is GuestState.MOVED:
+        log.info("guest is safe elsewhere", fate=hosted.message)
+    elif state is GuestState.IN_DOUBT:
+        log.error(
+            "guest in doubt",
+            fate="what stands still here ends with this host; if its destination took it, it is "
+            "there: look for it",
+            destination=hosted.destination,
+            migration_id=hosted.migration_id,
+        )
+    else:
+        log.warning("guest ends with this host", fate="its memory is lost; boot it again")

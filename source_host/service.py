@@ -10,7 +10,7 @@ from pageferry.v1 import common_pb2, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import BadOption
 from source_host.guests import Guests
-from source_host.messages import guest_status
+from source_host.messages import guest_status, resolution_of
 from source_host.migrations import Migrations
 from wire.convert import guest_config
 from wire.trust.access import Role, caller_of, check_digests
@@ -135,7 +135,8 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
     def ResolveMigration(
         self, request: pb.MigrationRequest, context: grpc.ServicerContext
     ) -> pb.MigrationStatus:
-        """Ask again how an in-doubt commit ended."""
+        """Ask again how an in-doubt commit ended, or decide it."""
+        forced = resolution_of(request)
         entry = self._migrations.get(request.migration_id)
-        entry.resolve()
+        entry.resolve(forced)
         return entry.status()

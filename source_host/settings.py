@@ -40,6 +40,12 @@ class SourceSettings(ServeSettings):
         "Give a destination up that takes none of the pages on their way to it for so long; one "
         "that takes them slowly is not.",
     )
+    drain: int = setting(
+        "30s",
+        DURATION,
+        "When told to stop, let the migrations under way end by themselves for so long before "
+        "they are cancelled; a second signal cancels them at once.",
+    )
     flow_dir: Path | None = setting(
         None,
         click.Path(path_type=Path, file_okay=False),

@@ -44,10 +44,12 @@ def page_stream(channel: grpc.Channel) -> TransferCall:
     )
 
 
-def encode_hello(migration_id: str, *, stream: int = 0, first_sequence: int = 0) -> bytes:
+def encode_hello(
+    migration_id: str, *, stream: int = 0, first_sequence: int = 0, host_id: str = ""
+) -> bytes:
     """The first message of a stream."""
     hello = destination_pb2.TransferHello(
-        migration_id=migration_id, stream=stream, first_sequence=first_sequence
+        migration_id=migration_id, stream=stream, first_sequence=first_sequence, host_id=host_id
     )
     return destination_pb2.TransferMessage(hello=hello).SerializeToString()
 

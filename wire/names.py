@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import secrets
 
 from paging_core.errors import BadOption
 
 GUEST_CHARS = 64
 MIGRATION_CHARS = 100
 """A guest's name and what a source puts behind it; as an exemplar it may not be much longer."""
+_RANDOM_BYTES = 8
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHOWN_CHARS = 80
 
@@ -36,3 +38,21 @@ def check_name(name: str, field: str, longest: int) -> str:
             "underscores, the first a letter or digit"
         )
     return name
+
+
+def new_life() -> str:
+    """Tells one run of a source host from its others, in the names of its migrations."""
+    return secrets.token_hex(3)
+
+
+def migration_name(guest_id: str, number: int, life: str) -> str:
+    """A name for a migration that nobody had before, and that nobody else can guess.
+
+    Whoever knows a name before its Prepare arrives could use it first, or have it refused.
+
+    Args:
+        guest_id: of the guest, whose name it begins with.
+        number: of the guest's migrations in this life of the source.
+        life: see `new_life`.
+    """
+    return f"{guest_id}-{number}-{life}-{secrets.token_hex(_RANDOM_BYTES)}"

@@ -38,8 +38,11 @@ _LEAVES: dict[str, type[PageferryError]] = {
 
 
 def abort_with(context: grpc.ServicerContext, error: PageferryError) -> NoReturn:
-    """End an RPC with the status, message and metadata of `error`."""
-    metadata = [(ERROR_KEY, type(error).__name__)]
+    """End an RPC with the status, message and metadata of `error`.
+
+    What the method has set as trailing metadata before, such as who answers, goes along.
+    """
+    metadata = [*(context.trailing_metadata() or ()), (ERROR_KEY, type(error).__name__)]
     if isinstance(error, VerificationFailed):
         metadata.append((GFNS_KEY, ",".join(map(str, error.gfns[:MAX_GFNS]))))
     context.set_trailing_metadata(tuple(metadata))

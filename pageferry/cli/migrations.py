@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +11,32 @@ import click
 from pageferry.cli.reach import each_of, reaches_a_host, show_list, state_name
 
 _DID = {"cancel": "is being cancelled", "resolve": "resolved"}
+_FORCED = {
+    "keep": "decided: the guest goes on at the source; see that it does not run elsewhere too",
+    "release": "decided: the guest is the destination's; its memory at the source was freed",
+}
 
 
 @click.command(
     epilog="""\b
 Examples:
   pageferry migrations rack1:50051 --tls certs/operator
-  pageferry migrations rack1:50051 cancel web-1 --tls certs/operator
-  pageferry migrations 127.0.0.1:50051 resolve web-1
+  pageferry migrations rack1:50051 cancel web-1-3f9a2c-8b0d64e19a77c2f5 --tls certs/operator
+  pageferry migrations 127.0.0.1:50051 resolve web-1-3f9a2c-8b0d64e19a77c2f5
+  pageferry migrations 127.0.0.1:50051 resolve web-1-3f9a2c-8b0d64e19a77c2f5 --resolve keep
 """,
 )
 @reaches_a_host
-@click.argument("action", type=click.Choice(list(_DID)), required=False)
+@click.option(
+    "--resolve",
+    "decision",
+    type=click.Choice(list(_FORCED)),
+    default=None,
+    help="Decide about a guest in doubt whose destination will never answer. keep: it goes on at "
+    "the source; if the destination did take it, it runs TWICE. release: its memory at the source "
+    "is freed; if the destination did not take it, it is LOST. Look at the destination first.",
+)
+@click.argument("action", required=False, metavar="[cancel|resolve]")
 @click.argument("names", nargs=-1, metavar="[MIGRATION]…")
 @click.pass_context
 def migrations(
@@ -32,6 +47,7 @@ def migrations(
     names: tuple[str, ...],
     tls: Path | None,
     *,
+    decision: str | None,
     insecure: bool,
     as_json: bool,
 ) -> None:
@@ -39,18 +55,40 @@ def migrations(
 
     cancel ends one before its commit: the guest goes on at the source. resolve asks the
     destination how a commit ended whose answer was lost (state in_doubt), and acts on what it
-    says: the guest is the destination's, or goes on here. The last 256 that ended are listed.
+    says: the guest is the destination's, or goes on here. With --resolve keep or release an
+    operator decides instead, where no answer can be had: an answer that says otherwise still
+    counts for more. The last 256 that ended are listed.
     """
     from pageferry.source_client import SourceClient
+    from pageferry.v1 import source_pb2
     from wire.trust.security import Security
 
-    if action is not None and not names:
-        raise click.UsageError(f"name the migrations to {action}", ctx)
+    action, names = _meant(action, names, decision, ctx)
     with SourceClient(address, Security.of(tls, insecure=insecure)) as client:
+        if decision is not None:
+            resolution = source_pb2.Resolution.Value(f"RESOLUTION_{decision.upper()}")
+            decide = partial(client.resolve, resolution=resolution)
+            ctx.exit(each_of(decide, names, _FORCED[decision]))
         if action is not None:
             to_do = {"cancel": client.cancel, "resolve": lambda name: _resolve(client, name)}
             ctx.exit(each_of(to_do[action], names, _DID[action]))
         _show([_row(status) for status in client.migrations()], as_json=as_json)
+
+
+def _meant(
+    action: str | None, names: tuple[str, ...], decision: str | None, ctx: click.Context
+) -> tuple[str | None, tuple[str, ...]]:
+    """What to do, and to which; with --resolve the word resolve may be left out."""
+    if decision is not None and action is not None and action not in _DID:
+        action, names = "resolve", (action, *names)
+    if action is not None and action not in _DID:
+        known = ", ".join(map(repr, _DID))
+        raise click.UsageError(f"{action!r} is not one of {known}", ctx)
+    if action is not None and not names:
+        raise click.UsageError(f"name the migrations to {action}", ctx)
+    if decision is not None and action != "resolve":
+        raise click.UsageError("--resolve is about migrations in doubt: name them", ctx)
+    return action, names
 
 
 def _resolve(client: Any, name: str) -> str:

@@ -128,10 +128,13 @@ class PrepareReply(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     MAX_PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     NEXT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     max_payload_bytes: _builtins.int
     """of one batch, decompressed"""
     next_sequence: _builtins.int
     """where a resumed transfer goes on"""
+    host_id: _builtins.str
+    """since 1.2: this host, in this life of it; see proto/README.md"""
     @_builtins.property
     def version(self) -> _common_pb2.ContractVersion: ...
     def __init__(
@@ -140,10 +143,11 @@ class PrepareReply(_message.Message):
         version: _common_pb2.ContractVersion | None = ...,
         max_payload_bytes: _builtins.int = ...,
         next_sequence: _builtins.int = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_payload_bytes", b"max_payload_bytes", "next_sequence", b"next_sequence", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id", "max_payload_bytes", b"max_payload_bytes", "next_sequence", b"next_sequence", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -184,19 +188,23 @@ class TransferHello(_message.Message):
     MIGRATION_ID_FIELD_NUMBER: _builtins.int
     STREAM_FIELD_NUMBER: _builtins.int
     FIRST_SEQUENCE_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     stream: _builtins.int
     first_sequence: _builtins.int
+    host_id: _builtins.str
+    """since 1.2: who answered Prepare; empty in a source of 1.1"""
     def __init__(
         self,
         *,
         migration_id: _builtins.str = ...,
         stream: _builtins.int = ...,
         first_sequence: _builtins.int = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "migration_id", b"migration_id", "stream", b"stream"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_sequence", b"first_sequence", "host_id", b"host_id", "migration_id", b"migration_id", "stream", b"stream"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -343,9 +351,12 @@ class CompareDigestsRequest(_message.Message):
     LEVEL_FIELD_NUMBER: _builtins.int
     FIRST_FIELD_NUMBER: _builtins.int
     DIGESTS_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     level: _builtins.int
     first: _builtins.int
+    host_id: _builtins.str
+    """as in TransferHello"""
     @_builtins.property
     def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     def __init__(
@@ -355,10 +366,11 @@ class CompareDigestsRequest(_message.Message):
         level: _builtins.int = ...,
         first: _builtins.int = ...,
         digests: _abc.Iterable[_builtins.int] | None = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "first", b"first", "level", b"level", "migration_id", b"migration_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "first", b"first", "host_id", b"host_id", "level", b"level", "migration_id", b"migration_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -395,6 +407,7 @@ class CommitRequest(_message.Message):
     GUEST_STATE_FIELD_NUMBER: _builtins.int
     STATE_DIGEST_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     memory_digest: _builtins.int
     """root of the source's digest tree"""
@@ -404,6 +417,8 @@ class CommitRequest(_message.Message):
     """xxh3_64 of it"""
     start: _builtins.bool
     """run at once (real clock); otherwise it waits, paused"""
+    host_id: _builtins.str
+    """as in TransferHello"""
     def __init__(
         self,
         *,
@@ -412,10 +427,11 @@ class CommitRequest(_message.Message):
         guest_state: _builtins.bytes = ...,
         state_digest: _builtins.int = ...,
         start: _builtins.bool = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_state", b"guest_state", "memory_digest", b"memory_digest", "migration_id", b"migration_id", "start", b"start", "state_digest", b"state_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_state", b"guest_state", "host_id", b"host_id", "memory_digest", b"memory_digest", "migration_id", b"migration_id", "start", b"start", "state_digest", b"state_digest"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,16 +442,20 @@ class CommitReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GUEST_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.str
+    """who answers, since 1.2"""
     @_builtins.property
     def guest(self) -> _common_pb2.GuestStatus: ...
     def __init__(
         self,
         *,
         guest: _common_pb2.GuestStatus | None = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["guest", b"guest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest", b"guest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest", b"guest", "host_id", b"host_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -447,17 +467,21 @@ class AbortRequest(_message.Message):
 
     MIGRATION_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     reason: _builtins.str
+    host_id: _builtins.str
+    """as in TransferHello; empty where Prepare was never answered"""
     def __init__(
         self,
         *,
         migration_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration_id", b"migration_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id", "migration_id", b"migration_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -467,12 +491,17 @@ Global___AbortRequest: _TypeAlias = AbortRequest  # noqa: Y015
 class AbortReply(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    HOST_ID_FIELD_NUMBER: _builtins.int
+    host_id: _builtins.str
+    """who answers, since 1.2"""
     def __init__(
         self,
+        *,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,15 +512,19 @@ class IncomingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MIGRATION_ID_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
+    host_id: _builtins.str
+    """as in TransferHello"""
     def __init__(
         self,
         *,
         migration_id: _builtins.str = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration_id", b"migration_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id", "migration_id", b"migration_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -507,6 +540,7 @@ class IncomingStatus(_message.Message):
     RECEIVED_FRAMES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
+    HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     state: Global___IncomingState.ValueType
     next_sequence: _builtins.int
@@ -516,6 +550,8 @@ class IncomingStatus(_message.Message):
     """Since 1.2. That came on the connection of its stream, framing and messages that are not whole
     yet included; 0 where nobody knows. While it grows, the link is slow and not dead.
     """
+    host_id: _builtins.str
+    """who answers, since 1.2"""
     def __init__(
         self,
         *,
@@ -525,10 +561,11 @@ class IncomingStatus(_message.Message):
         received_frames: _builtins.int = ...,
         message: _builtins.str = ...,
         received_bytes: _builtins.int = ...,
+        host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "migration_id", b"migration_id", "next_sequence", b"next_sequence", "received_bytes", b"received_bytes", "received_frames", b"received_frames", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id", "message", b"message", "migration_id", b"migration_id", "next_sequence", b"next_sequence", "received_bytes", b"received_bytes", "received_frames", b"received_frames", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

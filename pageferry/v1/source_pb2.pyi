@@ -41,6 +41,32 @@ POLICY_XEN_2009: Policy.ValueType  # 2
 POLICY_QEMU: Policy.ValueType  # 3
 Global___Policy: _TypeAlias = Policy  # noqa: Y015
 
+class _Resolution:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESOLUTION_UNSPECIFIED: _Resolution.ValueType  # 0
+    """nothing: the destination is asked"""
+    RESOLUTION_KEEP: _Resolution.ValueType  # 1
+    """it did not take the guest: it goes on here"""
+    RESOLUTION_RELEASE: _Resolution.ValueType  # 2
+    """it took the guest: its memory here is freed"""
+
+class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
+    """What an operator decides where the destination cannot say whether it took the guest. Whoever
+    is wrong has the guest twice (KEEP) or not at all (RELEASE); see docs/migration.md.
+    """
+
+RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0
+"""nothing: the destination is asked"""
+RESOLUTION_KEEP: Resolution.ValueType  # 1
+"""it did not take the guest: it goes on here"""
+RESOLUTION_RELEASE: Resolution.ValueType  # 2
+"""it took the guest: its memory here is freed"""
+Global___Resolution: _TypeAlias = Resolution  # noqa: Y015
+
 class _MigrationState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -88,6 +114,7 @@ class MigrateRequest(_message.Message):
     MAX_ROUNDS_FIELD_NUMBER: _builtins.int
     WARMUP_NS_FIELD_NUMBER: _builtins.int
     FLOW_DIRECTORY_FIELD_NUMBER: _builtins.int
+    MAX_DOWNTIME_NS_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     destination: _builtins.str
     """host:port or unix:path"""
@@ -109,6 +136,8 @@ class MigrateRequest(_message.Message):
     """guest time before tracking starts"""
     flow_directory: _builtins.str
     """on the source host, below its --flow-dir; empty: no flow trace"""
+    max_downtime_ns: _builtins.int
+    """since 1.2: the guest stands still no longer; 0: 30 s"""
     def __init__(
         self,
         *,
@@ -124,10 +153,11 @@ class MigrateRequest(_message.Message):
         max_rounds: _builtins.int = ...,
         warmup_ns: _builtins.int = ...,
         flow_directory: _builtins.str = ...,
+        max_downtime_ns: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "zstd_level", b"zstd_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "clock", b"clock", "destination", b"destination", "downtime_limit_ns", b"downtime_limit_ns", "flow_directory", b"flow_directory", "guest_id", b"guest_id", "latency_ns", b"latency_ns", "link_bits_per_s", b"link_bits_per_s", "max_rounds", b"max_rounds", "no_suppress", b"no_suppress", "policy", b"policy", "warmup_ns", b"warmup_ns", "zstd_level", b"zstd_level"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "clock", b"clock", "destination", b"destination", "downtime_limit_ns", b"downtime_limit_ns", "flow_directory", b"flow_directory", "guest_id", b"guest_id", "latency_ns", b"latency_ns", "link_bits_per_s", b"link_bits_per_s", "max_downtime_ns", b"max_downtime_ns", "max_rounds", b"max_rounds", "no_suppress", b"no_suppress", "policy", b"policy", "warmup_ns", b"warmup_ns", "zstd_level", b"zstd_level"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__zstd_level: _TypeAlias = _typing.Literal["zstd_level"]  # noqa: Y015
     _WhichOneofArgType__zstd_level: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level"]  # noqa: Y015
@@ -140,15 +170,19 @@ class MigrationRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MIGRATION_ID_FIELD_NUMBER: _builtins.int
+    RESOLUTION_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
+    resolution: Global___Resolution.ValueType
+    """of ResolveMigration, since 1.2"""
     def __init__(
         self,
         *,
         migration_id: _builtins.str = ...,
+        resolution: Global___Resolution.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration_id", b"migration_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["migration_id", b"migration_id", "resolution", b"resolution"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -187,7 +187,8 @@ class SourceHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ResolveMigration(self, request, context):
-        """Asks the destination again how an in-doubt commit ended, and acts on the answer.
+        """Asks the destination again how an in-doubt commit ended, and acts on the answer; or, where
+        no answer can be had, does what `resolution` says.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,7 +56,9 @@ class SourceHostStub:
     CancelMigration: _grpc.UnaryUnaryMultiCallable[_source_pb2.MigrationRequest, _source_pb2.MigrationStatus]
     """Cancels before commit; the guest goes on here as if nothing had happened."""
     ResolveMigration: _grpc.UnaryUnaryMultiCallable[_source_pb2.MigrationRequest, _source_pb2.MigrationStatus]
-    """Asks the destination again how an in-doubt commit ended, and acts on the answer."""
+    """Asks the destination again how an in-doubt commit ended, and acts on the answer; or, where
+    no answer can be had, does what `resolution` says.
+    """
 
 @_typing.type_check_only
 class SourceHostAsyncStub(SourceHostStub):
@@ -85,7 +87,9 @@ class SourceHostAsyncStub(SourceHostStub):
     CancelMigration: _aio.UnaryUnaryMultiCallable[_source_pb2.MigrationRequest, _source_pb2.MigrationStatus]  # type: ignore[assignment]
     """Cancels before commit; the guest goes on here as if nothing had happened."""
     ResolveMigration: _aio.UnaryUnaryMultiCallable[_source_pb2.MigrationRequest, _source_pb2.MigrationStatus]  # type: ignore[assignment]
-    """Asks the destination again how an in-doubt commit ended, and acts on the answer."""
+    """Asks the destination again how an in-doubt commit ended, and acts on the answer; or, where
+    no answer can be had, does what `resolution` says.
+    """
 
 class SourceHostServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -189,6 +193,8 @@ class SourceHostServicer(metaclass=_abc_1.ABCMeta):
         request: _source_pb2.MigrationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_source_pb2.MigrationStatus, _abc.Awaitable[_source_pb2.MigrationStatus]]:
-        """Asks the destination again how an in-doubt commit ended, and acts on the answer."""
+        """Asks the destination again how an in-doubt commit ended, and acts on the answer; or, where
+        no answer can be had, does what `resolution` says.
+        """
 
 def add_SourceHostServicer_to_server(servicer: SourceHostServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

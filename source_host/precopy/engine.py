@@ -9,6 +9,7 @@ the guest away from this host: that is the commit, in `migration`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Event
 
@@ -44,10 +45,12 @@ class Engine:
         cancelled: Event,
         flow: Flow = NO_FLOW,
         encoder: Encoder | None = None,
+        after_message: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing moves before `pre_copy`; the guest's writes are logged from before that.
 
         Args:
+            after_message: called when a message was sent; may raise to end it.
             encoder: what says what to send for a frame; None makes the one that sends it all.
         """
         self._plan = plan
@@ -71,6 +74,7 @@ class Engine:
             flow=flow,
             learner=_learner(guest, plan),
             clear_chunk_frames=_chunk_frames(guest),
+            after_message=after_message,
         )
 
     def pre_copy(self) -> None:

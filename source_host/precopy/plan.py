@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from paging_core.errors import BadOption
 from paging_core.kinds import Choice, Duration, Flag, Whole
 from paging_core.settings import Role, Section, setting
+from paging_core.units import NS_PER_S
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.link import Link
 from source_host.precopy.policies import Policy, PolicyName, make_policy
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_DOWNTIME_LIMIT_NS = 2_000_000_000_000
 """QEMU's upper bound: 2000 s."""
+DEFAULT_MAX_DOWNTIME_NS = 30_000_000_000
+"""Longer than any stop-and-copy that goes well; TCP connections of the guest outlive it."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Plan:
         zstd_level: 0 for none; None where it pays.
         max_rounds: live rounds at most; 0 for the policy's own limit.
         warmup_ns: guest time before tracking starts.
+        max_downtime_ns: a stop-and-copy that takes longer is given up; 0 for the default.
     """
 
     policy: PolicyName = setting(
@@ -68,6 +72,21 @@ class Plan:
         Section.MIGRATION,
         "The goal of --policy qemu; the other two have none.",
         shown="The qemu policy's goal.",
+    )
+    max_downtime_ns: int = setting(
+        "max_downtime_ns",
+        Duration("longest downtime", "2000s", least_ns=1),
+        None,
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "Give a stop-and-copy up that takes longer, whoever is waited for: the guest goes on at "
+        "the source.",
+        shown="The guest stands still no longer: a stop-and-copy that takes longer is given up.",
+        since="0.2",
+        otherwise="30s; with --policy qemu twice the downtime limit, if longer",
+        title="longest downtime",
+        read=lambda plan, _: plan.most_downtime_ns,
+        field_default=0,
     )
     suppress: bool = setting(
         "suppress",
@@ -121,10 +140,32 @@ class Plan:
             raise BadOption(
                 f"a downtime limit of {self.downtime_limit_ns} ns is not between 1 ns and 2000 s"
             )
+        self._check_max_downtime()
         if not 0 <= self.warmup_ns < 2**62:
             raise BadOption(f"a warm-up of {self.warmup_ns} ns cannot be")
         self.make_policy()
         self.make_compression()
+
+    def _check_max_downtime(self) -> None:
+        if not 0 <= self.max_downtime_ns <= MAX_DOWNTIME_LIMIT_NS:
+            raise BadOption(
+                f"a longest downtime of {self.max_downtime_ns} ns is not between 0 and 2000 s"
+            )
+        if self.policy is PolicyName.QEMU and self.most_downtime_ns < self.downtime_limit_ns:
+            raise BadOption(
+                f"a longest downtime of {self.max_downtime_ns / NS_PER_S:g} s is below the "
+                f"downtime limit of {self.downtime_limit_ns / NS_PER_S:g} s that the policy aims "
+                "at; raise --max-downtime or lower --downtime-limit"
+            )
+
+    @property
+    def most_downtime_ns(self) -> int:
+        """How long the guest may stand still: 30 s, or twice the goal of the qemu policy."""
+        if self.max_downtime_ns:
+            return self.max_downtime_ns
+        if self.policy is PolicyName.QEMU:
+            return max(DEFAULT_MAX_DOWNTIME_NS, 2 * self.downtime_limit_ns)
+        return DEFAULT_MAX_DOWNTIME_NS
 
     def make_policy(self) -> Policy:
         """The policy object."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Event
 
@@ -66,9 +67,11 @@ class RoundSender:
         flow: Flow = NO_FLOW,
         learner: Learner | None = None,
         clear_chunk_frames: int = 0,
+        after_message: Callable[[], None] = lambda: None,
     ) -> None:
         """Send from one guest over one transport."""
         self._flow = flow
+        self._after_message = after_message
         self._learner = learner
         self._chunks = Chunks(n_frames, clear_chunk_frames)
         self.ledger = Ledger(n_frames)
@@ -187,6 +190,7 @@ class RoundSender:
         self._clock.carry(wire_bytes)
         self._sent_bytes += wire_bytes
         self._measure()
+        self._after_message()
 
     def _measure(self) -> None:
         """Tell the meter what crossed: what was only put into the window has not."""

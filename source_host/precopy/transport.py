@@ -42,11 +42,13 @@ class Handover:
         memory_digest: root of the source's digest tree.
         state: everything of the guest that is not memory.
         start: run it at once; otherwise it waits there, paused.
+        answer_s: how long the answer is waited for before it counts as lost.
     """
 
     memory_digest: int
     state: bytes
     start: bool
+    answer_s: float = 60.0
 
 
 class Transport(Protocol):
@@ -98,13 +100,20 @@ class Transport(Protocol):
         """
 
     def is_committed(self) -> bool:
-        """Whether the destination took the guest over."""
+        """Whether the destination took the guest over.
+
+        Raises:
+            WrongHost: another host answers, which cannot know.
+            HostUnreachable: no answer, or none that can be relied on.
+        """
 
     def abort(self, reason: str) -> None:
         """Drop the migration at the destination; after this it refuses a late commit.
 
         Raises:
             IllegalTransition: it was committed.
+            WrongHost: another host answers, where nothing can be dropped.
+            HostUnreachable: no answer, or none that can be relied on.
         """
 
     def interrupt(self) -> None:

@@ -127,7 +127,8 @@ def test_each_waits_for_the_one_that_it_needs() -> None:
 def test_a_host_has_the_time_that_its_end_takes_and_memory_to_spare(name: str) -> None:
     """Half of it is for what is on its way, and for the program."""
     service, prefix = SERVICES[name], HOSTS[name][1]
-    assert parse_duration_ns(service["stop_grace_period"]) >= 15 * NS_PER_S
+    drain_ns = SourceSettings().drain if name == "source" else 0
+    assert parse_duration_ns(service["stop_grace_period"]) >= drain_ns + 15 * NS_PER_S
     guests = default(service["environment"][f"{prefix}_MAX_TOTAL_MEMORY"])
     most = default(service["mem_limit"]).replace("g", "GiB")
     assert 2 * parse_memory_bytes(guests) <= parse_memory_bytes(most)

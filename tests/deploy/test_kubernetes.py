@@ -25,7 +25,8 @@ import dest_host.cli
 import source_host.cli
 from pageferry.certs import make
 from pageferry.holders import Holder
-from paging_core.units import parse_memory_bytes
+from paging_core.units import NS_PER_S, parse_memory_bytes
+from source_host.settings import SourceSettings
 from tests.deploy.manifests import (
     KIND,
     ROOT,
@@ -316,9 +317,10 @@ def test_memory_of_guests_is_half_of_the_pods_and_enough_for_the_job(tree: Path,
 
 @pytest.mark.parametrize("name", HOSTS)
 def test_a_host_has_the_time_that_its_end_takes(tree: Path, name: str) -> None:
-    """Up to ten seconds for migrations to give up, and five for calls to end."""
+    """A source's drain, up to ten seconds for migrations to give up, five for calls to end."""
+    drain_s = SourceSettings().drain // NS_PER_S if name == "source" else 0
     host = the(rendered(tree, "lab"), "StatefulSet", name)
-    assert host["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= 15
+    assert host["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] >= drain_s + 15
 
 
 def test_kind_test_says_what_is_missing() -> None:

@@ -27,7 +27,7 @@ SERVICE = {
     "Type": "exec",
     "User": "pageferry",
     "KillMode": "mixed",
-    "TimeoutStopSec": "30",
+    "TimeoutStopSec": "60",
     "Restart": "on-failure",
     "CacheDirectory": "pageferry",
     "Environment": "XDG_CACHE_HOME=/var/cache/pageferry",

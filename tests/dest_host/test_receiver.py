@@ -27,6 +27,7 @@ from paging_core.errors import (
     BatchCorrupt,
     BatchOutOfOrder,
     FramesOutsideGuest,
+    HostStopping,
     IllegalTransition,
     InvalidInput,
     LimitExceeded,
@@ -300,6 +301,52 @@ def test_aborts_of_what_nobody_prepared_are_not_remembered_for_ever(receiver: Re
     assert receiver.view("m-4999").state is IncomingState.ABORTED
     with pytest.raises(NotFound):
         receiver.view("m-0")
+
+
+def test_what_one_source_has_refused_in_advance_concerns_no_other(receiver: Receiver) -> None:
+    receiver.abort("m-1", "never mind", "rack2")
+    with pytest.raises(IllegalTransition, match="never mind"):
+        receiver.prepare(replace(Source().offer, owner="rack2"))
+    with pytest.raises(NotFound):
+        receiver.view("m-1", "rack1")
+    assert receiver.prepare(replace(Source().offer, owner="rack1")) == 0
+    for number in range(5000):
+        receiver.abort(f"n-{number}", "flooding", "rack1")
+    assert receiver.view("m-1", "rack2").state is IncomingState.ABORTED
+
+
+def test_outcomes_of_one_source_are_not_forgotten_for_another(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dest_host.receiver._REMEMBERED", 2)
+    mine = Source("mine")
+    receiver.prepare(replace(mine.offer, owner="rack1"))
+    receiver.abort("mine", "never mind")
+    for number in range(6):
+        theirs = Source(f"theirs-{number}", "db")
+        receiver.prepare(replace(theirs.offer, owner="rack2"))
+        receiver.abort(theirs.offer.migration_id, "never mind")
+    assert receiver.view("mine").state is IncomingState.ABORTED
+    with pytest.raises(NotFound):
+        receiver.view("theirs-0")
+
+
+def test_nothing_is_taken_in_by_a_host_that_stops(receiver: Receiver) -> None:
+    """A guest that was committed to it now would be lost with it."""
+    source = Source()
+    arrived(receiver, source)
+    receiver.abort_all("the destination host stops")
+    with pytest.raises(IllegalTransition, match="stops"):
+        commit(receiver, source)
+    with pytest.raises(HostStopping):
+        receiver.prepare(Source("m-2").offer)
+    assert receiver.guests.all() == []
+
+
+def test_each_life_of_a_host_has_an_identity_of_its_own() -> None:
+    drawn = {Receiver(factory=PaperFactory()).host_id for _ in range(20)}
+    assert len(drawn) == 20
+    assert all(len(host_id) >= 32 for host_id in drawn)
 
 
 def test_a_commit_is_not_forgotten_while_its_guest_is_here(

@@ -40,6 +40,8 @@ def start(
     module: str, *arguments: str, listen: str = "127.0.0.1:0", log: IO[bytes] | None = None
 ) -> HostProcess:
     """A host that is still starting; `wait_ready` waits."""
+    if module == "source_host" and "--drain" not in arguments:
+        arguments = (*arguments, "--drain", "0s")  # a test that ends has nothing to wait for
     return HostProcess(module, arguments, listen=listen, log=log, wait=False)
 
 
@@ -202,8 +204,12 @@ class Source(_Closing):
         asked = pb.MigrationRequest(migration_id=migration_id)
         return self.stub.CancelMigration(asked, timeout=CALL_S)
 
-    def resolve(self, migration_id: str) -> pb.MigrationStatus:
-        asked = pb.MigrationRequest(migration_id=migration_id)
+    def resolve(
+        self,
+        migration_id: str,
+        resolution: pb.Resolution.ValueType = pb.RESOLUTION_UNSPECIFIED,
+    ) -> pb.MigrationStatus:
+        asked = pb.MigrationRequest(migration_id=migration_id, resolution=resolution)
         return self.stub.ResolveMigration(asked, timeout=CALL_S)
 
     def delete(self, guest_id: str) -> None:

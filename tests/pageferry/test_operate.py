@@ -121,9 +121,31 @@ def test_a_guest_in_doubt_is_resolved(pair: Pair) -> None:
         assert name in listed("guests", pair.destination.address)
 
 
+@pytest.mark.parametrize("word", [["resolve"], []], ids=["with the word", "without it"])
+@pytest.mark.parametrize("decision", ["keep", "release"])
+def test_a_guest_in_doubt_is_decided(pair: Pair, decision: str, word: list[str]) -> None:
+    source = pair.source
+    name = source.boot(spec(new_name()))
+    with Relay(pair.destination.address) as relay:
+        relay.after["Commit"] = relay.before["GetIncoming"] = cut
+        migration = source.migrate(name, relay.address)
+        until(lambda: listed("migrations", source.address)[migration]["state"] == "in_doubt")
+        arguments = [source.address, *word, migration, "--resolve", decision]
+        done = pageferry("migrations", *arguments)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith(f"{migration} decided")
+    state = {"keep": "running", "release": "moved"}[decision]
+    assert listed("guests", source.address)[name]["state"] == state
+    assert pageferry("guests", source.address, "delete", name).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [
+        (["migrations", "127.0.0.1:1", "--resolve", "keep"], 2, "name them"),
+        (["migrations", "127.0.0.1:1", "cancel", "x", "--resolve", "keep"], 2, "in doubt"),
+        (["migrations", "127.0.0.1:1", "resolve", "--resolve", "keep"], 2, "name the migrations"),
+        (["migrations", "127.0.0.1:1", "x", "--resolve", "drop"], 2, "'drop' is not one of"),
         (["guests"], 2, "Missing argument 'ADDRESS'"),
         (["guests", "127.0.0.1:1", "pause"], 2, "name the guests to pause"),
         (["migrations", "127.0.0.1:1", "stop", "x"], 2, "'stop' is not one of"),

@@ -23,7 +23,7 @@ from pageferry.source_client import SourceClient
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
-from paging_core.errors import PageferryError, PermissionDenied, Unauthenticated
+from paging_core.errors import PageferryError, PermissionDenied, Unauthenticated, WrongHost
 from source_host.grpc_transport import GrpcTransport
 from source_host.precopy.transport import Offer
 from tests.journey.hosts import request, spec
@@ -297,9 +297,11 @@ def test_a_source_in_doubt_asks_with_the_certificates_of_today(tmp_path: Path) -
     renewed = certified(tmp_path / "renewed")
     for holder in ("source", "destination"):
         shutil.copytree(renewed / holder, certs / holder, dirs_exist_ok=True)
-    with HostProcess("dest_host", tls, listen=address):
-        assert not transport.is_committed()
-        transport.abort("it is not there")
+    with HostProcess("dest_host", tls, listen=address):  # it can be asked, and answers
+        with pytest.raises(WrongHost, match=r"this is host destination\.\w+, .* started again"):
+            transport.is_committed()
+        with pytest.raises(WrongHost, match="started again"):
+            transport.abort("it is not there")
     transport.close()
 
 

@@ -11,8 +11,10 @@ import grpc
 from google.protobuf.message import Message
 
 from dest_host.service import SERVICE
+from pageferry.v1 import common_pb2
 from pageferry.v1 import destination_pb2 as pb
 from wire.channel import server_options
+from wire.identity import HOST_KEY
 from wire.status import ERROR_KEY, GFNS_KEY
 from wire.version import contract_message
 
@@ -22,9 +24,12 @@ ANSWERS: dict[str, tuple[type[Message], Message]] = {
         pb.PrepareReply(version=contract_message(), max_payload_bytes=1 << 20),
     ),
     "CompareDigests": (pb.CompareDigestsRequest, pb.CompareDigestsReply()),
-    "Commit": (pb.CommitRequest, pb.CommitReply()),
+    "Commit": (pb.CommitRequest, pb.CommitReply(guest=common_pb2.GuestStatus())),
     "Abort": (pb.AbortRequest, pb.AbortReply()),
-    "GetIncoming": (pb.IncomingRequest, pb.IncomingStatus(state=pb.INCOMING_STATE_VERIFIED)),
+    "GetIncoming": (
+        pb.IncomingRequest,
+        pb.IncomingStatus(state=pb.INCOMING_STATE_VERIFIED),
+    ),
 }
 
 
@@ -35,6 +40,7 @@ class Peer:
         address: where it serves.
         says: by method, the name of the error that it answers with.
         details: what it says with it.
+        host_id: who it says it is.
         gfns: what it sends as the frames of a failed verification.
         calls: methods in the order of their calls.
     """
@@ -44,6 +50,7 @@ class Peer:
         self.says: dict[str, str] = {}
         self.details = "so it says"
         self.gfns = ""
+        self.host_id = "peer.1"
         self.calls: list[str] = []
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -63,7 +70,9 @@ class Peer:
     ) -> Callable[[Message, grpc.ServicerContext], Message]:
         def answer(_request: Message, context: grpc.ServicerContext) -> Message:
             self._called(method, context)
-            return reply
+            if "host_id" not in reply.DESCRIPTOR.fields_by_name:
+                return reply
+            return type(reply)(**_fields(reply), host_id=self.host_id)
 
         return answer
 
@@ -78,8 +87,14 @@ class Peer:
     def _called(self, method: str, context: grpc.ServicerContext) -> None:
         self.calls.append(method)
         if method in self.says:
-            context.set_trailing_metadata(((ERROR_KEY, self.says[method]), (GFNS_KEY, self.gfns)))
+            context.set_trailing_metadata(
+                ((HOST_KEY, self.host_id), (ERROR_KEY, self.says[method]), (GFNS_KEY, self.gfns))
+            )
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, self.details)
+
+
+def _fields(message: Message) -> dict[str, Any]:
+    return {field.name: value for field, value in message.ListFields()}
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import pytest
 
 from paging_core.errors import (
     BatchCorrupt,
+    DowntimeExceeded,
     GuestOutOfMemory,
     HostUnreachable,
     IllegalTransition,
@@ -18,7 +19,9 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
     VerificationFailed,
+    WrongHost,
 )
+from source_host.migration import Resolution
 from source_host.precopy.report import Report
 from source_host.states import GuestState, MigrationState
 from tests.source_host.harness import Trip, filled
@@ -36,11 +39,13 @@ def nothing() -> None:
     """A call that goes well."""
 
 
-def assert_failed(trip: Trip, report: Report, error: type[PageferryError]) -> None:
+def assert_failed(
+    trip: Trip, report: Report, error: type[PageferryError], *, verified: bool = False
+) -> None:
     assert report.state is MigrationState.FAILED
     assert report.settled
     assert isinstance(report.error, error)
-    assert not report.verified
+    assert report.verified is verified
     assert report.downtime is None
     assert trip.destination.closed
     trip.assert_guest_goes_on_here()
@@ -414,3 +419,103 @@ def test_watchers_can_read_while_it_goes_on() -> None:
     assert [r.current.sent_frames for r in seen[:3] if r.current] == [0, 256, 512]
     assert seen[0].state is MigrationState.PRE_COPY
     assert all(a.totals.sent_frames <= b.totals.sent_frames for a, b in pairwise(seen))
+
+
+def test_a_decision_is_made_where_the_destination_cannot_be_asked() -> None:
+    kept, released = in_doubt(), in_doubt()
+    for trip, decision in ((kept, Resolution.KEEP), (released, Resolution.RELEASE)):
+        trip.destination.faults["is_committed"] = [GONE]
+        trip.destination.faults["abort"] = [GONE]
+        trip.migration.resolve(decision)
+        assert trip.destination.closed
+    assert kept.migration.report().state is MigrationState.FAILED
+    assert "an operator decided" in str(kept.migration.report().error)
+    assert kept.life.state is GuestState.RUNNING
+    assert not kept.guest.tracking
+    assert released.migration.report().state is MigrationState.COMPLETED
+    assert released.life.state is GuestState.MOVED
+
+
+def test_a_guest_that_the_destination_has_is_not_kept() -> None:
+    trip = in_doubt()
+    with pytest.raises(IllegalTransition, match="run twice"):
+        trip.migration.resolve(Resolution.KEEP)
+    assert trip.migration.state is MigrationState.IN_DOUBT
+    trip.migration.resolve()
+    assert trip.life.state is GuestState.MOVED
+
+
+def test_a_guest_that_was_never_taken_is_not_released() -> None:
+    trip = trip_of()
+    trip.destination.faults["commit"] = [LOST]
+    trip.destination.faults["is_committed"] = [GONE] * 3
+    trip.run()
+    with pytest.raises(IllegalTransition, match="lost"):
+        trip.migration.resolve(Resolution.RELEASE)
+    assert trip.life.state is GuestState.IN_DOUBT
+    trip.migration.resolve(Resolution.KEEP)
+    trip.assert_guest_goes_on_here()
+
+
+def test_another_hosts_word_settles_nothing() -> None:
+    trip = in_doubt()
+    other = WrongHost("this is host b, not a")
+    trip.destination.faults["is_committed"] = [other]
+    with pytest.raises(WrongHost):
+        trip.migration.resolve()
+    assert trip.life.state is GuestState.IN_DOUBT
+
+
+def test_a_bug_while_it_is_asked_leaves_the_doubt_open() -> None:
+    trip = trip_of()
+
+    def stumble() -> None:
+        raise ZeroDivisionError("oops")
+
+    trip.destination.faults["commit answer"] = [LOST]
+    trip.destination.faults["is_committed"] = [stumble] * 3
+    report = trip.run()
+    assert report.settled
+    assert report.state is MigrationState.IN_DOUBT
+    assert "--resolve keep" in str(report.error)
+    trip.migration.resolve()
+    assert trip.life.state is GuestState.MOVED
+
+
+def test_a_modelled_downtime_may_be_as_long_as_it_is_and_not_a_nanosecond_shorter() -> None:
+    downtime = trip_of().run().downtime
+    assert downtime is not None
+    for most_ns, state in (
+        (downtime.total_ns, MigrationState.COMPLETED),
+        (downtime.total_ns - 1, MigrationState.FAILED),
+        (1, MigrationState.FAILED),
+    ):
+        trip = Trip(filled(PaperGuest(2000, busy(0, 900))), max_downtime_ns=most_ns)
+        report = trip.run()
+        assert report.state is state, most_ns
+        if state is MigrationState.FAILED:
+            assert_failed(trip, report, DowntimeExceeded, verified=report.verified)
+            assert trip.destination.aborted
+
+
+def test_silence_while_the_guest_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the virtual clock no modelled time passes while nobody answers."""
+    monkeypatch.setattr("source_host.precopy.standstill.SILENCE_NS", 200_000_000)
+    trip = Trip(filled(PaperGuest(2000, busy(0, 900))), max_downtime_ns=150_000_000)
+
+    def say_nothing() -> None:
+        assert trip.destination.interrupted.wait(60)
+        raise MigrationCancelled("interrupted")
+
+    trip.destination.faults["differing"] = [say_nothing]
+    report = trip.run()
+    assert_failed(trip, report, DowntimeExceeded)
+    assert "nothing came of the destination" in str(report.error)
+
+
+def test_a_commit_is_given_what_is_left_and_never_nothing() -> None:
+    trip = trip_of()
+    trip.run()
+    handover = trip.destination.handover
+    assert handover is not None
+    assert 1.0 <= handover.answer_s <= 60.0

@@ -9,11 +9,18 @@ import pytest
 
 from paging_core import errors
 from paging_core.config import GuestConfig
-from paging_core.errors import HostUnreachable, OutcomeUnknown, VerificationFailed
+from paging_core.errors import (
+    ContractMismatch,
+    HostUnreachable,
+    NotFound,
+    OutcomeUnknown,
+    VerificationFailed,
+    WrongHost,
+)
 from source_host.grpc_transport import GrpcTransport
 from source_host.migration import Migration
 from source_host.precopy.report import Report
-from source_host.precopy.transport import Offer
+from source_host.precopy.transport import Handover, Offer
 from source_host.states import GuestState, MigrationState, guest_lifecycle
 from tests.source_host.harness import PLAN, filled
 from tests.source_host.paper_guest import PaperGuest, busy
@@ -101,3 +108,66 @@ def test_frames_that_are_none_are_passed_over(
     error = migrated(hostile).error
     assert isinstance(error, VerificationFailed)
     assert error.gfns == meant
+
+
+def asked_about(hostile: Peer) -> GrpcTransport:
+    """A migration that was prepared there."""
+    transport = GrpcTransport(hostile.address)
+    transport.prepare(Offer("vm-1", "vm", GuestConfig(1 << 20)))
+    return transport
+
+
+@pytest.mark.parametrize("host_id", ["", "another.2"])
+def test_answers_of_another_host_are_none(hostile: Peer, host_id: str) -> None:
+    """It may answer well, refuse, or know nothing: it is not the host that was prepared at."""
+    transport = asked_about(hostile)
+    hostile.host_id = host_id
+    with pytest.raises(WrongHost):
+        transport.is_committed()
+    with pytest.raises(WrongHost):
+        transport.abort("a lost answer")
+    hostile.says = dict.fromkeys(("GetIncoming", "Abort", "Commit"), "NotFound")
+    with pytest.raises(HostUnreachable, match="does not show"):
+        transport.is_committed()
+    with pytest.raises(HostUnreachable, match="does not show"):
+        transport.abort("a lost answer")
+    with pytest.raises(OutcomeUnknown):
+        transport.commit(Handover(1, b"", start=False))
+    hostile.says = {}
+    with pytest.raises(OutcomeUnknown, match="another host"):
+        transport.commit(Handover(1, b"", start=False))
+    transport.close()
+
+
+def test_what_the_right_host_does_not_know_was_not_committed(hostile: Peer) -> None:
+    transport = asked_about(hostile)
+    hostile.says = dict.fromkeys(("GetIncoming", "Abort", "Commit"), "NotFound")
+    assert not transport.is_committed()
+    transport.abort("a lost answer")
+    with pytest.raises(NotFound):
+        transport.commit(Handover(1, b"", start=False))
+    transport.close()
+
+
+def test_of_a_destination_without_an_identity_only_yes_is_believed(hostile: Peer) -> None:
+    """One of contract 1.1: nobody else could say yes, and anybody could say no."""
+    hostile.host_id = ""
+    transport = asked_about(hostile)
+    with pytest.raises(HostUnreachable, match="no identity"):
+        transport.abort("a lost answer")
+    transport.commit(Handover(1, b"", start=False))
+    hostile.says = {"GetIncoming": "NotFound", "Commit": "NotFound"}
+    with pytest.raises(HostUnreachable, match="does not show"):
+        transport.is_committed()
+    with pytest.raises(OutcomeUnknown):
+        transport.commit(Handover(1, b"", start=False))
+    hostile.says = {"Commit": "VerificationFailed"}
+    with pytest.raises(VerificationFailed):
+        transport.commit(Handover(1, b"", start=False))
+    transport.close()
+
+
+def test_an_identity_that_is_none_is_refused(hostile: Peer) -> None:
+    hostile.host_id = "\x1b[31m"
+    with pytest.raises(ContractMismatch, match="identity"):
+        asked_about(hostile)

@@ -18,6 +18,7 @@ from paging_core.errors import BadOption, InvariantViolation, LimitExceeded, Pag
 from paging_core.exhaustion import ran_out
 from wire.hosting.interception import OURS, around, before
 from wire.hosting.silence import Silence
+from wire.identity import HOST_KEY
 from wire.status import abort_with
 from wire.text import line
 from wire.trust.access import Access, caller_of
@@ -48,7 +49,11 @@ class Guard(grpc.ServerInterceptor):
     """
 
     def __init__(
-        self, access: Access | None = None, max_calls: int = 64, stream_idle_s: float = 300.0
+        self,
+        access: Access | None = None,
+        max_calls: int = 64,
+        stream_idle_s: float = 300.0,
+        host_id: str = "",
     ) -> None:
         """Nobody calls yet.
 
@@ -56,8 +61,10 @@ class Guard(grpc.ServerInterceptor):
             access: who may call what of ours; everybody everything when None.
             max_calls: of ours at a time.
             stream_idle_s: a call on which nothing comes for so long is ended.
+            host_id: who answers; every answer says so, a refusal above all. Empty says nothing.
         """
         self._access = access
+        self._who = ((HOST_KEY, host_id),) if host_id else ()
         self._ours = _Room(
             max_calls,
             stream_idle_s,
@@ -102,6 +109,8 @@ class Guard(grpc.ServerInterceptor):
 
     @contextmanager
     def _let_in(self, context: grpc.ServicerContext, method: str, room: _Room) -> Iterator[None]:
+        if self._who and method.startswith(OURS):
+            context.set_trailing_metadata(self._who)
         try:
             if self._access is not None and method.startswith(OURS):
                 self._access.check(method, caller_of(context))

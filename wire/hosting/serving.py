@@ -75,6 +75,7 @@ class Server:
         grpc: where the servicers are added, before `start`.
         address: what it listens on; the port is known once it started.
         metrics_address: host:port of the metrics page once it started, or None.
+        hurried: whether a second signal came.
         registry: what the metrics page shows.
     """
 
@@ -89,6 +90,8 @@ class Server:
         traces: TracerProvider | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
+        hurry: bool = False,
+        host_id: str = "",
     ) -> None:
         """Prepare everything; nothing listens yet.
 
@@ -101,12 +104,17 @@ class Server:
             traces: where a span for each call goes; None makes none.
             interceptors: further ones, inside of the one that guards.
             before_stop: ends work of the host's own while running calls can still see it end.
+            hurry: `before_stop` may take its time, and looks at `hurried`: a second signal asks
+                for that, and only a third one ends the process at once.
+            host_id: who it is; every answer of its own services says so. Empty says nothing.
 
         Raises:
             BadOption: not an address, no certificate where one is needed, or one that is no use.
         """
         self.host = host
         self._before_stop = before_stop
+        self._can_hurry = hurry
+        self.hurried = False
         self.address = parse_address(settings.listen)
         self.metrics_address: str | None = None
         self._credentials = settings.security().server_credentials(self.address)
@@ -116,7 +124,7 @@ class Server:
         self._metrics_page: MetricsPage | None = None
         self._stop = threading.Event()
         idle_s = settings.stream_idle / NS_PER_S
-        self._guard = Guard(access, settings.max_calls, idle_s)
+        self._guard = Guard(access, settings.max_calls, idle_s, host_id)
         self._check_silence_s = min(1.0, idle_s / 4)
         self._stopped = threading.Event()
         self._watch = threading.Thread(target=self._end_silent, name="silence", daemon=True)
@@ -173,7 +181,9 @@ class Server:
         _log.info("stopped", address=self.address)
 
     def run(self, out: TextIO | None = None) -> None:
-        """Serve until SIGTERM or SIGINT (see `wire.signals`); a second one ends it at once.
+        """Serve until SIGTERM or SIGINT (see `wire.signals`); a further one ends it at once.
+
+        Where the host can hurry, the second signal asks it to, and the third one ends it.
 
         Args:
             out: where the ready line goes; standard output when None.
@@ -182,9 +192,15 @@ class Server:
 
         def ask_to_stop(number: int, _frame: FrameType | None) -> None:
             for each, handler in before.items():
-                signal.signal(each, handler)
+                signal.signal(each, ask_to_hurry if self._can_hurry else handler)
             _log.info("stopping", signal=signal.Signals(number).name)
             self._stop.set()
+
+        def ask_to_hurry(number: int, _frame: FrameType | None) -> None:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            _log.info("stopping at once", signal=signal.Signals(number).name)
+            self.hurried = True  # a plain flag: a lock that this thread holds would hang it
 
         for number in before:
             signal.signal(number, ask_to_stop)

@@ -44,6 +44,15 @@ class Security:
 
         return cls(Identity.load(tls))
 
+    @property
+    def name(self) -> str:
+        """On its certificate; empty without one.
+
+        Raises:
+            BadOption: a certificate that cannot be read.
+        """
+        return "" if self.identity is None else self.identity.name
+
     def channel_credentials(self, address: str) -> grpc.ChannelCredentials | None:
         """For a connection to `address`; None is plain text.
 

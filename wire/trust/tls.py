@@ -18,6 +18,7 @@ from typing import cast
 import grpc
 import structlog
 from cryptography import x509
+from cryptography.x509.oid import NameOID
 
 from paging_core.errors import BadOption
 from paging_core.reading import read_bytes
@@ -92,6 +93,17 @@ class Identity:
                 f"{self.directory} holds no usable certificate ({reason}); {CERTIFICATE} and {KEY} "
                 "have to belong together, in PEM, the key without a password"
             ) from error
+
+    @property
+    def name(self) -> str:
+        """The common name of its certificate; empty where it has none.
+
+        Raises:
+            BadOption: see `read`.
+        """
+        subject = x509.load_pem_x509_certificate(self.read().certificate).subject
+        names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+        return str(names[0].value) if names else ""
 
     def server_name(self) -> str:
         """A name that its certificate is valid for.
