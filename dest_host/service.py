@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import grpc
-import numpy as np
 
 from dest_host.guests import GuestView, HostedGuest
 from dest_host.incoming import Handover, Offer
@@ -14,6 +13,7 @@ from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
 from paging_core.errors import BadOption, PermissionDenied, StreamError
+from paging_core.migration_key import MigrationKey
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
@@ -73,6 +73,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             migration_id=check_name(request.migration_id, "migration_id", MIGRATION_CHARS),
             guest_id=check_name(request.guest.guest_id, "guest_id", GUEST_CHARS),
             config=guest_config(request.guest),
+            key=MigrationKey(request.proof_key),
             trace_digest=request.trace_digest,
             owner=caller_of(context).name,
         )
@@ -107,9 +108,8 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self, request: destination_pb2.CompareDigestsRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CompareDigestsReply:
         self._check_owner(request.migration_id, context)
-        theirs = np.array(request.digests, np.uint64)
         differing = self._receiver.compare(
-            request.migration_id, request.level, request.first, theirs
+            request.migration_id, request.level, request.nodes, request.tags
         )
         return destination_pb2.CompareDigestsReply(differing=differing)
 
@@ -117,7 +117,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self, request: destination_pb2.CommitRequest, context: grpc.ServicerContext
     ) -> destination_pb2.CommitReply:
         self._check_owner(request.migration_id, context)
-        handover = Handover(request.memory_digest, request.guest_state, request.state_digest)
+        handover = Handover(request.memory_tag, request.guest_state, request.state_tag)
         view = self._receiver.commit(request.migration_id, handover, start=request.start)
         return destination_pb2.CommitReply(guest=_guest_status(view))
 

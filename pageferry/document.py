@@ -8,7 +8,7 @@ docs/result-document.md explains every field.
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from pageferry.configured import Configured, configured
 from pageferry.v1 import source_pb2 as pb
@@ -60,6 +60,7 @@ class Round(TypedDict):
     dirty: int
     fault_count: int
     clean_ns: int
+    repair: NotRequired[bool]
 
 
 class GuestResult(TypedDict):
@@ -82,6 +83,7 @@ class Pages(TypedDict):
     suppressed: int
     skipped: int
     falsely_dirty: int
+    repaired: NotRequired[int]
 
 
 class Bytes(TypedDict):
@@ -151,7 +153,7 @@ def _error(status: pb.MigrationStatus) -> Error | None:
 
 def round_of(stats: pb.RoundStats) -> Round:
     """One round as the document shows it."""
-    return {
+    shown: Round = {
         "round": stats.round,
         "stop_and_copy": stats.stop_and_copy,
         "to_send": stats.to_send_frames,
@@ -168,6 +170,9 @@ def round_of(stats: pb.RoundStats) -> Round:
         "fault_count": stats.fault_count,
         "clean_ns": stats.clean_ns,
     }
+    if stats.repair:
+        shown["repair"] = True
+    return shown
 
 
 def _faults(status: pb.MigrationStatus) -> dict[str, int]:
@@ -190,7 +195,7 @@ def _guest(status: pb.MigrationStatus) -> GuestResult:
 
 
 def _pages(totals: pb.MigrationTotals) -> Pages:
-    return {
+    pages: Pages = {
         "sent": totals.sent_frames,
         "unique": totals.unique_frames,
         "resent": totals.resent_frames,
@@ -200,6 +205,9 @@ def _pages(totals: pb.MigrationTotals) -> Pages:
         "skipped": totals.skipped_frames,
         "falsely_dirty": totals.falsely_dirty_frames,
     }
+    if totals.repaired_frames:
+        pages["repaired"] = totals.repaired_frames
+    return pages
 
 
 def _time(status: pb.MigrationStatus) -> Time:

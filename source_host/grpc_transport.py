@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from threading import Lock, Thread
 from typing import Any, TypeVar
@@ -11,8 +11,8 @@ import grpc
 
 from pageferry.v1 import destination_pb2 as pb
 from pageferry.v1 import destination_pb2_grpc
-from paging_core.digest import Digests
 from paging_core.errors import (
+    ContractBroken,
     GuestOutOfMemory,
     HostUnreachable,
     InvariantViolation,
@@ -21,11 +21,12 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
 )
+from paging_core.proof import Tags
+from paging_core.units import FRAME_BYTES
 from source_host.in_flight import InFlight
 from source_host.precopy.transport import Handover, Metadata, Offer
 from wire.batch import Batch
 from wire.channel import CHANNEL_OPTIONS, connect
-from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
 from wire.status import ERROR_KEY, error_from_rpc
@@ -80,15 +81,25 @@ class GrpcTransport:
         self._channel = connect(address, security, _CHANNEL_OPTIONS)
         self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
         self._migration_id = ""
-        self._window = InFlight(on_ack=on_ack)
+        self._window = InFlight(on_ack=on_ack, peer=f"the destination at {address}")
         self._metadata = metadata
         self._reader: Thread | None = None
         self._lock = Lock()
         self._interrupted = False
         self._pending: grpc.Future[Any] | None = None
 
+    @property
+    def peer(self) -> str:
+        """By its address."""
+        return f"the destination at {self._address}"
+
     def prepare(self, offer: Offer) -> int:
-        """Reserve memory at the destination and open the stream."""
+        """Reserve memory at the destination and open the stream.
+
+        Raises:
+            ContractMismatch: it speaks another version.
+            ContractBroken: it takes no frame, or says that it has pages already.
+        """
         self._migration_id = offer.migration_id
         reply = self._ask(
             self._stub.Prepare,
@@ -98,10 +109,12 @@ class GrpcTransport:
                 guest=guest_spec(offer.guest_id, offer.config),
                 trace_digest=offer.trace_digest,
                 streams=1,
+                proof_key=offer.key.secret,
             ),
             PREPARE_S,
         )
         check_version(reply.version)
+        self._check(reply)
         self._open_stream()
         return reply.max_payload_bytes
 
@@ -120,10 +133,15 @@ class GrpcTransport:
         """Wait for the last acknowledgement."""
         self._window.wait_empty()
 
-    def differing(self, level: int, first: int, digests: Digests) -> list[int]:
-        """Compare part of the digest tree."""
+    def begin_compare(self) -> None:
+        """Have the destination tag its memory; what goes wrong shows in the first comparison."""
+        request = pb.CompareDigestsRequest(migration_id=self._migration_id)
+        self._stub.CompareDigests.future(request, timeout=COMPARE_S, metadata=self._metadata())
+
+    def differing(self, level: int, nodes: Sequence[int], tags: Tags) -> list[int]:
+        """Compare part of the proof."""
         request = pb.CompareDigestsRequest(
-            migration_id=self._migration_id, level=level, first=first, digests=digests.tolist()
+            migration_id=self._migration_id, level=level, nodes=nodes, tags=tags.tobytes()
         )
         return list(self._ask(self._stub.CompareDigests, request, COMPARE_S).differing)
 
@@ -132,10 +150,10 @@ class GrpcTransport:
         self._window.end()
         request = pb.CommitRequest(
             migration_id=self._migration_id,
-            memory_digest=handover.memory_digest,
             guest_state=handover.state,
-            state_digest=xxh3(handover.state),
             start=handover.start,
+            memory_tag=handover.memory_tag,
+            state_tag=handover.state_tag,
         )
         try:
             self._stub.Commit(request, timeout=COMMIT_S, metadata=self._metadata())
@@ -186,6 +204,19 @@ class GrpcTransport:
         if self._reader is not None:
             self._reader.join()
 
+    def _check(self, reply: pb.PrepareReply) -> None:
+        """A limit above what we send is no fault; one that no frame fits is."""
+        if reply.max_payload_bytes < FRAME_BYTES:
+            raise ContractBroken(
+                f"{self.peer} takes {reply.max_payload_bytes} bytes in one batch, less than a "
+                f"frame of {FRAME_BYTES}; look into that host"
+            )
+        if reply.next_sequence:
+            raise ContractBroken(
+                f"{self.peer} wants to go on with batch {reply.next_sequence} of a migration "
+                "that begins now; look into that host"
+            )
+
     def _open_stream(self) -> None:
         replies = page_stream(self._channel)(self._outgoing(), metadata=self._metadata())
         self._reader = Thread(
@@ -201,12 +232,22 @@ class GrpcTransport:
         """Take acknowledgements until the stream ends, however it does."""
         try:
             for reply in replies:
-                if reply.WhichOneof("message") == "ack":
-                    self._window.acknowledge(reply.ack.sequence)
+                self._take(reply)
         except grpc.RpcError as error:
             self._window.fail(self._error(error))
         else:
             self._window.fail(HostUnreachable(f"the host at {self._address} ended the stream"))
+
+    def _take(self, reply: pb.TransferReply) -> None:
+        kind = reply.WhichOneof("message")
+        if kind == "ack":
+            self._window.acknowledge(reply.ack.sequence)
+        elif kind == "page_request":
+            self._window.fail(
+                ContractBroken(
+                    f"{self.peer} asks for a page, and none was left behind; look into that host"
+                )
+            )
 
     def _ask(
         self,

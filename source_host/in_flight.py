@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition
 
-from paging_core.errors import BatchOutOfOrder, HostUnreachable, PageferryError
+from paging_core.errors import ContractBroken, HostUnreachable, PageferryError
 
 WINDOW = 8
 """Most messages on the way: 32 MiB of frames."""
@@ -28,6 +28,7 @@ class InFlight:
         window: int = WINDOW,
         stall_s: float = STALL_S,
         on_ack: Callable[[float], None] = lambda _seconds: None,
+        peer: str = "the destination",
     ) -> None:
         """An open window.
 
@@ -35,10 +36,12 @@ class InFlight:
             window: most messages on the way.
             stall_s: longest wait without any acknowledgement.
             on_ack: told the seconds from `put` to its acknowledgement.
+            peer: who acknowledges, as an error names it.
         """
         self._window = window
         self._stall_s = stall_s
         self._on_ack = on_ack
+        self._peer = peer
         self._turn = Condition()
         self._queue: deque[bytes] = deque()
         self._put: deque[tuple[float, int]] = deque()
@@ -77,10 +80,10 @@ class InFlight:
             arrived = sequence + 1 - self._acknowledged
             if not 0 <= arrived <= len(self._put):
                 self._fail(
-                    BatchOutOfOrder(
-                        f"the destination acknowledges batch {sequence} while "
+                    ContractBroken(
+                        f"{self._peer} acknowledges batch {sequence} while "
                         f"{self._acknowledged} to {self._acknowledged + len(self._put) - 1} "
-                        "are on the way; it breaks the contract"
+                        "are on the way; look into that host"
                     )
                 )
                 return

@@ -14,6 +14,7 @@ from threading import Event, Lock
 import structlog
 
 from paging_core.errors import (
+    ContractBroken,
     ContractMismatch,
     GuestOutOfMemory,
     HostUnreachable,
@@ -25,6 +26,7 @@ from paging_core.errors import (
 )
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest
+from paging_core.proof import state_tag
 from source_host.precopy.clocks import Clock, ClockName
 from source_host.precopy.engine import Engine
 from source_host.precopy.flow import NO_FLOW, Flow
@@ -175,8 +177,7 @@ class Migration:
         if self._was_running:
             self._guest_life.to(GuestState.PAUSED)
         state = engine.send_rest()
-        engine.verify()
-        self._commit(state)
+        self._commit(state, engine.verify())
 
     def _set_up(self, guest: Guest) -> Engine:
         """Have memory reserved over there, warm the guest up, start tracking."""
@@ -196,6 +197,7 @@ class Migration:
         return Engine(
             plan=self._plan,
             guest=guest,
+            key=self._offer.key,
             clock=clock,
             transport=self._transport,
             progress=self._progress,
@@ -207,19 +209,20 @@ class Migration:
     def _prepare(self) -> int:
         try:
             max_payload_bytes = self._transport.prepare(self._offer)
-        except (HostUnreachable, MigrationCancelled, ContractMismatch):
+        except (HostUnreachable, MigrationCancelled, ContractMismatch, ContractBroken):
             self._prepared = True  # perhaps: the answer was lost, or is none that we can trust
             raise
         self._prepared = True
         return max_payload_bytes
 
-    def _commit(self, state: bytes) -> None:
+    def _commit(self, state: bytes, memory_tag: bytes) -> None:
         """Hand over: the one step that cannot be taken back."""
         with self._commit_gate:
             self._check_cancelled()
             self._progress.advance(MigrationState.COMMITTING)
         start = self._was_running and self._plan.clock is ClockName.REAL
-        self._transport.commit(Handover(self._progress.memory_digest, state, start))
+        handover = Handover(memory_tag, state, state_tag(self._offer.key, state), start)
+        self._transport.commit(handover)
         self._complete()
 
     def _check_cancelled(self) -> None:

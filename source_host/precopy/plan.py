@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from paging_core.errors import BadOption
 from paging_core.guest import Guest
+from paging_core.migration_key import MigrationKey
 from source_host.precopy.clocks import Clock, ClockName, RealClock, VirtualClock
 from source_host.precopy.compression import CompressionLevel
 from source_host.precopy.link import Link
@@ -60,6 +61,16 @@ class Plan:
     def make_compression(self) -> CompressionLevel:
         """The choice of zstd levels."""
         return CompressionLevel(self.zstd_level, modelled=self.clock is ClockName.VIRTUAL)
+
+    def make_key(self, seed: int) -> MigrationKey:
+        """The secret of one migration: drawn at random, or on the virtual clock the seed's.
+
+        Args:
+            seed: of the guest.
+        """
+        if self.clock is ClockName.VIRTUAL:
+            return MigrationKey.of_seed(seed)
+        return MigrationKey.random()
 
     def make_clock(self, guest: Guest) -> Clock:
         """The clock, with the guest standing still in it."""

@@ -93,7 +93,7 @@ def test_a_guest_state_that_was_changed_on_the_way(pair: Pair, relay: Relay) -> 
     relay.before["Commit"] = change
     guest = spec(new_name())
     migration = pair.source.migrate(pair.source.boot(guest), relay.address)
-    assert_failed(pair.source.follow(migration), "DATA_LOSS", "state does not match its digest")
+    assert_failed(pair.source.follow(migration), "DATA_LOSS", "state does not match its tag")
     assert_goes_on(pair.source, guest)
     assert_forgotten(pair.destination, migration)
 

@@ -309,7 +309,7 @@ def test_a_commit_that_arrives_between_the_question_and_the_abort() -> None:
     def take_over() -> None:
         from source_host.precopy.transport import Handover  # noqa: PLC0415
 
-        destination.handover = Handover(0, b"", start=False)
+        destination.handover = Handover(b"", b"", b"", start=False)
 
     destination.faults["is_committed"] = [answer]
     report = trip.run()

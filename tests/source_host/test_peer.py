@@ -15,6 +15,7 @@ from source_host.migration import Migration
 from source_host.precopy.report import Report
 from source_host.precopy.transport import Offer
 from source_host.states import GuestState, MigrationState, guest_lifecycle
+from tests.keyed import KEY
 from tests.source_host.harness import PLAN, filled
 from tests.source_host.paper_guest import PaperGuest, busy
 from tests.source_host.peer import Peer, peer
@@ -36,7 +37,7 @@ def migrated(hostile: Peer) -> Report:
     life.to(GuestState.RUNNING)
     migration = Migration(
         plan=replace(PLAN, max_rounds=2),
-        offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096)),
+        offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096), KEY),
         guest_life=life,
         transport=GrpcTransport(hostile.address),
         ask_again_after_s=(),
