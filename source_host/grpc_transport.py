@@ -41,8 +41,13 @@ COMMIT_S = 60.0
 ASK_S = 5.0
 """Questions that need no work."""
 
+MAX_REPLY_BYTES = 2**20
+"""No answer of a destination is longer: 4096 nodes that differ are 40 KiB."""
+_MAX_REPLY = "grpc.max_receive_message_length"
+
 _CHANNEL_OPTIONS = (
-    *CHANNEL_OPTIONS,
+    *(option for option in CHANNEL_OPTIONS if option[0] != _MAX_REPLY),
+    (_MAX_REPLY, MAX_REPLY_BYTES),
     # Connections of its own, tried again at once: an in-doubt commit waits for the answer.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -87,6 +92,7 @@ class GrpcTransport:
         self._lock = Lock()
         self._interrupted = False
         self._pending: grpc.Future[Any] | None = None
+        self._tagging: grpc.Future[Any] | None = None
 
     @property
     def peer(self) -> str:
@@ -136,7 +142,10 @@ class GrpcTransport:
     def begin_compare(self) -> None:
         """Have the destination tag its memory; what goes wrong shows in the first comparison."""
         request = pb.CompareDigestsRequest(migration_id=self._migration_id)
-        self._stub.CompareDigests.future(request, timeout=COMPARE_S, metadata=self._metadata())
+        # Kept: a call that nobody refers to is cancelled.
+        self._tagging = self._stub.CompareDigests.future(
+            request, timeout=COMPARE_S, metadata=self._metadata()
+        )
 
     def differing(self, level: int, nodes: Sequence[int], tags: Tags) -> list[int]:
         """Compare part of the proof."""

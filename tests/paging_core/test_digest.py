@@ -50,7 +50,7 @@ def test_a_case_by_hand() -> None:
 @pytest.mark.parametrize("word", [0, 1, 2**32 - 1, 2**31])
 @pytest.mark.parametrize("factor", [0, 1, 2**61 - 2, 2**60])
 def test_sums_that_carry(word: int, factor: int) -> None:
-    """The largest and smallest words and keys; nothing is lost at the edges of 32, 61 and 64 bits."""
+    """Of the largest and smallest words and keys: nothing is lost at 32, 61 and 64 bits."""
     pairs = np.full(513, word | word << 32, np.uint64)
     key = FrameKey(pairs, np.full(4, factor, np.uint64))
     frames = np.full((1, 1024), word, np.uint32).view(np.uint8)

@@ -83,7 +83,7 @@ class OneKey(MigrationKey):
     """Gives every level the same key, as a simpler proof might."""
 
     def stretch(self, purpose: bytes, n_bytes: int) -> bytes:
-        return super().stretch(b"", n_bytes)
+        return super().stretch(purpose[:0], n_bytes)
 
 
 def test_changes_of_two_leaves_do_not_cancel() -> None:

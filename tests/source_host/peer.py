@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -28,6 +28,11 @@ ANSWERS: dict[str, tuple[type[Message], Message]] = {
 }
 
 
+def ack(sequence: int) -> pb.TransferReply:
+    """This batch and all before it stand in memory."""
+    return pb.TransferReply(ack=pb.BatchAck(sequence=sequence))
+
+
 class Peer:
     """Takes everything and keeps nothing.
 
@@ -35,6 +40,8 @@ class Peer:
         address: where it serves.
         says: by method, the name of the error that it answers with.
         gfns: what it sends as the frames of a failed verification.
+        answers: by method, another reply than the good one.
+        acks: what it says on the stream of pages for each batch, given its number.
         calls: methods in the order of their calls.
     """
 
@@ -42,6 +49,8 @@ class Peer:
         self.address = ""
         self.says: dict[str, str] = {}
         self.gfns = ""
+        self.answers: dict[str, Callable[[Any], Message]] = {}
+        self.acks: Callable[[int], Iterable[pb.TransferReply]] = lambda sequence: [ack(sequence)]
         self.calls: list[str] = []
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -59,9 +68,9 @@ class Peer:
     def _answering(
         self, method: str, reply: Message
     ) -> Callable[[Message, grpc.ServicerContext], Message]:
-        def answer(_request: Message, context: grpc.ServicerContext) -> Message:
+        def answer(request: Message, context: grpc.ServicerContext) -> Message:
             self._called(method, context)
-            return reply
+            return self.answers[method](request) if method in self.answers else reply
 
         return answer
 
@@ -71,7 +80,7 @@ class Peer:
         for message in messages:
             if message.HasField("batch"):
                 self._called("Transfer", context)
-                yield pb.TransferReply(ack=pb.BatchAck(sequence=message.batch.sequence))
+                yield from self.acks(message.batch.sequence)
 
     def _called(self, method: str, context: grpc.ServicerContext) -> None:
         self.calls.append(method)

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import pytest
 
+from pageferry.v1 import common_pb2
+from pageferry.v1 import destination_pb2 as pb
 from paging_core import errors
 from paging_core.config import GuestConfig
-from paging_core.errors import HostUnreachable, OutcomeUnknown, VerificationFailed
+from paging_core.errors import (
+    ContractBroken,
+    ContractMismatch,
+    HostUnreachable,
+    LimitExceeded,
+    OutcomeUnknown,
+    VerificationFailed,
+)
 from source_host.grpc_transport import GrpcTransport
 from source_host.migration import Migration
 from source_host.precopy.report import Report
@@ -18,7 +27,8 @@ from source_host.states import GuestState, MigrationState, guest_lifecycle
 from tests.keyed import KEY
 from tests.source_host.harness import PLAN, filled
 from tests.source_host.paper_guest import PaperGuest, busy
-from tests.source_host.peer import Peer, peer
+from tests.source_host.peer import Peer, ack, peer
+from wire.version import contract_message
 
 LEAVES = [name for name, leaf in vars(errors).items() if isinstance(leaf, type)]
 OF_THE_SOURCE = ("GuestOutOfMemory", "MigrationCancelled", "InvariantViolation", "OutcomeUnknown")
@@ -96,3 +106,99 @@ def test_frames_that_are_none_are_passed_over(
     error = migrated(hostile).error
     assert isinstance(error, VerificationFailed)
     assert error.gfns == meant
+
+
+PREPARED: dict[str, tuple[dict[str, int], str]] = {
+    "no payload at all": ({"max_payload_bytes": 0}, "takes 0 bytes in one batch"),
+    "less than a frame": ({"max_payload_bytes": 4095}, "takes 4095 bytes in one batch"),
+    "pages that nobody sent": ({"next_sequence": 77}, "go on with batch 77"),
+    "all pages that can be": ({"next_sequence": 2**64 - 1}, f"batch {2**64 - 1}"),
+}
+
+
+@pytest.mark.parametrize("answer", PREPARED)
+def test_a_preparation_that_makes_no_sense(hostile: Peer, answer: str) -> None:
+    changes, says = PREPARED[answer]
+    fields: dict[str, int] = {"max_payload_bytes": 1 << 20} | changes
+    hostile.answers["Prepare"] = lambda _: pb.PrepareReply(version=contract_message(), **fields)
+    error = migrated(hostile).error
+    assert isinstance(error, ContractBroken)
+    assert says in str(error)
+    assert f"the destination at {hostile.address}" in str(error)
+    assert hostile.calls == ["Prepare", "Abort"]
+
+
+@pytest.mark.parametrize("most", [4096, 2**64 - 1])
+def test_a_destination_that_takes_a_frame_or_all_the_world_at_once(
+    hostile: Peer, most: int
+) -> None:
+    """One is slow and the other is more than is ever sent: neither is wrong."""
+    hostile.answers["Prepare"] = lambda _: pb.PrepareReply(
+        version=contract_message(), max_payload_bytes=most
+    )
+    hostile.says["CompareDigests"] = "NotFound"
+    assert "so it says" in str(migrated(hostile).error)
+    assert hostile.calls.count("Transfer") > (600 if most == 4096 else 1)
+
+
+def test_a_destination_from_before_there_was_a_key(hostile: Peer) -> None:
+    """It would compare digests that anybody can make collide, and call that verified."""
+    version = common_pb2.ContractVersion(major=1, minor=1)
+    hostile.answers["Prepare"] = lambda _: pb.PrepareReply(version=version, max_payload_bytes=4096)
+    error = migrated(hostile).error
+    assert isinstance(error, ContractMismatch)
+    assert "upgrade the older host" in str(error)
+
+
+STREAMS: dict[str, tuple[Callable[[int], Iterable[pb.TransferReply]], str]] = {
+    "a batch that was not sent": (lambda _: [ack(5000)], "acknowledges batch 5000"),
+    "the last of all batches": (lambda _: [ack(2**64 - 1)], f"batch {2**64 - 1}"),
+    "one ahead": (lambda n: [ack(n + 2)], "acknowledges batch"),
+    "a page request": (
+        lambda n: [pb.TransferReply(page_request=pb.PageRequest(gfn=2**64 - 1)), ack(n)],
+        "asks for a page",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STREAMS)
+def test_acknowledgements_of_what_was_not_sent(hostile: Peer, what: str) -> None:
+    hostile.acks, says = STREAMS[what]
+    error = migrated(hostile).error
+    assert isinstance(error, ContractBroken)
+    assert says in str(error)
+    assert f"the destination at {hostile.address}" in str(error)
+
+
+COMPARED: dict[str, tuple[Callable[[pb.CompareDigestsRequest], list[int]], str]] = {
+    "without end": (lambda r: [0] * 200_000 if r.level else [], "200000 differ"),
+    "outside": (lambda r: [2**64 - 1, 2**40][: len(r.nodes)], "nobody asked about"),
+    "nothing below": (lambda r: [0] if r.level == 2 else [], "contradicts itself"),
+}
+
+
+@pytest.mark.parametrize("what", COMPARED)
+def test_comparisons_that_cannot_be(hostile: Peer, what: str) -> None:
+    answer, says = COMPARED[what]
+    hostile.answers["CompareDigests"] = lambda r: pb.CompareDigestsReply(differing=answer(r))
+    error = migrated(hostile).error
+    assert isinstance(error, ContractBroken)
+    assert says in str(error)
+    assert f"the destination at {hostile.address}" in str(error)
+    assert hostile.calls[-1] == "Abort"
+
+
+@pytest.mark.parametrize("method", ["Prepare", "CompareDigests"])
+def test_an_answer_longer_than_any_needs_to_be_is_not_read(hostile: Peer, method: str) -> None:
+    """Two million numbers that nobody asked for would be memory of this host."""
+    if method == "Prepare":
+        long = pb.PrepareReply(version=contract_message(), max_payload_bytes=1 << 20)
+        long.version.MergeFromString(b"\x7a\x80\x80\x80\x01" + bytes(2 << 20))  # field 15, unknown
+        hostile.answers["Prepare"] = lambda _: long
+    else:
+        hostile.answers["CompareDigests"] = lambda _: pb.CompareDigestsReply(
+            differing=[0] * (2 << 20)
+        )
+    error = migrated(hostile).error
+    assert isinstance(error, LimitExceeded)
+    assert f"the host at {hostile.address}" in str(error)
