@@ -192,7 +192,7 @@ class RoundSender:
         self._crossed_bytes = crossed_bytes
 
     def _teach(self, gfns: GfnArray) -> None:
-        if self._learner is not None and len(gfns):
+        if self._learner is not None and len(gfns) and not self._stats.repair:
             with self._clock.exclusive():
                 self._learner.learn(gfns, self._encoder.changed)
 
