@@ -79,11 +79,11 @@ class InFlight:
         with self._turn:
             arrived = sequence + 1 - self._acknowledged
             if not 0 <= arrived <= len(self._put):
+                on_the_way = f"{self._acknowledged} to {self._acknowledged + len(self._put) - 1}"
                 self._fail(
                     ContractBroken(
-                        f"{self._peer} acknowledges batch {sequence} while "
-                        f"{self._acknowledged} to {self._acknowledged + len(self._put) - 1} "
-                        "are on the way; look into that host"
+                        f"{self._peer} acknowledges batch {sequence}, and what is on the way is "
+                        f"{on_the_way if self._put else 'none'}; look into that host"
                     )
                 )
                 return

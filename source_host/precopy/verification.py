@@ -104,8 +104,8 @@ class Comparison:
     def _check(self, level: int, asked: Sequence[int], answer: Sequence[int]) -> None:
         if len(answer) > len(asked):
             raise ContractBroken(
-                f"{self._transport.peer} was asked about {len(asked)} nodes of level {level} of "
-                f"the proof and answers that {len(answer)} differ; look into that host"
+                f"{self._transport.peer} answers that {len(answer)} nodes of level {level} of the "
+                f"proof differ, and was asked about {len(asked)}; look into that host"
             )
         if not set(answer) <= set(asked):
             raise ContractBroken(

@@ -159,7 +159,7 @@ def test_as_much_as_a_repair_may_send_is_sent() -> None:
 
 
 LIES: dict[str, tuple[Callable[[int, Sequence[int], list[int]], list[int]], str]] = {
-    "a node without end": (lambda *_: [0] * 200_000, "answers that 200000 differ"),
+    "a node without end": (lambda *_: [0] * 200_000, "answers that 200000 nodes"),
     "the same child over and over": (
         lambda level, nodes, _: [0] if level == 2 else [nodes[0]] * 20,
         "twice or out of order",
