@@ -56,9 +56,7 @@ def ways() -> dict[str, Callable[[Frames], object]]:
         ],
         "digest of memory, for people": digest_memory,
         "proof (GMAC, 128 KiB leaves)": lambda frames: Proof(frames, KEY),
-        "Poly1305, likewise": of_leaves(
-            lambda leaf: Poly1305.generate_tag(KEY.secret, leaf)
-        ),
+        "Poly1305, likewise": of_leaves(lambda leaf: Poly1305.generate_tag(KEY.secret, leaf)),
         "SHA-256, likewise": of_leaves(lambda leaf: hashlib.sha256(leaf).digest()),
     }
     if find_spec("blake3") is not None:
