@@ -132,7 +132,7 @@ class Engine:
         progress, lap = self._progress, Lap(self._clock)
         progress.advance(MigrationState.VERIFYING)
         self._transport.begin_compare()  # so that both hosts tag their memory at the same time
-        proof = self._tag_memory()
+        proof, digest = self._tag_memory()
         comparison = Comparison(proof, self._guest.memory.frames, self._transport)
         difference = comparison.difference()
         if difference is not None:
@@ -141,18 +141,17 @@ class Engine:
             if still is not None:
                 progress.compared(agreed=False)
                 raise still.failure(again=True)
+        progress.memory_digest = digest
         progress.downtime = replace(progress.downtime, verify_ns=lap.ns())
         progress.compared(agreed=True)
         return proof.root
 
-    def _tag_memory(self) -> Proof:
+    def _tag_memory(self) -> tuple[Proof, int]:
         """The proof, and beside it the digest that people compare; each has a processor."""
         frames = self._guest.memory.frames
         with ThreadPoolExecutor(1, "digest") as pool:
             digest = pool.submit(digest_memory, frames, self._cancelled)
-            proof = Proof(frames, self._key, self._cancelled)
-            self._progress.memory_digest = digest.result()
-        return proof
+            return Proof(frames, self._key, self._cancelled), digest.result()
 
     def _repair(self, difference: Difference) -> None:
         """Send whole what the proof found different, as one more round while the guest stands.

@@ -134,6 +134,7 @@ def test_a_second_difference_ends_it_and_names_the_frames() -> None:
     assert report.error.gfns == (9, 1400)
     assert "still differ after a repair, first at gfn 0x9, 0x578;" in str(report.error)
     assert trip.notes.verdicts == [False]
+    assert report.memory_digest == 0
     assert len([r for r in report.rounds if r.repair]) == 1
     assert report.totals.repaired_frames == 2
 
