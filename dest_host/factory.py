@@ -15,6 +15,8 @@ from paging_core.errors import BadTrace, InvalidInput
 from paging_core.guest import Guest
 from paging_core.memory import GuestMemory
 from paging_core.memory_digest import digest_memory
+from paging_core.migration_key import MigrationKey
+from paging_core.proof import Proof
 from paging_core.workloads.ops import OP_DTYPE, Workload
 
 _TINY_BYTES = 4 * 2**20
@@ -132,4 +134,5 @@ def warm_up() -> None:
         guest = ModelGuest.resume(guest.memory, guest.state())
         guest.run_accesses(1)
         digest_memory(guest.memory.frames)
+        Proof(guest.memory.frames, MigrationKey.of_seed(0))
         guest.close()

@@ -39,7 +39,7 @@ class GuestView:
     Attributes:
         time_ns: its own virtual time.
         accesses: workload operations since it booted.
-        memory_digest: root of the digest tree; 0 unless asked for.
+        memory_digest: of all memory (`digest_memory`); 0 unless asked for.
         state_digest: xxh3_64 of what is not memory; 0 unless asked for.
         message: why it crashed.
     """
@@ -142,7 +142,7 @@ class HostedGuest:
                 memory_bytes=self.memory_bytes,
                 time_ns=guest.time_ns,
                 accesses=guest.position,
-                memory_digest=digest_memory(guest.memory.frames).root if with_digest else 0,
+                memory_digest=digest_memory(guest.memory.frames) if with_digest else 0,
                 state_digest=xxh3(guest.architectural_state()) if with_digest else 0,
                 message=self._message,
             )

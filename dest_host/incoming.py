@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, RLock
@@ -14,7 +14,7 @@ from dest_host.scatter import scatter
 from dest_host.states import IncomingState, incoming_lifecycle
 from dest_host.verifier import differing_nodes, is_whole
 from paging_core.config import GuestConfig
-from paging_core.digest import Digests, DigestTree
+from paging_core.digest import FrameKey
 from paging_core.errors import (
     BatchCorrupt,
     BatchOutOfOrder,
@@ -24,9 +24,9 @@ from paging_core.errors import (
     VerificationFailed,
 )
 from paging_core.memory import GuestMemory
-from paging_core.memory_digest import digest_memory
+from paging_core.migration_key import MigrationKey
+from paging_core.proof import Proof, state_tag
 from wire.batch import Batch
-from wire.checksum import xxh3
 from wire.tcp import Patience, received_bytes
 
 
@@ -38,6 +38,7 @@ class Offer:
         migration_id: chosen by the source, unique.
         guest_id: what the guest is called on both hosts.
         config: what the guest is made of.
+        key: the secret of the migration, which the source drew.
         trace_digest: xxh3_64 of the trace that it replays; 0 without one.
         owner: name on the certificate of the source; empty without one.
     """
@@ -45,6 +46,7 @@ class Offer:
     migration_id: str
     guest_id: str
     config: GuestConfig
+    key: MigrationKey
     trace_digest: int = 0
     owner: str = ""
 
@@ -54,14 +56,14 @@ class Handover:
     """What a commit says.
 
     Attributes:
-        memory_digest: root of the source's digest tree.
+        memory_tag: root of the source's proof.
         state: everything of the guest that is not memory.
-        state_digest: xxh3_64 of it.
+        state_tag: of it.
     """
 
-    memory_digest: int
+    memory_tag: bytes
     state: bytes
-    state_digest: int
+    state_tag: bytes
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Incoming:
         next_sequence: of the batch that is expected now.
         received_frames: frames that batches spoke of, of any kind.
         message: why it was aborted.
+        differed: a comparison of all memory found a difference.
         answer: what the first commit was answered.
     """
 
@@ -103,6 +106,7 @@ class Incoming:
         self.next_sequence = 0
         self.received_frames = 0
         self.message = ""
+        self.differed = False
         self.answer: GuestView | None = None
         self._round = 0
         self._now = now
@@ -111,7 +115,8 @@ class Incoming:
         self._stream = 0
         self._peer = ""
         self._patience: Patience | None = None
-        self._tree: DigestTree | None = None
+        self._frame_key = FrameKey.of(offer.key)
+        self._proof: Proof | None = None
         self._memory: GuestMemory | None = None
         self._resume: Resume | None = None
         self._last_active = now()
@@ -219,26 +224,32 @@ class Incoming:
             self._check_round(batch)
             if self.state is not IncomingState.RECEIVING:
                 self._life.to(IncomingState.RECEIVING)
-            self._tree = None
-            scatter(self._standing().frames, batch)
+            self._proof = None
+            scatter(self._standing().frames, batch, self._frame_key)
             self._round = batch.round
             self.next_sequence += 1
             self.received_frames += batch.runs.n_frames
 
-    def compare(self, level: int, first: int, theirs: Digests) -> list[int]:
-        """Which nodes of the source's digest tree differ from memory as it stands here.
+    def compare(self, level: int, nodes: Sequence[int], theirs: bytes) -> list[int]:
+        """Which nodes of the source's proof differ from memory as it stands here.
+
+        Without nodes nothing is compared; the proof is made, for questions to come.
 
         Raises:
-            BadOption: there are no such nodes.
+            BadOption: there are no such nodes, or not a tag for each.
             IllegalTransition: nothing has arrived yet, or the migration is over.
         """
         with self._lock:
             self._touch()
             self._check_open("be compared")
-            tree = self._digests()
-            differing = differing_nodes(tree, level, first, theirs)
-            if not differing and is_whole(tree, level) and self.state is IncomingState.RECEIVING:
-                self._life.to(IncomingState.VERIFIED)
+            proof = self._proved()
+            if not nodes and not theirs:
+                return []
+            differing = differing_nodes(proof, self._standing().frames, level, nodes, theirs)
+            if is_whole(proof, level):
+                self.differed = self.differed or bool(differing)
+                if not differing and self.state is IncomingState.RECEIVING:
+                    self._life.to(IncomingState.VERIFIED)
             return differing
 
     def commit(
@@ -314,13 +325,12 @@ class Incoming:
         return False
 
     def _verify(self, handover: Handover) -> None:
-        if xxh3(handover.state) != handover.state_digest:
-            raise BatchCorrupt("the guest's state does not match its digest; commit again")
-        root = self._digests().root
-        if root != handover.memory_digest:
+        if state_tag(self.offer.key, handover.state) != handover.state_tag:
+            raise BatchCorrupt("the guest's state does not match its tag; commit again")
+        if self._proved().root != handover.memory_tag:
+            self.differed = True
             raise VerificationFailed(
-                f"memory here has digest {root:#018x}, the source says "
-                f"{handover.memory_digest:#018x}; compare digests to find the frames"
+                "memory here is not what the source's tag says; compare digests to find the frames"
             )
         if self.state is IncomingState.RECEIVING:
             self._life.to(IncomingState.VERIFIED)
@@ -335,18 +345,18 @@ class Incoming:
             )
         return guest
 
-    def _digests(self) -> DigestTree:
+    def _proved(self) -> Proof:
         if self.state is IncomingState.PREPARED:
             raise IllegalTransition(
                 f"migration {self.offer.migration_id!r} is prepared and has got no pages yet; "
                 "send its memory first"
             )
-        if self._tree is None:
+        if self._proof is None:
             try:
-                self._tree = digest_memory(self._standing().frames, self._unwanted)
+                self._proof = Proof(self._standing().frames, self.offer.key, self._unwanted)
             except MigrationCancelled as error:
                 raise self._aborted_meanwhile() from error
-        return self._tree
+        return self._proof
 
     def _check_wanted(self) -> None:
         if self._unwanted.is_set():
@@ -370,7 +380,7 @@ class Incoming:
 
     def _hold_nothing(self) -> None:
         """Its outcome is remembered for long; the workload may be as large as the memory."""
-        self._memory = self._tree = self._resume = None
+        self._memory = self._proof = self._resume = None
 
     def _check_open(self, what: str) -> None:
         if not self.is_open:

@@ -83,14 +83,15 @@ class DestinationMetrics:
         )
         self._verifications = Counter(
             "pageferry_destination_verifications",
-            "Comparisons of a digest of all guest memory with the source's, by result. "
-            "Anything but equal means that a page was lost or damaged.",
+            "Proofs of all guest memory against the source's, by result: equal, repaired where "
+            "frames differed and came again, different where that was the end of it. Anything "
+            "but equal means that a page was lost or damaged.",
             ["result"],
             registry=registry,
         )
         self._verify = Histogram(
             "pageferry_destination_verify_seconds",
-            "Time of one comparison of digests; the first after new pages digests all memory. "
+            "Time of one comparison of tags; the first after new pages tags all memory. "
             "It is part of the downtime.",
             buckets=DURATION_BUCKETS_S,
             registry=registry,
@@ -182,9 +183,8 @@ class DestinationMetrics:
         with self._verify.time():
             yield
 
-    def verified(self, migration_id: str, *, equal: bool) -> None:
-        """A comparison of all memory had this result."""
-        result = "equal" if equal else "different"
+    def verified(self, migration_id: str, result: str) -> None:
+        """The proof of all memory ended so: ``equal``, ``repaired`` or ``different``."""
         self._verifications.labels(result).inc(1, _whose(migration_id))
 
     @contextmanager
@@ -212,7 +212,7 @@ class DestinationMetrics:
         self._wire = self._bytes.labels("wire")
         for reason in (*_REFUSALS.values(), "other"):
             self._refused.labels(reason)
-        for result in ("equal", "different"):
+        for result in ("equal", "repaired", "different"):
             self._verifications.labels(result)
         for outcome in ("committed", "aborted", "expired"):
             self._outcomes.labels(outcome)

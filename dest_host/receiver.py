@@ -6,7 +6,7 @@ The gRPC service is a thin layer over this class, and it can be used in-process 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Lock
@@ -20,7 +20,6 @@ from dest_host.limits import Limits
 from dest_host.metrics import DestinationMetrics
 from dest_host.refusals import Refusals
 from dest_host.states import IncomingState
-from paging_core.digest import Digests
 from paging_core.errors import AlreadyExists, HostStopping, IllegalTransition, NotFound
 from paging_core.exhaustion import named_limits
 from wire.batch import Batch
@@ -164,17 +163,19 @@ class Receiver:
             incoming.accept(batch)
             applied.append(batch.runs)
 
-    def compare(self, migration_id: str, level: int, first: int, theirs: Digests) -> list[int]:
-        """Compare part of the digest tree; see `Incoming.compare`."""
+    def compare(
+        self, migration_id: str, level: int, nodes: Sequence[int], theirs: bytes
+    ) -> list[int]:
+        """Compare part of the proof; see `Incoming.compare`."""
         incoming = self.incoming(migration_id)
         before = incoming.state
         with self.metrics.verifying():
-            differing = incoming.compare(level, first, theirs)
+            differing = incoming.compare(level, nodes, theirs)
         if differing:
-            self.metrics.verified(migration_id, equal=False)
             _log.warning("differs", migration=migration_id, level=level, nodes=differing[:16])
         elif before is not incoming.state:
-            self.metrics.verified(migration_id, equal=True)
+            result = "repaired" if incoming.differed else "equal"
+            self.metrics.verified(migration_id, result)
         return differing
 
     def commit(self, migration_id: str, handover: Handover, *, start: bool) -> GuestView:
@@ -223,14 +224,14 @@ class Receiver:
                 self._refused.add(owner, migration_id, reason)
                 return
         if incoming.abort(reason):
-            self.metrics.outcome(migration_id, "aborted")
+            self._ended(incoming, "aborted")
             _log.info("aborted", migration=migration_id, reason=reason)
 
     def expire(self) -> None:
         """Abort the migrations whose source has been silent for too long."""
         for incoming in self._open():
             if incoming.expire(self.limits.idle_expiry_s):
-                self.metrics.outcome(incoming.offer.migration_id, "expired")
+                self._ended(incoming, "expired")
                 _log.warning("expired", migration=incoming.offer.migration_id)
 
     def incoming(self, migration_id: str, owner: str = "") -> Incoming:
@@ -274,6 +275,13 @@ class Receiver:
         """Abort what is under way and delete every guest."""
         self.abort_all("the destination host stops")
         self.guests.close()
+
+    def _ended(self, incoming: Incoming, outcome: str) -> None:
+        """It was dropped; memory that differed then was never mended."""
+        migration_id = incoming.offer.migration_id
+        if incoming.differed:
+            self.metrics.verified(migration_id, "different")
+        self.metrics.outcome(migration_id, outcome)
 
     def _open(self) -> list[Incoming]:
         return [one for one in list(self._incoming.values()) if one.is_open]

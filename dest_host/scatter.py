@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paging_core.digest import frame_digests
+from paging_core.digest import FrameKey, frame_digests
 from paging_core.errors import BatchCorrupt
 from paging_core.memory import Frames
 from wire.batch import Batch
@@ -13,18 +13,19 @@ _FEW_RUNS = 8
 _NAMED_FRAMES = 16
 
 
-def scatter(frames: Frames, batch: Batch) -> None:
+def scatter(frames: Frames, batch: Batch, key: FrameKey) -> None:
     """Put the frames of a checked batch into guest memory.
 
     Args:
         frames: guest memory, uint8, shape (n_frames, 4096).
         batch: its DATA is copied, its ZERO frames are cleared, and its UNCHANGED frames
             must be standing there already.
+        key: of the digests of UNCHANGED frames.
 
     Raises:
         BatchCorrupt: frames that are said to be unchanged differ; names the first.
     """
-    _check_unchanged(frames, batch)
+    _check_unchanged(frames, batch, key)
     _put(frames, batch.runs.of_kind(FrameKind.DATA), batch.frames)
     _clear(frames, batch.runs.of_kind(FrameKind.ZERO))
 
@@ -47,11 +48,11 @@ def _clear(frames: Frames, runs: FrameRuns) -> None:
         frames[first : first + count] = 0
 
 
-def _check_unchanged(frames: Frames, batch: Batch) -> None:
+def _check_unchanged(frames: Frames, batch: Batch, key: FrameKey) -> None:
     gfns = batch.runs.of_kind(FrameKind.UNCHANGED).gfns()
     if not len(gfns):
         return
-    differing = gfns[frame_digests(frames[gfns]) != batch.unchanged_digests]
+    differing = gfns[frame_digests(frames[gfns], key) != batch.unchanged_digests]
     if len(differing):
         named = ", ".join(f"{gfn:#x}" for gfn in differing[:_NAMED_FRAMES].tolist())
         raise BatchCorrupt(

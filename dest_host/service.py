@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
 import grpc
-import numpy as np
 
 from dest_host.guests import GuestView, HostedGuest
 from dest_host.incoming import Handover, Offer
@@ -21,6 +20,7 @@ from paging_core.errors import (
     StreamError,
     WrongHost,
 )
+from paging_core.migration_key import MigrationKey
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
 from wire.identity import HOST_ID_CHARS
@@ -84,6 +84,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             migration_id=check_name(request.migration_id, "migration_id", MIGRATION_CHARS),
             guest_id=check_name(request.guest.guest_id, "guest_id", GUEST_CHARS),
             config=guest_config(request.guest),
+            key=MigrationKey(request.proof_key),
             trace_digest=request.trace_digest,
             owner=caller_of(context).name,
         )
@@ -127,9 +128,8 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     ) -> destination_pb2.CompareDigestsReply:
         self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
-        theirs = np.array(request.digests, np.uint64)
         differing = self._receiver.compare(
-            request.migration_id, request.level, request.first, theirs
+            request.migration_id, request.level, request.nodes, request.tags
         )
         return destination_pb2.CompareDigestsReply(differing=differing)
 
@@ -138,7 +138,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     ) -> destination_pb2.CommitReply:
         self._check_meant(request.host_id)
         self._check_owner(request.migration_id, context)
-        handover = Handover(request.memory_digest, request.guest_state, request.state_digest)
+        handover = Handover(request.memory_tag, request.guest_state, request.state_tag)
         view = self._receiver.commit(request.migration_id, handover, start=request.start)
         try:
             return destination_pb2.CommitReply(
@@ -231,7 +231,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             WrongHost: so that nobody takes this host's ignorance for that one's answer.
         """
         here = self._receiver.host_id
-        if host_id and host_id != here:  # none is named by sources of contract 1.1
+        if host_id and host_id != here:  # who got no answer to a Prepare can name none
             raise WrongHost(
                 f"this is host {here}, and the migration was prepared at "
                 f"{check_name(host_id, 'host_id', HOST_ID_CHARS)}: the address leads to another "

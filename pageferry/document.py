@@ -9,7 +9,7 @@ docs/result-document.md explains every field.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal, TypedDict
+from typing import Annotated, Final, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
@@ -80,6 +80,9 @@ class Round(TypedDict):
         Count, about("Shadow faults fixed, as Xen's domctl returns it with that clean.")
     ]
     clean_ns: Annotated[Count, about("How long that clean stalled the guest.")]
+    repair: NotRequired[
+        Annotated[bool, about("It sent again what the proof found different; absent otherwise.")]
+    ]
 
 
 Faults = dict[str, Count]
@@ -115,6 +118,11 @@ class Pages(TypedDict):
     skipped: Annotated[Count, about("Not sent because they were dirty again (xen-2009).")]
     falsely_dirty: Annotated[
         Count, about("Found dirty though nobody had written them: neighbours in a group.")
+    ]
+    repaired: NotRequired[
+        Annotated[
+            Count, about("Sent again because the proof found them different; absent if none.")
+        ]
     ]
 
 
@@ -220,7 +228,7 @@ def _error(status: pb.MigrationStatus) -> Error | None:
 
 def round_of(stats: pb.RoundStats) -> Round:
     """One round as the document shows it."""
-    return {
+    shown: Round = {
         "round": stats.round,
         "stop_and_copy": stats.stop_and_copy,
         "to_send": stats.to_send_frames,
@@ -237,6 +245,9 @@ def round_of(stats: pb.RoundStats) -> Round:
         "fault_count": stats.fault_count,
         "clean_ns": stats.clean_ns,
     }
+    if stats.repair:
+        shown["repair"] = True
+    return shown
 
 
 def _faults(status: pb.MigrationStatus) -> dict[str, int]:
@@ -264,7 +275,7 @@ def _guest(status: pb.MigrationStatus) -> GuestResult:
 
 
 def _pages(totals: pb.MigrationTotals) -> Pages:
-    return {
+    pages: Pages = {
         "sent": totals.sent_frames,
         "unique": totals.unique_frames,
         "resent": totals.resent_frames,
@@ -274,6 +285,9 @@ def _pages(totals: pb.MigrationTotals) -> Pages:
         "skipped": totals.skipped_frames,
         "falsely_dirty": totals.falsely_dirty_frames,
     }
+    if totals.repaired_frames:
+        pages["repaired"] = totals.repaired_frames
+    return pages
 
 
 def _time(status: pb.MigrationStatus) -> Time:

@@ -7,7 +7,7 @@ processes for each of a thousand points would cost more than the migrations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from dest_host.states import IncomingState
 from pageferry.document import Document, document_of
 from pageferry.request import MigrationOptions
 from paging_core.config import GuestConfig
-from paging_core.digest import Digests
 from paging_core.errors import BadOption
 from paging_core.model_guest import ModelGuest
+from paging_core.proof import Tags
 from source_host.messages import filled_in, migration_status, plan_of
 from source_host.migration import Migration
 from source_host.precopy.clocks import ANY_LENGTH
@@ -33,7 +33,6 @@ from source_host.precopy.transport import Handover, Offer
 from source_host.states import GuestState, guest_lifecycle
 from source_host.watch.flow_recorder import FlowRecorder
 from wire.batch import Batch
-from wire.checksum import xxh3
 from wire.codec import RawBatch, decode_transfer, encode_batch
 from wire.convert import guest_spec
 
@@ -49,11 +48,18 @@ class DirectTransport:
         self.receiver = receiver
         self.migration_id = ""
 
+    @property
+    def peer(self) -> str:
+        """It has no address."""
+        return "the destination"
+
     def prepare(self, offer: Offer) -> int:
         """Reserve memory there."""
         self.migration_id = offer.migration_id
         self.receiver.prepare(
-            Announcement(offer.migration_id, offer.guest_id, offer.config, offer.trace_digest)
+            Announcement(
+                offer.migration_id, offer.guest_id, offer.config, offer.key, offer.trace_digest
+            )
         )
         self._incoming, self._stream = self.receiver.attach(offer.migration_id, 0)
         return self.receiver.limits.max_payload_bytes
@@ -79,13 +85,16 @@ class DirectTransport:
     def drain(self) -> None:
         """Everything arrives at once here."""
 
-    def differing(self, level: int, first: int, digests: Digests) -> list[int]:
-        """Compare part of the digest tree."""
-        return self.receiver.compare(self.migration_id, level, first, digests)
+    def begin_compare(self) -> None:
+        """There is one thread for both hosts: it tags memory when it is asked."""
+
+    def differing(self, level: int, nodes: Sequence[int], tags: Tags) -> list[int]:
+        """Compare part of the proof."""
+        return self.receiver.compare(self.migration_id, level, nodes, tags.tobytes())
 
     def commit(self, handover: Handover) -> None:
         """Hand the guest over."""
-        said = Commit(handover.memory_digest, handover.state, xxh3(handover.state))
+        said = Commit(handover.memory_tag, handover.state, handover.state_tag)
         self.receiver.commit(self.migration_id, said, start=handover.start)
 
     def is_committed(self) -> bool:
@@ -121,7 +130,13 @@ def migrate(
     life.to(GuestState.RUNNING)
     migration = Migration(
         plan=plan,
-        offer=Offer(_MIGRATION, _GUEST, guest.config, guest.trace_digest),
+        offer=Offer(
+            _MIGRATION,
+            _GUEST,
+            guest.config,
+            plan.make_key(guest.config.seed),
+            guest.trace_digest,
+        ),
         guest_life=life,
         transport=DirectTransport(receiver),
         flow=flow,

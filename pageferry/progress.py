@@ -167,7 +167,7 @@ def progress_for(console: Console, *, silent: bool) -> Progress:
 
 def round_line(stats: pb.RoundStats) -> str:
     """A finished round in one line."""
-    name = "stop-and-copy" if stats.stop_and_copy else f"round {stats.round}"
+    name = _name(stats)
     skipped = f", {count(stats.skipped_frames)} skipped" if stats.skipped_frames else ""
     line = (
         f"{name}: sent {count(stats.sent_frames)} of {count(stats.to_send_frames)} pages{skipped}"
@@ -176,6 +176,12 @@ def round_line(stats: pb.RoundStats) -> str:
     if stats.stop_and_copy:
         return line
     return f"{line}; {count(stats.dirty_frames)} dirty after it{_rates(stats, stats.dirty_frames)}"
+
+
+def _name(stats: pb.RoundStats) -> str:
+    if stats.repair:
+        return "repair"
+    return "stop-and-copy" if stats.stop_and_copy else f"round {stats.round}"
 
 
 def _rates(stats: pb.RoundStats, dirty_frames: int) -> str:
@@ -192,7 +198,7 @@ def _under_way(status: pb.MigrationStatus) -> list[RenderableType]:
     if not current.to_send_frames:
         return []
     done = min(current.sent_frames + current.skipped_frames, current.to_send_frames)
-    name = "stop-and-copy" if current.stop_and_copy else f"round {current.round}"
+    name = _name(current)
     line = Table.grid(padding=(0, 1))
     line.add_row(
         Text(name, style="bold"),

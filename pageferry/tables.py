@@ -149,6 +149,7 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
         Row("  with their content", lambda d: d["pages"]["data"], _count),
         Row("  zero", lambda d: d["pages"]["zero"], _count, False),
         Row("  suppressed (unchanged)", lambda d: d["pages"]["suppressed"], _count),
+        Row("repaired after the proof", lambda d: d["pages"].get("repaired", 0), _count, False),
         Row("falsely dirty", lambda d: d["pages"]["falsely_dirty"], _count),
         Row("skipped (dirty again)", lambda d: d["pages"]["skipped"], _count, False),
     ),
@@ -234,9 +235,14 @@ def rounds(done: Sequence[Round]) -> Fitted:
     ]
     table = Fitted(("round", *(column.title for column in shown)))
     for stats in done:
-        name = "stop-and-copy" if stats["stop_and_copy"] else str(stats["round"])
-        table.add(name, *(_cell(column, stats) for column in shown))
+        table.add(_name(stats), *(_cell(column, stats) for column in shown))
     return table
+
+
+def _name(stats: Round) -> str:
+    if stats.get("repair"):
+        return "repair"
+    return "stop-and-copy" if stats["stop_and_copy"] else str(stats["round"])
 
 
 def _cell(column: Column, stats: Round) -> str:

@@ -1,110 +1,130 @@
-"""Digests that prove memory: XXH64 of every frame, and a tree of digests over all of them.
+"""A digest of 8 bytes for every frame, under a key; and whether the frame is all zero.
 
-XXH64 with seed 0 (Y. Collet, xxHash specification 0.1.1) so that anyone can check a frame
-with any xxHash library. Compiled here because a call per frame from Python costs as much
-as the hash itself and would hold the interpreter lock.
+What is said to be unchanged rests on it, so it has a bound under a secret key: for any two
+different frames that were chosen without the key, the chance of equal digests is below 2**-60.
+
+    NH        Black, Halevi, Krawczyk, Krovetz, Rogaway, "UMAC: fast and secure message
+              authentication", CRYPTO 1999, and RFC 4418: the sum over pairs of 32-bit words of
+              (m1 + k1 mod 2**32) · (m2 + k2 mod 2**32), modulo 2**64. Collides with 2**-32.
+    Toeplitz  the same again with the key shifted by one pair (two words), section 4.3 there:
+              2**-64 for both sums together.
+    finish    the four 32-bit halves of the two sums, times four keys modulo p = 2**61 - 1,
+              added up: 2**-61 more. (UMAC's third layer, with a larger prime.)
+
+An unkeyed hash, or a fast one with a secret seed such as XXH64, has no such bound: words can
+be chosen whose changes cancel whatever the seed. Compiled here because a call per frame from
+Python costs more than the digest and would hold the interpreter lock.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from paging_core.compiled import kernel
 from paging_core.memory import Frames
+from paging_core.migration_key import KEY_BYTES, MigrationKey
 from paging_core.units import FRAME_BYTES
 
 Digests = npt.NDArray[np.uint64]
-"""XXH64 digests, one per frame or per tree node."""
+"""Digests of frames, one each."""
+Flags = npt.NDArray[np.bool_]
 
-_P1 = np.uint64(0x9E3779B185EBCA87)
-_P2 = np.uint64(0xC2B2AE3D27D4EB4F)
-_P3 = np.uint64(0x165667B19E3779F9)
-_P4 = np.uint64(0x85EBCA77C2B2AE63)
-_P5_LENGTH = np.uint64(FRAME_BYTES)
-_START_1 = np.uint64((0x9E3779B185EBCA87 + 0xC2B2AE3D27D4EB4F) % 2**64)
-_START_4 = np.uint64(2**64 - 0x9E3779B185EBCA87)
+PRIME = 2**61 - 1
+"""Modulus of the last step: a Mersenne prime, so that no division is needed."""
+PAIRS = FRAME_BYTES // 8
+"""Pairs of 32-bit words in a frame: each is one 64-bit word, its lower half first."""
+_HALVES = 4
+_DRAWN_BYTES = 16
+"""Drawn for each key of the last step: reduced modulo `PRIME` they are as good as even."""
 
-NODE_DIGESTS = FRAME_BYTES // 8
-"""Children of a tree node: 512 digests are 4096 bytes, so a node hashes like a frame."""
+_LOW = np.uint64(2**32 - 1)
+_P = np.uint64(PRIME)
+_32, _29, _61 = np.uint64(32), np.uint64(29), np.uint64(61)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class FrameKey:
+    """What digests of frames are keyed with.
+
+    Attributes:
+        pairs: uint64, shape (513,): a pair of 32-bit keys each, one more than a frame has.
+        finish: uint64, shape (4,): below `PRIME`.
+    """
+
+    pairs: npt.NDArray[np.uint64]
+    finish: npt.NDArray[np.uint64]
+
+    @classmethod
+    def of(cls, key: MigrationKey) -> FrameKey:
+        """The one of a migration."""
+        pairs = np.frombuffer(key.stretch(b"frames", 8 * (PAIRS + 1)), "<u8")
+        drawn = key.stretch(b"frames, finish", _HALVES * _DRAWN_BYTES)
+        parts = (drawn[at : at + _DRAWN_BYTES] for at in range(0, len(drawn), _DRAWN_BYTES))
+        finish = [int.from_bytes(part, "little") % PRIME for part in parts]
+        return cls(pairs.astype(np.uint64), np.array(finish, np.uint64))
+
+
+@cache
+def public_key() -> FrameKey:
+    """The key that everybody knows, for digests that compare and prove nothing."""
+    return FrameKey.of(MigrationKey(bytes(KEY_BYTES)))
 
 
 @kernel
-def _rotate(value: np.uint64, bits: int) -> np.uint64:
-    return (value << np.uint64(bits)) | (value >> np.uint64(64 - bits))
+def _times(key: np.uint64, half: np.uint64) -> np.uint64:
+    """`key` · `half` modulo `PRIME`, below 2**62; `key` below 2**61, `half` below 2**32.
+
+    In two steps that 64 bits hold: key = high · 2**32 + low, and modulo 2**61 - 1 a factor of
+    2**32 is a rotation of 61 bits.
+    """
+    high = (key >> _32) * half
+    low = (key & _LOW) * half
+    turned = ((high << _32) & _P) + (high >> _29)
+    total = turned + (low & _P) + (low >> _61)
+    return (total & _P) + (total >> _61)
 
 
 @kernel
-def _round(lane: np.uint64, word: np.uint64) -> np.uint64:
-    return _rotate(lane + word * _P2, 31) * _P1
-
-
-@kernel
-def _merge(digest: np.uint64, lane: np.uint64) -> np.uint64:
-    return (digest ^ _round(np.uint64(0), lane)) * _P1 + _P4
-
-
-@kernel
-def _hash_frames(frames: npt.NDArray[np.uint64], out: Digests) -> None:
+def _examine(
+    frames: npt.NDArray[np.uint64],
+    pairs: npt.NDArray[np.uint64],
+    finish: npt.NDArray[np.uint64],
+    out: Digests,
+    zero: Flags,
+) -> None:
     for i in range(frames.shape[0]):
-        a, b, c, d = _START_1, _P2, np.uint64(0), _START_4
-        for j in range(0, 512, 4):
-            a = _round(a, frames[i, j])
-            b = _round(b, frames[i, j + 1])
-            c = _round(c, frames[i, j + 2])
-            d = _round(d, frames[i, j + 3])
-        digest = _rotate(a, 1) + _rotate(b, 7) + _rotate(c, 12) + _rotate(d, 18)
-        digest = _merge(_merge(_merge(_merge(digest, a), b), c), d) + _P5_LENGTH
-        digest = (digest ^ (digest >> np.uint64(33))) * _P2
-        digest = (digest ^ (digest >> np.uint64(29))) * _P3
-        out[i] = digest ^ (digest >> np.uint64(32))
+        first, second, seen = np.uint64(0), np.uint64(0), np.uint64(0)
+        for j in range(PAIRS):
+            word, key, shifted = frames[i, j], pairs[j], pairs[j + 1]
+            low, high = word & _LOW, word >> _32
+            first += ((low + key) & _LOW) * ((high + (key >> _32)) & _LOW)
+            second += ((low + shifted) & _LOW) * ((high + (shifted >> _32)) & _LOW)
+            seen |= word
+        zero[i] = seen == np.uint64(0)
+        total = _times(finish[0], first & _LOW) + _times(finish[1], first >> _32)
+        total = (total & _P) + (total >> _61)
+        total += _times(finish[2], second & _LOW) + _times(finish[3], second >> _32)
+        total = (total & _P) + (total >> _61)
+        total = (total & _P) + (total >> _61)
+        out[i] = np.uint64(0) if total == _P else total
 
 
-def frame_digests(frames: Frames, out: Digests | None = None) -> Digests:
-    """XXH64 (seed 0) of each frame.
+def examine_frames(frames: Frames, key: FrameKey) -> tuple[Digests, Flags]:
+    """The digest of each frame, and whether all of its bytes are zero, in one pass.
 
     Args:
         frames: uint8, shape (n, 4096), each row contiguous.
-        out: where to put them, uint64, shape (n,); made when None.
+        key: of the digests.
     """
-    if out is None:
-        out = np.empty(len(frames), np.uint64)
-    _hash_frames(frames.view(np.uint64), out)
-    return out
+    out, zero = np.empty(len(frames), np.uint64), np.empty(len(frames), np.bool_)
+    _examine(frames.view(np.uint64), key.pairs, key.finish, out, zero)
+    return out, zero
 
 
-ZERO_FRAME = 0xAC869B6F32D8BBDB
-"""XXH64 of a frame of zeros."""
-
-
-class DigestTree:
-    """All memory as one number, and a way down to the frames that differ.
-
-    Level 0 holds a digest per frame; level k + 1 one digest per 512 of level k, the last
-    node padded with zeros; the last level holds the root alone.
-
-    Attributes:
-        levels: uint64 arrays, leaves first.
-    """
-
-    def __init__(self, leaves: Digests) -> None:
-        self.levels: list[Digests] = [leaves]
-        while len(self.levels[-1]) > 1:
-            self.levels.append(_parents(self.levels[-1]))
-
-    @classmethod
-    def of(cls, frames: Frames) -> DigestTree:
-        """The tree over memory as it stands now."""
-        return cls(frame_digests(frames))
-
-    @property
-    def root(self) -> int:
-        """The digest of everything."""
-        return int(self.levels[-1][0])
-
-
-def _parents(children: Digests) -> Digests:
-    n_nodes = -(-len(children) // NODE_DIGESTS)
-    padded = np.zeros((n_nodes, NODE_DIGESTS), np.uint64)
-    padded.reshape(-1)[: len(children)] = children
-    return frame_digests(padded.view(np.uint8))
+def frame_digests(frames: Frames, key: FrameKey) -> Digests:
+    """The digest of each frame; otherwise like `examine_frames`."""
+    return examine_frames(frames, key)[0]

@@ -12,6 +12,7 @@
     │   ├── FramesOutsideGuest  a run of frames beyond the end of guest memory
     │   └── PayloadSize         a payload that is not as long as it says
     ├── ContractMismatch        the two hosts speak versions that do not overlap
+    ├── ContractBroken          the other host answers what the contract does not allow
     ├── LimitExceeded           a host refuses more than it was configured to allow, or than it has
     ├── GuestCrashed            the guest's own kernel gave up
     │   └── GuestOutOfMemory    it found no free frame
@@ -99,6 +100,12 @@ class PayloadSize(StreamError):
 
 class ContractMismatch(PageferryError):
     """The two hosts speak versions of the contract that do not overlap."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class ContractBroken(PageferryError):
+    """The other host answers what the contract does not allow: it is broken, or it lies."""
 
     grpc_status = "FAILED_PRECONDITION"
 

@@ -14,8 +14,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from paging_core.config import CLEAN_POLICIES, GroupPolicy, GuestConfig, Paging, TrackerConfig
-from paging_core.digest import DigestTree, frame_digests
+from paging_core.digest import frame_digests, public_key
 from paging_core.memory import GuestMemory
+from paging_core.memory_digest import digest_memory
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.lackey import import_lackey
 from paging_core.traces.replay import make_replay
@@ -39,7 +40,7 @@ def _live(guest: ModelGuest) -> None:
     guest.stop_tracking()
     with closing(ModelGuest.resume(_copy_of(guest.memory), guest.state())) as with_moved:
         with_moved.run_accesses(_OPS)
-        DigestTree.of(with_moved.memory.frames)
+        digest_memory(with_moved.memory.frames)
 
 
 def _copy_of(memory: GuestMemory) -> GuestMemory:
@@ -75,7 +76,8 @@ def _warm_traces() -> None:
 
 def _warm_digests() -> None:
     """Of memory, as a guest's is warmed already, and of copies in bytes that nobody may write."""
-    frame_digests(np.frombuffer(bytes(FRAME_BYTES), np.uint8).reshape(1, FRAME_BYTES))
+    frames = np.frombuffer(bytes(FRAME_BYTES), np.uint8).reshape(1, FRAME_BYTES)
+    frame_digests(frames, public_key())
 
 
 def compile_all() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from threading import Event, Lock, Thread
 from typing import Any, TypeVar
@@ -12,27 +12,26 @@ from google.protobuf.message import Message
 
 from pageferry.v1 import destination_pb2 as pb
 from pageferry.v1 import destination_pb2_grpc
-from paging_core.digest import Digests
 from paging_core.errors import (
+    ContractBroken,
     ContractMismatch,
     DowntimeExceeded,
     GuestCrashed,
     HostUnreachable,
     InvariantViolation,
-    LimitExceeded,
     MigrationCancelled,
     NotFound,
     OutcomeUnknown,
     PageferryError,
-    PermissionDenied,
     Unauthenticated,
     WrongHost,
 )
+from paging_core.proof import Tags
+from paging_core.units import FRAME_BYTES
 from source_host.in_flight import STALL_S, InFlight
 from source_host.precopy.transport import Handover, Metadata, Offer
 from wire.batch import Batch
 from wire.channel import CHANNEL_OPTIONS, PING_BEHIND_PAGES_MS, connect
-from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
 from wire.identity import HOST_KEY, is_host_id
@@ -54,9 +53,14 @@ ANSWER_PROGRESS_S = 20.0
 SLOWEST_LINK_BYTES_PER_S = 1000
 """Deadlines of calls leave so much time for their messages: 8 kbit/s."""
 
+MAX_REPLY_BYTES = 2**20
+"""No answer of a destination is longer: 4096 nodes that differ are 40 KiB."""
+_OF_ITS_OWN = ("grpc.http2.ping_timeout_ms", "grpc.max_receive_message_length")
+
 CHANNEL_OPTIONS_OF_A_STREAM = (
-    *(option for option in CHANNEL_OPTIONS if option[0] != "grpc.http2.ping_timeout_ms"),
+    *(option for option in CHANNEL_OPTIONS if option[0] not in _OF_ITS_OWN),
     ("grpc.http2.ping_timeout_ms", PING_BEHIND_PAGES_MS),
+    ("grpc.max_receive_message_length", MAX_REPLY_BYTES),
     # Connections of its own, tried again at once: an in-doubt commit waits for the answer.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
@@ -70,8 +74,6 @@ _OF_THIS_HOST = (
     OutcomeUnknown,
 )
 """What is said of a guest, a caller or a bug here: no destination can know any of it."""
-_OF_ANY_HOST = (NotFound, PermissionDenied, Unauthenticated, LimitExceeded, WrongHost)
-"""Refusals for which a host need know nothing of the migration."""
 _Request = TypeVar("_Request", bound=Message)
 _Reply = TypeVar("_Reply")
 
@@ -106,9 +108,10 @@ class GrpcTransport:
         self._stub = destination_pb2_grpc.DestinationHostStub(clean_replies(self._channel))
         self._migration_id = ""
         self._host_id = ""
-        self._prepared = False
         self._ask_every_s = min(ASK_PROGRESS_S, stall_s / 4)
-        self._window = InFlight(on_ack=on_ack, stall_s=stall_s)
+        self._window = InFlight(
+            on_ack=on_ack, stall_s=stall_s, peer=f"the destination at {address}"
+        )
         self._metadata = metadata
         self._reader: Thread | None = None
         self._closed = Event()
@@ -116,9 +119,20 @@ class GrpcTransport:
         self._answered = False
         self._interrupted = False
         self._pending: grpc.Future[Any] | None = None
+        self._tagging: grpc.Future[Any] | None = None
+
+    @property
+    def peer(self) -> str:
+        """By its address."""
+        return f"the destination at {self._address}"
 
     def prepare(self, offer: Offer) -> int:
-        """Reserve memory at the destination and open the stream."""
+        """Reserve memory at the destination and open the stream.
+
+        Raises:
+            ContractMismatch: it speaks another version.
+            ContractBroken: it takes no frame, or says that it has pages already.
+        """
         self._migration_id = offer.migration_id
         reply = self._ask(
             self._stub.Prepare,
@@ -128,12 +142,14 @@ class GrpcTransport:
                 guest=guest_spec(offer.guest_id, offer.config),
                 trace_digest=offer.trace_digest,
                 streams=1,
+                proof_key=offer.key.secret,
             ),
             PREPARE_S,
         )
         self._answered = True
         check_version(reply.version)
         self._remember_host(reply.host_id)
+        self._check(reply)
         self._open_stream()
         return reply.max_payload_bytes
 
@@ -157,14 +173,22 @@ class GrpcTransport:
         """Wait for the last acknowledgement."""
         self._window.wait_empty()
 
-    def differing(self, level: int, first: int, digests: Digests) -> list[int]:
-        """Compare part of the digest tree."""
+    def begin_compare(self) -> None:
+        """Have the destination tag its memory; what goes wrong shows in the first comparison."""
+        request = pb.CompareDigestsRequest(migration_id=self._migration_id, host_id=self._host_id)
+        # Kept: a call that nobody refers to is cancelled.
+        self._tagging = self._stub.CompareDigests.future(
+            request, timeout=COMPARE_S, metadata=self._metadata()
+        )
+
+    def differing(self, level: int, nodes: Sequence[int], tags: Tags) -> list[int]:
+        """Compare part of the proof."""
         request = pb.CompareDigestsRequest(
             migration_id=self._migration_id,
             host_id=self._host_id,
             level=level,
-            first=first,
-            digests=digests.tolist(),
+            nodes=nodes,
+            tags=tags.tobytes(),
         )
         return list(self._ask(self._stub.CompareDigests, request, COMPARE_S).differing)
 
@@ -173,10 +197,10 @@ class GrpcTransport:
         self._window.end()
         request = pb.CommitRequest(
             migration_id=self._migration_id,
-            memory_digest=handover.memory_digest,
             guest_state=handover.state,
-            state_digest=xxh3(handover.state),
             start=handover.start,
+            memory_tag=handover.memory_tag,
+            state_tag=handover.state_tag,
             host_id=self._host_id,
         )
         try:
@@ -216,11 +240,6 @@ class GrpcTransport:
         except NotFound:
             return
         self._check_same(reply.host_id)
-        if self._prepared and not self._host_id:
-            raise HostUnreachable(
-                f"the host at {self._address} names no identity (contract 1.1): whether its "
-                "promise to drop the migration is that of the right host cannot be told"
-            )
 
     @contextmanager
     def _afresh(self) -> Iterator[destination_pb2_grpc.DestinationHostStub]:
@@ -248,6 +267,19 @@ class GrpcTransport:
         if self._reader is not None:
             self._reader.join()
 
+    def _check(self, reply: pb.PrepareReply) -> None:
+        """A limit above what we send is no fault; one that no frame fits is."""
+        if reply.max_payload_bytes < FRAME_BYTES:
+            raise ContractBroken(
+                f"{self.peer} takes {reply.max_payload_bytes} bytes in one batch, less than a "
+                f"frame of {FRAME_BYTES}; look into that host"
+            )
+        if reply.next_sequence:
+            raise ContractBroken(
+                f"{self.peer} wants to go on with batch {reply.next_sequence} of a migration "
+                "that begins now; look into that host"
+            )
+
     def _open_stream(self) -> None:
         replies = page_stream(self._channel)(self._outgoing(), metadata=self._metadata())
         reader = Thread(target=self._read, args=(replies,), name="acknowledgements", daemon=True)
@@ -263,8 +295,7 @@ class GrpcTransport:
         """Take acknowledgements until the stream ends, however it does."""
         try:
             for reply in replies:
-                if reply.WhichOneof("message") == "ack":
-                    self._window.acknowledge(reply.ack.sequence)
+                self._take(reply)
         except grpc.RpcError as error:
             self._window.fail(self._error(error))
         else:
@@ -284,6 +315,17 @@ class GrpcTransport:
                     request, timeout=ANSWER_PROGRESS_S, metadata=self._metadata()
                 )
                 self._window.progressed(status.received_bytes)
+
+    def _take(self, reply: pb.TransferReply) -> None:
+        kind = reply.WhichOneof("message")
+        if kind == "ack":
+            self._window.acknowledge(reply.ack.sequence)
+        elif kind == "page_request":
+            self._window.fail(
+                ContractBroken(
+                    f"{self.peer} asks for a page, and none was left behind; look into that host"
+                )
+            )
 
     def _ask(
         self,
@@ -309,12 +351,12 @@ class GrpcTransport:
             self._pending = None
 
     def _remember_host(self, host_id: str) -> None:
-        if host_id and not is_host_id(host_id):
+        if not is_host_id(host_id):
             raise ContractMismatch(
                 f"the host at {self._address} gives an identity that is none; "
                 "run a pageferry of contract 1.2 there"
             )
-        self._host_id, self._prepared = host_id, True
+        self._host_id = host_id
 
     def _check_same(self, host_id: str) -> None:
         """Whether an answer is of the host where the migration was prepared."""
@@ -324,10 +366,8 @@ class GrpcTransport:
                 "prepared"
             )
 
-    def _is_from_there(self, rpc_error: grpc.RpcError, error: PageferryError) -> bool:
+    def _is_from_there(self, rpc_error: grpc.RpcError) -> bool:
         """Whether a refusal is of the host where the migration was prepared."""
-        if not self._host_id:  # one of contract 1.1: what it knows tells it from others
-            return not isinstance(error, _OF_ANY_HOST)
         return (HOST_KEY, self._host_id) in _trailing(rpc_error)
 
     def _answer(self, rpc_error: grpc.RpcError) -> PageferryError:
@@ -335,7 +375,7 @@ class GrpcTransport:
         error = self._error(rpc_error)
         if isinstance(error, HostUnreachable | WrongHost | Unauthenticated):
             return error
-        if self._is_from_there(rpc_error, error):
+        if self._is_from_there(rpc_error):
             return error
         return HostUnreachable(
             f"whoever answers at {self._address} does not show that it is the host where the "
@@ -355,7 +395,7 @@ class GrpcTransport:
         """What a failed commit means: only a destination that says no has refused it."""
         error = self._error(rpc_error)
         said_no = any(key == ERROR_KEY for key, _ in _trailing(rpc_error))
-        there = self._is_from_there(rpc_error, error)
+        there = self._is_from_there(rpc_error)
         if said_no and there and not isinstance(error, HostUnreachable | WrongHost):
             return error
         return OutcomeUnknown(f"commit was sent to {self._address} and no answer came: {error}")

@@ -119,7 +119,7 @@ class HostedGuest:
                 raise
 
     def digests(self) -> tuple[int, int]:
-        """Of its memory (root of the digest tree) and of what it is beside that (xxh3).
+        """Of its memory (`digest_memory`) and of what it is beside that (xxh3).
 
         The second is equal for a guest that moved and one that never did.
 
@@ -128,7 +128,7 @@ class HostedGuest:
         """
         with self._idle("digest"):
             guest = self._present()
-            return digest_memory(guest.memory.frames).root, xxh3(guest.architectural_state())
+            return digest_memory(guest.memory.frames), xxh3(guest.architectural_state())
 
     def claim(self, migration_id: str) -> ModelGuest:
         """Give it to a migration, until `release` or `let_go`.

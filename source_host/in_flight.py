@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from threading import Condition
 
-from paging_core.errors import BatchOutOfOrder, HostUnreachable, PageferryError
+from paging_core.errors import ContractBroken, HostUnreachable, PageferryError
 from source_host.pace import MESSAGES, Pace, Sent
 from wire.tcp import SLOWEST_BYTES_PER_S
 
@@ -31,6 +31,7 @@ class InFlight:
         stall_s: float = STALL_S,
         on_ack: Callable[[float], None] = lambda _seconds: None,
         now: Callable[[], float] = time.monotonic,
+        peer: str = "the destination",
     ) -> None:
         """An open window.
 
@@ -38,10 +39,12 @@ class InFlight:
             stall_s: longest time in which nothing arrives.
             on_ack: told the seconds from `put` to its acknowledgement.
             now: seconds, for the pace and for stalls.
+            peer: who acknowledges, as an error names it.
         """
         self._stall_s = stall_s
         self._on_ack = on_ack
         self._now = now
+        self._peer = peer
         self._turn = Condition()
         self._queue: deque[bytes] = deque()
         self._put: deque[Sent] = deque()
@@ -101,11 +104,11 @@ class InFlight:
             now_s = self._now()
             arrived = sequence + 1 - self._acknowledged
             if not 0 <= arrived <= len(self._put):
+                on_the_way = f"{self._acknowledged} to {self._acknowledged + len(self._put) - 1}"
                 self._fail(
-                    BatchOutOfOrder(
-                        f"the destination acknowledges batch {sequence} while "
-                        f"{self._acknowledged} to {self._acknowledged + len(self._put) - 1} "
-                        "are on the way; it breaks the contract"
+                    ContractBroken(
+                        f"{self._peer} acknowledges batch {sequence}, and what is on the way is "
+                        f"{on_the_way if self._put else 'none'}; look into that host"
                     )
                 )
                 return

@@ -156,6 +156,7 @@ def _round(stats: RoundStats) -> pb.RoundStats:
         dirty_frames=stats.dirty_frames,
         fault_count=stats.fault_count,
         clean_ns=stats.clean_ns,
+        repair=stats.repair,
     )
 
 
@@ -172,6 +173,7 @@ def _totals(totals: Totals) -> pb.MigrationTotals:
         raw_bytes=totals.raw_bytes,
         wire_bytes=totals.wire_bytes,
         total_ns=totals.total_ns,
+        repaired_frames=totals.repaired_frames,
     )
 
 

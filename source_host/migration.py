@@ -15,6 +15,7 @@ from threading import Event, Lock
 import structlog
 
 from paging_core.errors import (
+    ContractBroken,
     ContractMismatch,
     DowntimeExceeded,
     GuestCrashed,
@@ -28,6 +29,7 @@ from paging_core.errors import (
 from paging_core.exhaustion import named_limits, ran_out
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest
+from paging_core.proof import state_tag
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.clocks import Clock
 from source_host.precopy.engine import Engine
@@ -227,9 +229,9 @@ class Migration:
             self._guest_life.to(GuestState.PAUSED)
         state = engine.send_rest()
         self._standstill.step()
-        engine.verify()
+        memory_tag = engine.verify()
         self._standstill.check_commit()
-        self._commit(state)
+        self._commit(state, memory_tag)
 
     def _set_up(self, guest: Guest) -> Engine:
         """Have memory reserved over there, warm the guest up, start tracking."""
@@ -249,6 +251,7 @@ class Migration:
         return Engine(
             plan=self._plan,
             guest=guest,
+            key=self._offer.key,
             clock=clock,
             transport=self._transport,
             progress=self._progress,
@@ -261,20 +264,21 @@ class Migration:
     def _prepare(self) -> int:
         try:
             max_payload_bytes = self._transport.prepare(self._offer)
-        except (HostUnreachable, MigrationCancelled, ContractMismatch):
+        except (HostUnreachable, MigrationCancelled, ContractMismatch, ContractBroken):
             self._prepared = True  # perhaps: the answer was lost, or is none that we can trust
             raise
         self._prepared = True
         return max_payload_bytes
 
-    def _commit(self, state: bytes) -> None:
+    def _commit(self, state: bytes, memory_tag: bytes) -> None:
         """Hand over: the one step that cannot be taken back."""
         with self._commit_gate:
             self._check_cancelled()
             self._progress.advance(MigrationState.COMMITTING)
         start = self._was_running and self._plan.clock is ClockName.REAL
         answer_s = self._standstill.answer_s
-        self._transport.commit(Handover(self._progress.memory_digest, state, start, answer_s))
+        state_proof = state_tag(self._offer.key, state)
+        self._transport.commit(Handover(memory_tag, state, state_proof, start, answer_s))
         self._complete()
 
     def _check_cancelled(self) -> None:

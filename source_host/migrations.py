@@ -274,7 +274,13 @@ class Migrations:
             migration_id = self._next_id(hosted.guest_id)
             guest = hosted.claim(migration_id)
             try:
-                offer = Offer(migration_id, hosted.guest_id, hosted.config, hosted.trace_digest)
+                offer = Offer(
+                    migration_id,
+                    hosted.guest_id,
+                    hosted.config,
+                    plan.make_key(hosted.config.seed),
+                    hosted.trace_digest,
+                )
                 entry = HostedMigration(offer, hosted, filled_in(request, plan), plan, slot)
                 self._begin(plan, entry, request, guest)
             except BaseException:  # whatever it was: nobody else would ever give the guest back

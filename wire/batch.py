@@ -43,7 +43,8 @@ class Batch:
         payload: the DATA frames in the order of `runs`, as sent (maybe compressed).
         payload_raw_bytes: size of the payload before compression.
         end_of_round: nothing more comes in this round.
-        unchanged_digests: XXH64 of each UNCHANGED frame in the order of `runs`, uint64.
+        unchanged_digests: the keyed digest of each UNCHANGED frame in the order of `runs`
+            (`paging_core.digest`), uint64.
     """
 
     sequence: int

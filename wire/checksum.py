@@ -8,7 +8,8 @@ The header, little-endian and without padding::
     unchanged_digests as sent
 
 The payload goes in as it is sent, compressed or not: a batch is checked before anything is
-decompressed. It guards against faults, not against an attacker.
+decompressed. It guards against faults, not against an attacker: without a key anybody can
+compute it, and that is what the proof is for (`paging_core.proof`).
 """
 
 from __future__ import annotations
@@ -55,5 +56,5 @@ def batch_checksum(
 
 
 def xxh3(content: Payload) -> int:
-    """XXH3-64 (seed 0) of some bytes, such as a guest's state."""
+    """XXH3-64 (seed 0) of some bytes, for comparisons in which nobody means to deceive."""
     return xxhash.xxh3_64_intdigest(content)

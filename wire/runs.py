@@ -17,7 +17,7 @@ GfnArray = npt.NDArray[np.int64]
 KindArray = npt.NDArray[np.uint8]
 """A `FrameKind` per frame or per run."""
 Digests = npt.NDArray[np.uint64]
-"""XXH64 of frames, one each."""
+"""Digests of frames, one each (`paging_core.digest`)."""
 
 
 class FrameKind(IntEnum):

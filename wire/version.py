@@ -7,6 +7,8 @@ from paging_core.errors import ContractMismatch
 
 CONTRACT = (1, 2)
 """Major and minor. A higher minor version only adds; another major one is refused."""
+OLDEST_MINOR = 2
+"""What came before proved memory without a key, and anybody could make two memories pass."""
 
 
 def contract_message() -> common_pb2.ContractVersion:
@@ -15,14 +17,19 @@ def contract_message() -> common_pb2.ContractVersion:
 
 
 def check_version(theirs: common_pb2.ContractVersion) -> None:
-    """Refuse a peer of another major version.
+    """Refuse a peer of another major version, or one that is too old.
 
     Raises:
         ContractMismatch: naming both versions.
     """
-    if theirs.major == CONTRACT[0]:
-        return
-    raise ContractMismatch(
+    both = (
         f"the other host speaks contract {theirs.major}.{theirs.minor}, this one "
-        f"{CONTRACT[0]}.{CONTRACT[1]}; run releases with the same major version on both"
+        f"{CONTRACT[0]}.{CONTRACT[1]}"
     )
+    if theirs.major != CONTRACT[0]:
+        raise ContractMismatch(f"{both}; run releases with the same major version on both")
+    if theirs.minor < OLDEST_MINOR:
+        raise ContractMismatch(
+            f"{both}, and before {CONTRACT[0]}.{OLDEST_MINOR} memory was proved without a key; "
+            "upgrade the older host"
+        )

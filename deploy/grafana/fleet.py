@@ -288,8 +288,9 @@ def _duration() -> AnyPanel:
 def _proofs() -> AnyPanel:
     return graph(
         "Proofs",
-        "Comparisons of all memory, by result, since each host started. Any mismatch is a page "
-        "that was lost or damaged; the guest then goes on at its source.",
+        "Proofs of all memory, by result, since each host started, and the pages that they found "
+        "different and that were sent again. A mismatch is one that could not be mended; the "
+        "guest then goes on at its source.",
         COUNT,
         "comparisons",
         [
@@ -301,6 +302,10 @@ def _proofs() -> AnyPanel:
             Query(
                 f"sum by (result) (pageferry_destination_verifications_total{{{_HERE}}})",
                 "destination: {{result}}",
+            ),
+            Query(
+                f"sum(pageferry_source_repaired_frames_total{{{_HERE}}})",
+                "source: pages repaired",
             ),
         ],
         steps=True,

@@ -9,15 +9,17 @@ compressed, and its ratio taken for the rest. What is left to cost time is the g
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from threading import Event
 
 import numpy as np
 
 from pageferry.predict.prediction import Prediction
-from paging_core.digest import Digests
 from paging_core.errors import IllegalTransition
 from paging_core.guest import Guest
 from paging_core.memory import Frames
+from paging_core.migration_key import MigrationKey
+from paging_core.proof import Tags
 from paging_core.units import FRAME_BYTES, NS_PER_S
 from source_host.precopy.clocks import ANY_LENGTH
 from source_host.precopy.encoder import Encoder
@@ -36,6 +38,10 @@ MESSAGE_BYTES = 4 << 20
 """What a destination takes at once, by default."""
 
 
+_KEY = MigrationKey.of_seed(0)
+"""Nobody is deceived where nothing is sent, so any key will do."""
+
+
 class SamplingEncoder(Encoder):
     """Says of every frame what the encoder says; compresses a sample and guesses the size."""
 
@@ -51,6 +57,11 @@ class SamplingEncoder(Encoder):
 
 class Nowhere:
     """Implements `source_host.precopy.transport.Transport`: weighs every message and drops it."""
+
+    @property
+    def peer(self) -> str:
+        """Who is not there."""
+        return "nobody"
 
     def prepare(self, offer: Offer) -> int:  # noqa: ARG002
         """Anybody fits."""
@@ -73,7 +84,10 @@ class Nowhere:
     def drain(self) -> None:
         """Nothing is under way."""
 
-    def differing(self, level: int, first: int, digests: Digests) -> list[int]:  # noqa: ARG002
+    def begin_compare(self) -> None:
+        """There is nothing to compare with."""
+
+    def differing(self, level: int, nodes: Sequence[int], tags: Tags) -> list[int]:  # noqa: ARG002
         """There is nothing to compare with."""
         return []
 
@@ -101,7 +115,7 @@ class Nowhere:
 
 def frame_bytes(frames: Frames, plan: Plan) -> float:
     """What a frame costs on the link on average, by a sample of memory as it stands."""
-    encoder = SamplingEncoder(frames, suppress=plan.suppress)
+    encoder = SamplingEncoder(frames, _KEY, suppress=plan.suppress)
     encoder.level = plan.make_compression().after(0)
     gfns = np.unique(np.linspace(0, len(frames) - 1, 1024).astype(np.int64))
     batch = encoder.encode(gfns, np.zeros(len(gfns), np.bool_), 1, last=False)
@@ -124,12 +138,13 @@ def rehearse(guest: Guest, plan: Plan) -> Prediction:
     engine = Engine(
         plan=plan,
         guest=guest,
+        key=_KEY,
         clock=clock,
         transport=Nowhere(),
         progress=progress,
         max_payload_bytes=MESSAGE_BYTES,
         cancelled=nobody_cancels,
-        encoder=SamplingEncoder(guest.memory.frames, suppress=plan.suppress),
+        encoder=SamplingEncoder(guest.memory.frames, _KEY, suppress=plan.suppress),
     )
     engine.pre_copy()
     engine.pause()

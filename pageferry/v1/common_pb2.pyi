@@ -350,9 +350,11 @@ class GuestStatus(_message.Message):
     accesses: _builtins.int
     """workload operations executed since it booted"""
     memory_digest: _builtins.int
-    """root of the digest tree; only when asked for"""
+    """of all memory, equal on any host, without a key and so no proof;"""
     state_digest: _builtins.int
-    """xxh3 of the state that is not memory; only when asked for"""
+    """only when asked for
+    xxh3 of the state that is not memory; likewise
+    """
     message: _builtins.str
     """why it crashed, where it moved"""
     trace_xxh3_64: _builtins.int

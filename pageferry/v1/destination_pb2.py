@@ -25,51 +25,51 @@ _sym_db = _symbol_database.Default()
 from pageferry.v1 import common_pb2 as pageferry_dot_v1_dot_common__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epageferry/v1/destination.proto\x12\x0cpageferry.v1\x1a\x19pageferry/v1/common.proto\"\xab\x01\n\x0ePrepareRequest\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.pageferry.v1.ContractVersion\x12\x14\n\x0cmigration_id\x18\x02 \x01(\t\x12&\n\x05guest\x18\x03 \x01(\x0b\x32\x17.pageferry.v1.GuestSpec\x12\x14\n\x0ctrace_digest\x18\x04 \x01(\x06\x12\x0f\n\x07streams\x18\x05 \x01(\rJ\x04\x08\x06\x10\n\"\x81\x01\n\x0cPrepareReply\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.pageferry.v1.ContractVersion\x12\x19\n\x11max_payload_bytes\x18\x02 \x01(\x04\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"t\n\x0fTransferMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.pageferry.v1.TransferHelloH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.pageferry.v1.PageBatchH\x00\x42\t\n\x07message\"^\n\rTransferHello\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"\xa3\x02\n\tPageBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\trun_first\x18\x03 \x03(\x04\x12\x12\n\nrun_frames\x18\x04 \x03(\r\x12)\n\x08run_kind\x18\x05 \x03(\x0e\x32\x17.pageferry.v1.FrameKind\x12.\n\x0b\x63ompression\x18\x06 \x01(\x0e\x32\x19.pageferry.v1.Compression\x12\x19\n\x11payload_raw_bytes\x18\x07 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x08 \x01(\x06\x12\x0f\n\x07payload\x18\t \x01(\x0c\x12\x14\n\x0c\x65nd_of_round\x18\n \x01(\x08\x12\x19\n\x11unchanged_digests\x18\x0b \x01(\x0cJ\x04\x08\x0c\x10\x10\"t\n\rTransferReply\x12%\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x16.pageferry.v1.BatchAckH\x00\x12\x31\n\x0cpage_request\x18\x02 \x01(\x0b\x32\x19.pageferry.v1.PageRequestH\x00\x42\t\n\x07message\"\x1c\n\x08\x42\x61tchAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x1a\n\x0bPageRequest\x12\x0b\n\x03gfn\x18\x01 \x01(\x04\"m\n\x15\x43ompareDigestsRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\r\x12\r\n\x05\x66irst\x18\x03 \x01(\x04\x12\x0f\n\x07\x64igests\x18\x04 \x03(\x06\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"(\n\x13\x43ompareDigestsReply\x12\x11\n\tdiffering\x18\x01 \x03(\x04\"\x87\x01\n\rCommitRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x15\n\rmemory_digest\x18\x02 \x01(\x06\x12\x13\n\x0bguest_state\x18\x03 \x01(\x0c\x12\x14\n\x0cstate_digest\x18\x04 \x01(\x06\x12\r\n\x05start\x18\x05 \x01(\x08\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"H\n\x0b\x43ommitReply\x12(\n\x05guest\x18\x01 \x01(\x0b\x32\x19.pageferry.v1.GuestStatus\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"E\n\x0c\x41\x62ortRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"\x1d\n\nAbortReply\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"8\n\x0fIncomingRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"\xbc\x01\n\x0eIncomingStatus\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.pageferry.v1.IncomingState\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\x17\n\x0freceived_frames\x18\x04 \x01(\x04\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07host_id\x18\x0e \x01(\t*q\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46RAME_KIND_DATA\x10\x01\x12\x13\n\x0f\x46RAME_KIND_ZERO\x10\x02\x12\x18\n\x14\x46RAME_KIND_UNCHANGED\x10\x03\"\x04\x08\x04\x10\x07*V\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_NONE\x10\x01\x12\x14\n\x10\x43OMPRESSION_ZSTD\x10\x02*\xc1\x01\n\rIncomingState\x12\x1e\n\x1aINCOMING_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17INCOMING_STATE_PREPARED\x10\x01\x12\x1c\n\x18INCOMING_STATE_RECEIVING\x10\x02\x12\x1b\n\x17INCOMING_STATE_VERIFIED\x10\x03\x12\x1c\n\x18INCOMING_STATE_COMMITTED\x10\x04\x12\x1a\n\x16INCOMING_STATE_ABORTED\x10\x05\x32\xec\x06\n\x0f\x44\x65stinationHost\x12\x43\n\x07Prepare\x12\x1c.pageferry.v1.PrepareRequest\x1a\x1a.pageferry.v1.PrepareReply\x12J\n\x08Transfer\x12\x1d.pageferry.v1.TransferMessage\x1a\x1b.pageferry.v1.TransferReply(\x01\x30\x01\x12X\n\x0e\x43ompareDigests\x12#.pageferry.v1.CompareDigestsRequest\x1a!.pageferry.v1.CompareDigestsReply\x12@\n\x06\x43ommit\x12\x1b.pageferry.v1.CommitRequest\x1a\x19.pageferry.v1.CommitReply\x12=\n\x05\x41\x62ort\x12\x1a.pageferry.v1.AbortRequest\x1a\x18.pageferry.v1.AbortReply\x12J\n\x0bGetIncoming\x12\x1d.pageferry.v1.IncomingRequest\x1a\x1c.pageferry.v1.IncomingStatus\x12\x41\n\x08GetGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x46\n\nListGuests\x12\x1f.pageferry.v1.ListGuestsRequest\x1a\x17.pageferry.v1.GuestList\x12\x43\n\nStartGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x43\n\nPauseGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x46\n\tStepGuest\x12\x1e.pageferry.v1.StepGuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x44\n\x0b\x44\x65leteGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatusb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1epageferry/v1/destination.proto\x12\x0cpageferry.v1\x1a\x19pageferry/v1/common.proto\"\xbe\x01\n\x0ePrepareRequest\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.pageferry.v1.ContractVersion\x12\x14\n\x0cmigration_id\x18\x02 \x01(\t\x12&\n\x05guest\x18\x03 \x01(\x0b\x32\x17.pageferry.v1.GuestSpec\x12\x14\n\x0ctrace_digest\x18\x04 \x01(\x06\x12\x0f\n\x07streams\x18\x05 \x01(\r\x12\x11\n\tproof_key\x18\n \x01(\x0cJ\x04\x08\x06\x10\n\"\x81\x01\n\x0cPrepareReply\x12.\n\x07version\x18\x01 \x01(\x0b\x32\x1d.pageferry.v1.ContractVersion\x12\x19\n\x11max_payload_bytes\x18\x02 \x01(\x04\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"t\n\x0fTransferMessage\x12,\n\x05hello\x18\x01 \x01(\x0b\x32\x1b.pageferry.v1.TransferHelloH\x00\x12(\n\x05\x62\x61tch\x18\x02 \x01(\x0b\x32\x17.pageferry.v1.PageBatchH\x00\x42\t\n\x07message\"^\n\rTransferHello\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x0e\n\x06stream\x18\x02 \x01(\r\x12\x16\n\x0e\x66irst_sequence\x18\x03 \x01(\x04\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"\xa3\x02\n\tPageBatch\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\r\n\x05round\x18\x02 \x01(\r\x12\x11\n\trun_first\x18\x03 \x03(\x04\x12\x12\n\nrun_frames\x18\x04 \x03(\r\x12)\n\x08run_kind\x18\x05 \x03(\x0e\x32\x17.pageferry.v1.FrameKind\x12.\n\x0b\x63ompression\x18\x06 \x01(\x0e\x32\x19.pageferry.v1.Compression\x12\x19\n\x11payload_raw_bytes\x18\x07 \x01(\x04\x12\x10\n\x08\x63hecksum\x18\x08 \x01(\x06\x12\x0f\n\x07payload\x18\t \x01(\x0c\x12\x14\n\x0c\x65nd_of_round\x18\n \x01(\x08\x12\x19\n\x11unchanged_digests\x18\x0b \x01(\x0cJ\x04\x08\x0c\x10\x10\"t\n\rTransferReply\x12%\n\x03\x61\x63k\x18\x01 \x01(\x0b\x32\x16.pageferry.v1.BatchAckH\x00\x12\x31\n\x0cpage_request\x18\x02 \x01(\x0b\x32\x19.pageferry.v1.PageRequestH\x00\x42\t\n\x07message\"\x1c\n\x08\x42\x61tchAck\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x1a\n\x0bPageRequest\x12\x0b\n\x03gfn\x18\x01 \x01(\x04\"v\n\x15\x43ompareDigestsRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\r\n\x05level\x18\x02 \x01(\r\x12\r\n\x05nodes\x18\x05 \x03(\x06\x12\x0c\n\x04tags\x18\x06 \x01(\x0c\x12\x0f\n\x07host_id\x18\x0e \x01(\tJ\x04\x08\x03\x10\x04J\x04\x08\x04\x10\x05\"(\n\x13\x43ompareDigestsReply\x12\x11\n\tdiffering\x18\x01 \x03(\x04\"\x8d\x01\n\rCommitRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x13\n\x0bguest_state\x18\x03 \x01(\x0c\x12\r\n\x05start\x18\x05 \x01(\x08\x12\x12\n\nmemory_tag\x18\x06 \x01(\x0c\x12\x11\n\tstate_tag\x18\x07 \x01(\x0c\x12\x0f\n\x07host_id\x18\x0e \x01(\tJ\x04\x08\x02\x10\x03J\x04\x08\x04\x10\x05\"H\n\x0b\x43ommitReply\x12(\n\x05guest\x18\x01 \x01(\x0b\x32\x19.pageferry.v1.GuestStatus\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"E\n\x0c\x41\x62ortRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"\x1d\n\nAbortReply\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"8\n\x0fIncomingRequest\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12\x0f\n\x07host_id\x18\x0e \x01(\t\"\xbc\x01\n\x0eIncomingStatus\x12\x14\n\x0cmigration_id\x18\x01 \x01(\t\x12*\n\x05state\x18\x02 \x01(\x0e\x32\x1b.pageferry.v1.IncomingState\x12\x15\n\rnext_sequence\x18\x03 \x01(\x04\x12\x17\n\x0freceived_frames\x18\x04 \x01(\x04\x12\x0f\n\x07message\x18\x05 \x01(\t\x12\x16\n\x0ereceived_bytes\x18\x06 \x01(\x04\x12\x0f\n\x07host_id\x18\x0e \x01(\t*q\n\tFrameKind\x12\x1a\n\x16\x46RAME_KIND_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x46RAME_KIND_DATA\x10\x01\x12\x13\n\x0f\x46RAME_KIND_ZERO\x10\x02\x12\x18\n\x14\x46RAME_KIND_UNCHANGED\x10\x03\"\x04\x08\x04\x10\x07*V\n\x0b\x43ompression\x12\x1b\n\x17\x43OMPRESSION_UNSPECIFIED\x10\x00\x12\x14\n\x10\x43OMPRESSION_NONE\x10\x01\x12\x14\n\x10\x43OMPRESSION_ZSTD\x10\x02*\xc1\x01\n\rIncomingState\x12\x1e\n\x1aINCOMING_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17INCOMING_STATE_PREPARED\x10\x01\x12\x1c\n\x18INCOMING_STATE_RECEIVING\x10\x02\x12\x1b\n\x17INCOMING_STATE_VERIFIED\x10\x03\x12\x1c\n\x18INCOMING_STATE_COMMITTED\x10\x04\x12\x1a\n\x16INCOMING_STATE_ABORTED\x10\x05\x32\xec\x06\n\x0f\x44\x65stinationHost\x12\x43\n\x07Prepare\x12\x1c.pageferry.v1.PrepareRequest\x1a\x1a.pageferry.v1.PrepareReply\x12J\n\x08Transfer\x12\x1d.pageferry.v1.TransferMessage\x1a\x1b.pageferry.v1.TransferReply(\x01\x30\x01\x12X\n\x0e\x43ompareDigests\x12#.pageferry.v1.CompareDigestsRequest\x1a!.pageferry.v1.CompareDigestsReply\x12@\n\x06\x43ommit\x12\x1b.pageferry.v1.CommitRequest\x1a\x19.pageferry.v1.CommitReply\x12=\n\x05\x41\x62ort\x12\x1a.pageferry.v1.AbortRequest\x1a\x18.pageferry.v1.AbortReply\x12J\n\x0bGetIncoming\x12\x1d.pageferry.v1.IncomingRequest\x1a\x1c.pageferry.v1.IncomingStatus\x12\x41\n\x08GetGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x46\n\nListGuests\x12\x1f.pageferry.v1.ListGuestsRequest\x1a\x17.pageferry.v1.GuestList\x12\x43\n\nStartGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x43\n\nPauseGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x46\n\tStepGuest\x12\x1e.pageferry.v1.StepGuestRequest\x1a\x19.pageferry.v1.GuestStatus\x12\x44\n\x0b\x44\x65leteGuest\x12\x1a.pageferry.v1.GuestRequest\x1a\x19.pageferry.v1.GuestStatusb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'pageferry.v1.destination_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_FRAMEKIND']._serialized_start=1781
-  _globals['_FRAMEKIND']._serialized_end=1894
-  _globals['_COMPRESSION']._serialized_start=1896
-  _globals['_COMPRESSION']._serialized_end=1982
-  _globals['_INCOMINGSTATE']._serialized_start=1985
-  _globals['_INCOMINGSTATE']._serialized_end=2178
+  _globals['_FRAMEKIND']._serialized_start=1815
+  _globals['_FRAMEKIND']._serialized_end=1928
+  _globals['_COMPRESSION']._serialized_start=1930
+  _globals['_COMPRESSION']._serialized_end=2016
+  _globals['_INCOMINGSTATE']._serialized_start=2019
+  _globals['_INCOMINGSTATE']._serialized_end=2212
   _globals['_PREPAREREQUEST']._serialized_start=76
-  _globals['_PREPAREREQUEST']._serialized_end=247
-  _globals['_PREPAREREPLY']._serialized_start=250
-  _globals['_PREPAREREPLY']._serialized_end=379
-  _globals['_TRANSFERMESSAGE']._serialized_start=381
-  _globals['_TRANSFERMESSAGE']._serialized_end=497
-  _globals['_TRANSFERHELLO']._serialized_start=499
-  _globals['_TRANSFERHELLO']._serialized_end=593
-  _globals['_PAGEBATCH']._serialized_start=596
-  _globals['_PAGEBATCH']._serialized_end=887
-  _globals['_TRANSFERREPLY']._serialized_start=889
-  _globals['_TRANSFERREPLY']._serialized_end=1005
-  _globals['_BATCHACK']._serialized_start=1007
-  _globals['_BATCHACK']._serialized_end=1035
-  _globals['_PAGEREQUEST']._serialized_start=1037
-  _globals['_PAGEREQUEST']._serialized_end=1063
-  _globals['_COMPAREDIGESTSREQUEST']._serialized_start=1065
-  _globals['_COMPAREDIGESTSREQUEST']._serialized_end=1174
-  _globals['_COMPAREDIGESTSREPLY']._serialized_start=1176
-  _globals['_COMPAREDIGESTSREPLY']._serialized_end=1216
-  _globals['_COMMITREQUEST']._serialized_start=1219
-  _globals['_COMMITREQUEST']._serialized_end=1354
-  _globals['_COMMITREPLY']._serialized_start=1356
-  _globals['_COMMITREPLY']._serialized_end=1428
-  _globals['_ABORTREQUEST']._serialized_start=1430
-  _globals['_ABORTREQUEST']._serialized_end=1499
-  _globals['_ABORTREPLY']._serialized_start=1501
-  _globals['_ABORTREPLY']._serialized_end=1530
-  _globals['_INCOMINGREQUEST']._serialized_start=1532
-  _globals['_INCOMINGREQUEST']._serialized_end=1588
-  _globals['_INCOMINGSTATUS']._serialized_start=1591
-  _globals['_INCOMINGSTATUS']._serialized_end=1779
-  _globals['_DESTINATIONHOST']._serialized_start=2181
-  _globals['_DESTINATIONHOST']._serialized_end=3057
+  _globals['_PREPAREREQUEST']._serialized_end=266
+  _globals['_PREPAREREPLY']._serialized_start=269
+  _globals['_PREPAREREPLY']._serialized_end=398
+  _globals['_TRANSFERMESSAGE']._serialized_start=400
+  _globals['_TRANSFERMESSAGE']._serialized_end=516
+  _globals['_TRANSFERHELLO']._serialized_start=518
+  _globals['_TRANSFERHELLO']._serialized_end=612
+  _globals['_PAGEBATCH']._serialized_start=615
+  _globals['_PAGEBATCH']._serialized_end=906
+  _globals['_TRANSFERREPLY']._serialized_start=908
+  _globals['_TRANSFERREPLY']._serialized_end=1024
+  _globals['_BATCHACK']._serialized_start=1026
+  _globals['_BATCHACK']._serialized_end=1054
+  _globals['_PAGEREQUEST']._serialized_start=1056
+  _globals['_PAGEREQUEST']._serialized_end=1082
+  _globals['_COMPAREDIGESTSREQUEST']._serialized_start=1084
+  _globals['_COMPAREDIGESTSREQUEST']._serialized_end=1202
+  _globals['_COMPAREDIGESTSREPLY']._serialized_start=1204
+  _globals['_COMPAREDIGESTSREPLY']._serialized_end=1244
+  _globals['_COMMITREQUEST']._serialized_start=1247
+  _globals['_COMMITREQUEST']._serialized_end=1388
+  _globals['_COMMITREPLY']._serialized_start=1390
+  _globals['_COMMITREPLY']._serialized_end=1462
+  _globals['_ABORTREQUEST']._serialized_start=1464
+  _globals['_ABORTREQUEST']._serialized_end=1533
+  _globals['_ABORTREPLY']._serialized_start=1535
+  _globals['_ABORTREPLY']._serialized_end=1564
+  _globals['_INCOMINGREQUEST']._serialized_start=1566
+  _globals['_INCOMINGREQUEST']._serialized_end=1622
+  _globals['_INCOMINGSTATUS']._serialized_start=1625
+  _globals['_INCOMINGSTATUS']._serialized_end=1813
+  _globals['_DESTINATIONHOST']._serialized_start=2215
+  _globals['_DESTINATIONHOST']._serialized_end=3091
 # @@protoc_insertion_point(module_scope)

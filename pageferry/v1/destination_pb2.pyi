@@ -94,12 +94,15 @@ class PrepareRequest(_message.Message):
     GUEST_FIELD_NUMBER: _builtins.int
     TRACE_DIGEST_FIELD_NUMBER: _builtins.int
     STREAMS_FIELD_NUMBER: _builtins.int
+    PROOF_KEY_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     """chosen by the source, unique; 1 to 100 letters, digits, dots, -, _"""
     trace_digest: _builtins.int
     """xxh3_64 of the trace file; 0 without a trace"""
     streams: _builtins.int
     """0 means 1"""
+    proof_key: _builtins.bytes
+    """since 1.2: 32 random bytes, the secret of this migration"""
     @_builtins.property
     def version(self) -> _common_pb2.ContractVersion: ...
     @_builtins.property
@@ -112,10 +115,11 @@ class PrepareRequest(_message.Message):
         guest: _common_pb2.GuestSpec | None = ...,
         trace_digest: _builtins.int = ...,
         streams: _builtins.int = ...,
+        proof_key: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["guest", b"guest", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest", b"guest", "migration_id", b"migration_id", "streams", b"streams", "trace_digest", b"trace_digest", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest", b"guest", "migration_id", b"migration_id", "proof_key", b"proof_key", "streams", b"streams", "trace_digest", b"trace_digest", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -242,7 +246,7 @@ class PageBatch(_message.Message):
     payload: _builtins.bytes
     end_of_round: _builtins.bool
     unchanged_digests: _builtins.bytes
-    """little-endian XXH64 of each UNCHANGED frame, in order"""
+    """8 bytes, little-endian, keyed, of each UNCHANGED frame, in order"""
     @_builtins.property
     def run_first(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
     @_builtins.property
@@ -341,36 +345,41 @@ Global___PageRequest: _TypeAlias = PageRequest  # noqa: Y015
 
 @_typing.final
 class CompareDigestsRequest(_message.Message):
-    """Level 0 holds one XXH64 per frame; level k + 1 one XXH64 per 512 digests of level k
-    (4096 bytes, the last one zero-padded); the root is the level with a single digest.
+    """Tags of 16 bytes under the key of the migration; proto/README.md says how they are made.
+    Level 0 has a tag per frame, level 1 one per 32 frames, level k + 1 one per 512 tags of level
+    k; the root is the level from 1 on with a single tag. A request without nodes asks for nothing:
+    the destination makes its tags then, while the source makes its own.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     MIGRATION_ID_FIELD_NUMBER: _builtins.int
     LEVEL_FIELD_NUMBER: _builtins.int
-    FIRST_FIELD_NUMBER: _builtins.int
-    DIGESTS_FIELD_NUMBER: _builtins.int
+    NODES_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     level: _builtins.int
-    first: _builtins.int
+    tags: _builtins.bytes
+    """since 1.2: 16 bytes for each of them"""
     host_id: _builtins.str
     """as in TransferHello"""
     @_builtins.property
-    def digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def nodes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """since 1.2: indexes at this level, ascending, 4096 at most"""
+
     def __init__(
         self,
         *,
         migration_id: _builtins.str = ...,
         level: _builtins.int = ...,
-        first: _builtins.int = ...,
-        digests: _abc.Iterable[_builtins.int] | None = ...,
+        nodes: _abc.Iterable[_builtins.int] | None = ...,
+        tags: _builtins.bytes = ...,
         host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["digests", b"digests", "first", b"first", "host_id", b"host_id", "level", b"level", "migration_id", b"migration_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["host_id", b"host_id", "level", b"level", "migration_id", b"migration_id", "nodes", b"nodes", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -383,7 +392,7 @@ class CompareDigestsReply(_message.Message):
     DIFFERING_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def differing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """indexes at this level"""
+        """those of the nodes whose tags differ, ascending"""
 
     def __init__(
         self,
@@ -403,35 +412,35 @@ class CommitRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MIGRATION_ID_FIELD_NUMBER: _builtins.int
-    MEMORY_DIGEST_FIELD_NUMBER: _builtins.int
     GUEST_STATE_FIELD_NUMBER: _builtins.int
-    STATE_DIGEST_FIELD_NUMBER: _builtins.int
     START_FIELD_NUMBER: _builtins.int
+    MEMORY_TAG_FIELD_NUMBER: _builtins.int
+    STATE_TAG_FIELD_NUMBER: _builtins.int
     HOST_ID_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
-    memory_digest: _builtins.int
-    """root of the source's digest tree"""
     guest_state: _builtins.bytes
     """everything of the guest that is not memory"""
-    state_digest: _builtins.int
-    """xxh3_64 of it"""
     start: _builtins.bool
     """run at once (real clock); otherwise it waits, paused"""
+    memory_tag: _builtins.bytes
+    """since 1.2: the root of the source's proof, 16 bytes"""
+    state_tag: _builtins.bytes
+    """since 1.2: of guest_state, 16 bytes"""
     host_id: _builtins.str
     """as in TransferHello"""
     def __init__(
         self,
         *,
         migration_id: _builtins.str = ...,
-        memory_digest: _builtins.int = ...,
         guest_state: _builtins.bytes = ...,
-        state_digest: _builtins.int = ...,
         start: _builtins.bool = ...,
+        memory_tag: _builtins.bytes = ...,
+        state_tag: _builtins.bytes = ...,
         host_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_state", b"guest_state", "host_id", b"host_id", "memory_digest", b"memory_digest", "migration_id", b"migration_id", "start", b"start", "state_digest", b"state_digest"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["guest_state", b"guest_state", "host_id", b"host_id", "memory_tag", b"memory_tag", "migration_id", b"migration_id", "start", b"start", "state_tag", b"state_tag"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -115,7 +115,7 @@ class DestinationHostServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CompareDigests(self, request, context):
-        """Compares digests of part of the tree with the destination's own, level by level.
+        """Compares tags of part of the proof with the destination's own, level by level.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

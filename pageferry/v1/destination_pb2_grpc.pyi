@@ -37,7 +37,7 @@ class DestinationHostStub:
     Transfer: _grpc.StreamStreamMultiCallable[_destination_pb2.TransferMessage, _destination_pb2.TransferReply]
     """Pages one way, acknowledgements (later: page requests) the other."""
     CompareDigests: _grpc.UnaryUnaryMultiCallable[_destination_pb2.CompareDigestsRequest, _destination_pb2.CompareDigestsReply]
-    """Compares digests of part of the tree with the destination's own, level by level."""
+    """Compares tags of part of the proof with the destination's own, level by level."""
     Commit: _grpc.UnaryUnaryMultiCallable[_destination_pb2.CommitRequest, _destination_pb2.CommitReply]
     """Hands the guest over. Idempotent: a repeated commit answers like the first."""
     Abort: _grpc.UnaryUnaryMultiCallable[_destination_pb2.AbortRequest, _destination_pb2.AbortReply]
@@ -61,7 +61,7 @@ class DestinationHostAsyncStub(DestinationHostStub):
     Transfer: _aio.StreamStreamMultiCallable[_destination_pb2.TransferMessage, _destination_pb2.TransferReply]  # type: ignore[assignment]
     """Pages one way, acknowledgements (later: page requests) the other."""
     CompareDigests: _aio.UnaryUnaryMultiCallable[_destination_pb2.CompareDigestsRequest, _destination_pb2.CompareDigestsReply]  # type: ignore[assignment]
-    """Compares digests of part of the tree with the destination's own, level by level."""
+    """Compares tags of part of the proof with the destination's own, level by level."""
     Commit: _aio.UnaryUnaryMultiCallable[_destination_pb2.CommitRequest, _destination_pb2.CommitReply]  # type: ignore[assignment]
     """Hands the guest over. Idempotent: a repeated commit answers like the first."""
     Abort: _aio.UnaryUnaryMultiCallable[_destination_pb2.AbortRequest, _destination_pb2.AbortReply]  # type: ignore[assignment]
@@ -100,7 +100,7 @@ class DestinationHostServicer(metaclass=_abc_1.ABCMeta):
         request: _destination_pb2.CompareDigestsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_destination_pb2.CompareDigestsReply, _abc.Awaitable[_destination_pb2.CompareDigestsReply]]:
-        """Compares digests of part of the tree with the destination's own, level by level."""
+        """Compares tags of part of the proof with the destination's own, level by level."""
 
     @_abc_1.abstractmethod
     def Commit(

@@ -269,6 +269,7 @@ class RoundStats(_message.Message):
     DIRTY_FRAMES_FIELD_NUMBER: _builtins.int
     FAULT_COUNT_FIELD_NUMBER: _builtins.int
     CLEAN_NS_FIELD_NUMBER: _builtins.int
+    REPAIR_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """from 1"""
     stop_and_copy: _builtins.bool
@@ -294,6 +295,8 @@ class RoundStats(_message.Message):
     """as Xen's domctl returns it with that clean"""
     clean_ns: _builtins.int
     """guest-visible stall of that clean"""
+    repair: _builtins.bool
+    """since 1.2: what the proof had found different, sent again"""
     def __init__(
         self,
         *,
@@ -312,10 +315,11 @@ class RoundStats(_message.Message):
         dirty_frames: _builtins.int = ...,
         fault_count: _builtins.int = ...,
         clean_ns: _builtins.int = ...,
+        repair: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_ns", b"clean_ns", "data_frames", b"data_frames", "dirty_frames", b"dirty_frames", "duration_ns", b"duration_ns", "falsely_dirty_frames", b"falsely_dirty_frames", "fault_count", b"fault_count", "raw_bytes", b"raw_bytes", "round", b"round", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "stop_and_copy", b"stop_and_copy", "suppressed_frames", b"suppressed_frames", "to_send_frames", b"to_send_frames", "wire_bytes", b"wire_bytes", "zero_frames", b"zero_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_ns", b"clean_ns", "data_frames", b"data_frames", "dirty_frames", b"dirty_frames", "duration_ns", b"duration_ns", "falsely_dirty_frames", b"falsely_dirty_frames", "fault_count", b"fault_count", "raw_bytes", b"raw_bytes", "repair", b"repair", "round", b"round", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "stop_and_copy", b"stop_and_copy", "suppressed_frames", b"suppressed_frames", "to_send_frames", b"to_send_frames", "wire_bytes", b"wire_bytes", "zero_frames", b"zero_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -378,6 +382,7 @@ class MigrationTotals(_message.Message):
     RAW_BYTES_FIELD_NUMBER: _builtins.int
     WIRE_BYTES_FIELD_NUMBER: _builtins.int
     TOTAL_NS_FIELD_NUMBER: _builtins.int
+    REPAIRED_FRAMES_FIELD_NUMBER: _builtins.int
     sent_frames: _builtins.int
     unique_frames: _builtins.int
     """distinct frames sent at least once"""
@@ -393,6 +398,8 @@ class MigrationTotals(_message.Message):
     wire_bytes: _builtins.int
     total_ns: _builtins.int
     """from the start of round 1 to the release"""
+    repaired_frames: _builtins.int
+    """since 1.2: found different by the proof and sent again"""
     def __init__(
         self,
         *,
@@ -407,10 +414,11 @@ class MigrationTotals(_message.Message):
         raw_bytes: _builtins.int = ...,
         wire_bytes: _builtins.int = ...,
         total_ns: _builtins.int = ...,
+        repaired_frames: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_frames", b"data_frames", "falsely_dirty_frames", b"falsely_dirty_frames", "raw_bytes", b"raw_bytes", "resent_frames", b"resent_frames", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "suppressed_frames", b"suppressed_frames", "total_ns", b"total_ns", "unique_frames", b"unique_frames", "wire_bytes", b"wire_bytes", "zero_frames", b"zero_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_frames", b"data_frames", "falsely_dirty_frames", b"falsely_dirty_frames", "raw_bytes", b"raw_bytes", "repaired_frames", b"repaired_frames", "resent_frames", b"resent_frames", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "suppressed_frames", b"suppressed_frames", "total_ns", b"total_ns", "unique_frames", b"unique_frames", "wire_bytes", b"wire_bytes", "zero_frames", b"zero_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -448,7 +456,7 @@ class MigrationStatus(_message.Message):
     error: _builtins.str
     """one line"""
     memory_digest: _builtins.int
-    """root of the digest tree at the hand-over"""
+    """of all memory at the hand-over, as in GuestStatus"""
     estimated_downtime_ns: _builtins.int
     guest_state: _common_pb2.GuestState.ValueType
     """of the guest at this source; since 1.2"""

@@ -2,7 +2,9 @@
 
 The guest may write while a batch is encoded. Bytes are therefore copied once, and
 everything else (digests, kinds, payload) is computed on that copy: what is said about a
-frame is true of the bytes that are sent. The memory of the encoder is one digest per frame.
+frame is true of the bytes that are sent. The memory of the encoder is one digest per frame,
+under a key of this migration: whoever does not know it cannot make a frame that changed look
+unchanged. Zero is no digest, it is all bytes compared with zero.
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import zstandard
 
-from paging_core.digest import ZERO_FRAME, Digests, frame_digests
+from paging_core.digest import Digests, Flags, FrameKey, examine_frames
 from paging_core.log_dirty import GfnArray
 from paging_core.memory import Frames
+from paging_core.migration_key import MigrationKey
 from paging_core.units import FRAME_BYTES
 from source_host.precopy.compression import OFF
 from wire.batch import Batch, Compression
@@ -23,7 +26,6 @@ from wire.runs import FrameKind, FrameRuns, KindArray
 _DATA, _ZERO, _UNCHANGED = int(FrameKind.DATA), int(FrameKind.ZERO), int(FrameKind.UNCHANGED)
 _LOOK_FRAMES = 64
 """Looked at in one go for how many are zeros."""
-_ZERO_DIGEST = np.uint64(ZERO_FRAME)
 
 
 class Encoder:
@@ -36,9 +38,10 @@ class Encoder:
             not shrink is sent plain at any level.
     """
 
-    def __init__(self, frames: Frames, *, suppress: bool) -> None:
+    def __init__(self, frames: Frames, key: MigrationKey, *, suppress: bool) -> None:
         """Encode from guest memory `frames`, uint8, shape (n, 4096)."""
         self._frames = frames
+        self._key = FrameKey.of(key)
         self._next_sequence = 0
         self._suppress = suppress
         self._last_sent: Digests = np.zeros(len(frames), np.uint64)
@@ -73,9 +76,9 @@ class Encoder:
             last: nothing more comes in this round.
         """
         copy = _StableCopy(self._frames, gfns)
-        digests = frame_digests(copy.frames)
+        digests, zero = examine_frames(copy.frames, self._key)
         self.changed = ~(ever_sent & (digests == self._last_sent[gfns]))
-        kinds = self._kinds(digests)
+        kinds = self._kinds(zero)
         self._last_sent[gfns] = digests
         raw = copy.bytes_of(kinds == _DATA)
         payload, compression = self._compressed(raw)
@@ -92,12 +95,12 @@ class Encoder:
         self._next_sequence += 1
         return batch
 
-    def _kinds(self, digests: Digests) -> KindArray:
+    def _kinds(self, zero: Flags) -> KindArray:
         """Zero is said first: it costs least. Unchanged needs an earlier sending."""
-        kinds = np.full(len(digests), _DATA, np.uint8)
+        kinds = np.full(len(zero), _DATA, np.uint8)
         if self._suppress:
             kinds[~self.changed] = _UNCHANGED
-        kinds[digests == _ZERO_DIGEST] = _ZERO
+        kinds[zero] = _ZERO
         return kinds
 
     def _compressed(self, raw: bytes) -> tuple[bytes, Compression]:

@@ -10,13 +10,17 @@ the guest away from this host: that is the commit, in `migration`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from threading import Event
 
-from paging_core.errors import VerificationFailed
+import numpy as np
+
 from paging_core.guest import Guest, Learner, LogClearer
 from paging_core.log_dirty import count
 from paging_core.memory_digest import digest_memory
+from paging_core.migration_key import MigrationKey
+from paging_core.proof import Proof
 from source_host.precopy.clocks import Clock, Lap
 from source_host.precopy.encoder import Encoder
 from source_host.precopy.flow import NO_FLOW, Flow
@@ -26,7 +30,7 @@ from source_host.precopy.progress import Progress
 from source_host.precopy.results import Downtime
 from source_host.precopy.rounds import RoundSender
 from source_host.precopy.transport import Transport
-from source_host.precopy.verification import prove
+from source_host.precopy.verification import Comparison, Difference
 from source_host.states import MigrationState
 
 
@@ -38,6 +42,7 @@ class Engine:
         *,
         plan: Plan,
         guest: Guest,
+        key: MigrationKey,
         clock: Clock,
         transport: Transport,
         progress: Progress,
@@ -50,11 +55,13 @@ class Engine:
         """Nothing moves before `pre_copy`; the guest's writes are logged from before that.
 
         Args:
+            key: the secret that this host and the destination share.
             after_message: called when a message was sent; may raise to end it.
             encoder: what says what to send for a frame; None makes the one that sends it all.
         """
         self._plan = plan
         self._guest = guest
+        self._key = key
         self._clock = clock
         self._transport = transport
         self._progress = progress
@@ -63,7 +70,7 @@ class Engine:
         self._policy: Policy = plan.make_policy()
         self._sender = RoundSender(
             n_frames=guest.n_frames,
-            encoder=encoder or Encoder(guest.memory.frames, suppress=plan.suppress),
+            encoder=encoder or Encoder(guest.memory.frames, key, suppress=plan.suppress),
             transport=transport,
             clock=clock,
             policy=self._policy,
@@ -116,26 +123,54 @@ class Engine:
         )
         return state
 
-    def verify(self) -> None:
-        """Digest all memory here and have the destination compare it with its own.
+    def verify(self) -> bytes:
+        """Prove that the destination's memory is this memory; send again, once, what is not.
+
+        Returns:
+            The root of the proof.
 
         Raises:
-            VerificationFailed: they differ.
+            VerificationFailed: they differ still, or in more than can be sent again.
+            ContractBroken: the destination answers what cannot be.
         """
         progress, lap = self._progress, Lap(self._clock)
         progress.advance(MigrationState.VERIFYING)
-        tree = digest_memory(self._guest.memory.frames, self._cancelled)
-        try:
-            prove(tree, self._transport)
-        except VerificationFailed:
-            progress.compared(agreed=False)
-            raise
-        progress.memory_digest = tree.root
+        self._transport.begin_compare()  # so that both hosts tag their memory at the same time
+        proof, digest = self._tag_memory()
+        comparison = Comparison(proof, self._guest.memory.frames, self._transport)
+        difference = comparison.difference()
+        if difference is not None:
+            self._repair(difference)
+            still = comparison.difference()
+            if still is not None:
+                progress.compared(agreed=False)
+                raise still.failure(again=True)
+        progress.memory_digest = digest
         progress.downtime = replace(progress.downtime, verify_ns=lap.ns())
         progress.compared(agreed=True)
+        return proof.root
 
-    def _send_round(self, *, live: bool) -> None:
-        stats = self._sender.send_round(live=live)
+    def _tag_memory(self) -> tuple[Proof, int]:
+        """The proof, and beside it the digest that people compare; each has a processor."""
+        frames = self._guest.memory.frames
+        with ThreadPoolExecutor(1, "digest") as pool:
+            digest = pool.submit(digest_memory, frames, self._cancelled)
+            return Proof(frames, self._key, self._cancelled), digest.result()
+
+    def _repair(self, difference: Difference) -> None:
+        """Send whole what the proof found different, as one more round while the guest stands.
+
+        Raises:
+            VerificationFailed: it is too much for a guest that stands still.
+        """
+        if not difference.complete:
+            self._progress.compared(agreed=False)
+            raise difference.failure(again=False)
+        self._sender.ledger.owe_whole(np.array(difference.gfns, np.int64))
+        self._send_round(live=False, repair=True)
+
+    def _send_round(self, *, live: bool, repair: bool = False) -> None:
+        stats = self._sender.send_round(live=live, repair=repair)
         self._progress.round_sent(stats, self._sender.meter.bytes_per_s)
 
     def _clean(self) -> None:

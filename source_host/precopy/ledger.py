@@ -31,6 +31,11 @@ class Ledger:
         """These frames are about to be read and sent."""
         self._owed[gfns] = False
 
+    def owe_whole(self, gfns: GfnArray) -> None:
+        """These frames are owed as if they had never been sent: nothing is suppressed of them."""
+        self._owed[gfns] = True
+        self._ever_sent[gfns] = False
+
     def sent(self, gfns: GfnArray) -> None:
         """These frames were sent."""
         self._ever_sent[gfns] = True

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from paging_core.errors import BadOption
 from paging_core.kinds import Choice, Duration, Flag, Whole
+from paging_core.migration_key import MigrationKey
 from paging_core.settings import Role, Section, setting
 from paging_core.units import NS_PER_S
 from source_host.precopy.clock_name import ClockName
@@ -177,6 +178,16 @@ class Plan:
         from source_host.precopy.compression import CompressionLevel  # noqa: PLC0415
 
         return CompressionLevel(self.zstd_level, modelled=self.clock is ClockName.VIRTUAL)
+
+    def make_key(self, seed: int) -> MigrationKey:
+        """The secret of one migration: drawn at random, or on the virtual clock the seed's.
+
+        Args:
+            seed: of the guest.
+        """
+        if self.clock is ClockName.VIRTUAL:
+            return MigrationKey.of_seed(seed)
+        return MigrationKey.random()
 
     def make_clock(self, guest: Guest, cancelled: Event | None = None) -> Clock:
         """The clock, with the guest standing still in it.

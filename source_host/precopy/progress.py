@@ -26,7 +26,7 @@ class Progress:
     Attributes:
         downtime: its parts as far as they are known.
         verified: the destination compared all memory and agreed.
-        memory_digest: root of the digest tree at the hand-over.
+        memory_digest: of all memory at the hand-over, for people to compare; it proves nothing.
     """
 
     def __init__(self, migration_id: str, observers: Sequence[Observer]) -> None:
@@ -104,7 +104,7 @@ class Progress:
         self._changed()
 
     def compared(self, *, agreed: bool) -> None:
-        """The destination compared all memory."""
+        """The destination compared all memory, after a repair where it needed one."""
         self.verified = agreed
         self._tell(lambda observer: observer.verified(agreed=agreed))
 

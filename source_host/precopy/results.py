@@ -28,6 +28,7 @@ class RoundStats:
         falsely_dirty_frames: of those, frames that nobody had written.
         fault_count: as Xen's domctl returns it with that clean.
         clean_ns: guest-visible stall of that clean.
+        repair: of what the proof had found different; `stop_and_copy` as well.
     """
 
     round: int
@@ -44,6 +45,7 @@ class RoundStats:
     falsely_dirty_frames: int = 0
     fault_count: int = 0
     clean_ns: int = 0
+    repair: bool = False
 
     @property
     def sent_frames(self) -> int:
@@ -83,6 +85,7 @@ class Totals:
 
     Attributes:
         unique_frames: distinct frames that were sent at least once.
+        repaired_frames: sent again because the proof had found them different.
         total_ns: from the start of round 1 to the release on the destination.
     """
 
@@ -95,6 +98,7 @@ class Totals:
     falsely_dirty_frames: int = 0
     wire_bytes: int = 0
     total_ns: int = 0
+    repaired_frames: int = 0
 
     @property
     def resent_frames(self) -> int:
@@ -120,6 +124,7 @@ class Totals:
             falsely_dirty_frames=sum(r.falsely_dirty_frames for r in done),
             wire_bytes=sum(r.wire_bytes for r in done),
             total_ns=total_ns,
+            repaired_frames=sum(r.sent_frames for r in done if r.repair),
         )
 
 
@@ -135,8 +140,8 @@ class Downtime:
         last_round_ns: sending what was dirty, to the last acknowledgement.
         state_ns: capturing the guest's own state and, on the modelled link, sending it.
             On the real clock it crosses within the commit and is counted there.
-        verify_ns: both digests of all memory and their comparison; 0 on the virtual clock,
-            because hypervisors do not verify.
+        verify_ns: the proof on both hosts, its comparison, and repairs where it found any; on
+            the virtual clock the repairs alone, because hypervisors do not verify.
         commit_ns: the commit and its answer.
     """
 

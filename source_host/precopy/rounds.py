@@ -90,11 +90,12 @@ class RoundSender:
         self._message_frames = max(1, max_payload_bytes // FRAME_BYTES)
         self._cancelled = cancelled
 
-    def send_round(self, *, live: bool) -> RoundStats:
+    def send_round(self, *, live: bool, repair: bool = False) -> RoundStats:
         """Send a round and wait until the destination has all of it.
 
         Args:
             live: the guest runs meanwhile, so the policy may skip frames or end early.
+            repair: what is owed is what the proof found different.
 
         Raises:
             MigrationCancelled: somebody cancelled.
@@ -102,7 +103,7 @@ class RoundSender:
         """
         todo = self.ledger.owed_gfns()
         self._flow.moment("round_started", self._clock.now_ns, self._rounds_sent + 1, len(todo))
-        self._now_at(RoundStats(self._rounds_sent + 1, not live, len(todo)))
+        self._now_at(RoundStats(self._rounds_sent + 1, not live, len(todo), repair=repair))
         start_ns = self._clock.now_ns
         self.meter.begin_round(start_ns)
         self._send_all(todo, live=live)
@@ -200,7 +201,7 @@ class RoundSender:
         self._crossed_bytes = crossed_bytes
 
     def _teach(self, gfns: GfnArray) -> None:
-        if self._learner is not None and len(gfns):
+        if self._learner is not None and len(gfns) and not self._stats.repair:
             with self._clock.exclusive():
                 self._learner.learn(gfns, self._encoder.changed)
 

@@ -6,11 +6,13 @@ Every method raises the leaf of `paging_core.errors` that the destination raised
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from paging_core.config import GuestConfig
-from paging_core.digest import Digests
+from paging_core.migration_key import MigrationKey
+from paging_core.proof import Tags
 from wire.batch import Batch
 
 Metadata = tuple[tuple[str, str], ...]
@@ -25,12 +27,14 @@ class Offer:
         migration_id: names the migration on both hosts.
         guest_id: names the guest on both hosts.
         config: what the guest is made of.
+        key: the secret of this migration, for the two hosts alone.
         trace_digest: xxh3_64 of the trace file that it replays; 0 without one.
     """
 
     migration_id: str
     guest_id: str
     config: GuestConfig
+    key: MigrationKey
     trace_digest: int = 0
 
 
@@ -39,14 +43,16 @@ class Handover:
     """What a commit says.
 
     Attributes:
-        memory_digest: root of the source's digest tree.
+        memory_tag: root of the source's proof.
         state: everything of the guest that is not memory.
+        state_tag: of it.
         start: run it at once; otherwise it waits there, paused.
         answer_s: how long the answer is waited for before it counts as lost.
     """
 
-    memory_digest: int
+    memory_tag: bytes
     state: bytes
+    state_tag: bytes
     start: bool
     answer_s: float = 60.0
 
@@ -54,11 +60,18 @@ class Handover:
 class Transport(Protocol):
     """One migration's way to its destination. Used by one thread, except `interrupt`."""
 
+    @property
+    def peer(self) -> str:
+        """The destination as an error names it."""
+
     def prepare(self, offer: Offer) -> int:
         """Reserve memory at the destination.
 
         Returns:
-            The most bytes that one batch may hold, decompressed.
+            The most bytes that one batch may hold, decompressed; a frame at least.
+
+        Raises:
+            ContractBroken: the answer makes no sense.
         """
 
     def send(self, batch: Batch) -> int:
@@ -79,16 +92,19 @@ class Transport(Protocol):
     def drain(self) -> None:
         """Return when everything that was sent stands in destination memory."""
 
-    def differing(self, level: int, first: int, digests: Digests) -> list[int]:
-        """Which of these tree nodes differ from the destination's own.
+    def begin_compare(self) -> None:
+        """All memory was sent: the destination may tag it now. Does not wait."""
+
+    def differing(self, level: int, nodes: Sequence[int], tags: Tags) -> list[int]:
+        """Which of these nodes of the proof differ from the destination's own.
 
         Args:
-            level: of the tree; 0 holds a digest per frame.
-            first: index of the first node.
-            digests: of consecutive nodes from `first` on.
+            level: of the proof; 0 has a tag per frame.
+            nodes: indexes at this level, ascending, `COMPARED_NODES` at most.
+            tags: of these nodes.
 
         Returns:
-            Indexes at this level, ascending.
+            What the destination says; whoever asks checks it.
         """
 
     def commit(self, handover: Handover) -> None:

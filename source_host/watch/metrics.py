@@ -160,7 +160,8 @@ class _Transfer:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.rounds = Counter(
             _P + "rounds",
-            "Rounds sent, by phase: live beside the running guest, or stop_and_copy.",
+            "Rounds sent, by phase: live beside the running guest, stop_and_copy, or repair of "
+            "what the proof found different.",
             ["phase"],
             registry=registry,
         )
@@ -168,6 +169,12 @@ class _Transfer:
             _P + "frames_sent",
             "Frames sent, by kind: data with their content, zero and unchanged without.",
             ["kind"],
+            registry=registry,
+        )
+        self.repaired = Counter(
+            _P + "repaired_frames",
+            "Frames that the proof found different at the destination and that were sent again. "
+            "Any of them is a bug, a broken machine, or somebody who meddles.",
             registry=registry,
         )
         self.skipped = Counter(
@@ -194,7 +201,7 @@ class _Transfer:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
-        _start(self.rounds, ("live", "stop_and_copy"))
+        _start(self.rounds, ("live", "stop_and_copy", "repair"))
         _start(self.frames, ("data", "zero", "unchanged"))
 
 
@@ -207,8 +214,8 @@ class _Outcome:
         )
         self.verifications = Counter(
             _P + "verifications",
-            "Comparisons of all memory with the destination's, by result. Any mismatch is a bug "
-            "or a broken machine; the guest then goes on here.",
+            "Proofs of all memory against the destination's, by result. A mismatch is one that "
+            "no repair could mend; the guest then goes on here.",
             ["result"],
             registry=registry,
         )
@@ -318,12 +325,12 @@ class MigrationMetrics:
     def round_sent(self, stats: RoundStats, bandwidth_bytes_per_s: int) -> None:
         """Count a round."""
         transfer = self._metrics.transfer
-        phase = "stop_and_copy" if stats.stop_and_copy else "live"
-        self._add(transfer.rounds.labels(phase), 1)
+        self._add(transfer.rounds.labels(_phase(stats)), 1)
         self._add(transfer.frames.labels("data"), stats.data_frames)
         self._add(transfer.frames.labels("zero"), stats.zero_frames)
         self._add(transfer.frames.labels("unchanged"), stats.suppressed_frames)
         self._add(transfer.skipped, stats.skipped_frames)
+        self._add(transfer.repaired, stats.sent_frames if stats.repair else 0)
         self._add(transfer.raw_bytes, stats.raw_bytes)
         self._add(transfer.wire_bytes, stats.wire_bytes)
         if bandwidth_bytes_per_s:
@@ -376,6 +383,12 @@ class MigrationMetrics:
 
     def _happened(self, moment: str) -> None:
         self._metrics.outcome.moments.labels(moment).set(time.time())
+
+
+def _phase(stats: RoundStats) -> str:
+    if stats.repair:
+        return "repair"
+    return "stop_and_copy" if stats.stop_and_copy else "live"
 
 
 def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:

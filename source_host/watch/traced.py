@@ -68,6 +68,7 @@ class TracedMigration:
             start_time=self._round_began_ns,
             attributes={
                 f"{_P}round": stats.round,
+                **({f"{_P}repair": True} if stats.repair else {}),
                 f"{_P}to_send_frames": stats.to_send_frames,
                 f"{_P}sent_frames": stats.sent_frames,
                 f"{_P}wire_bytes": stats.wire_bytes,

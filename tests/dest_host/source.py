@@ -1,12 +1,10 @@
-"""The source's half, written from the contract alone: batches, digest tree, hand-over."""
+"""The source's half, written from the contract alone: batches, proof, hand-over."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import xxhash
 
 from dest_host.incoming import Handover, Offer
 from dest_host.receiver import Receiver
@@ -14,23 +12,9 @@ from paging_core.config import GuestConfig
 from paging_core.memory import Frames
 from paging_core.units import FRAME_BYTES
 from tests.dest_host.paper import PaperGuest, filled_memory
+from tests.keyed import KEY, frame_digest, memory_digest, proof, state_tag
 from wire.batch import Batch
 from wire.runs import FrameKind, FrameRuns
-
-
-def digest(frame: bytes) -> int:
-    return xxhash.xxh64_intdigest(frame)
-
-
-def plain_tree(frames: Frames) -> list[list[int]]:
-    """Levels of the digest tree, leaves first, as destination.proto says it."""
-    levels = [[digest(frame.tobytes()) for frame in frames]]
-    while len(levels[-1]) > 1:
-        below = levels[-1]
-        nodes = [below[i : i + 512] for i in range(0, len(below), 512)]
-        packed = [struct.pack(f"<{len(node)}Q", *node).ljust(4096, b"\0") for node in nodes]
-        levels.append([digest(node) for node in packed])
-    return levels
 
 
 def batch_of(
@@ -59,7 +43,7 @@ def batch_of(
         payload_raw_bytes=len(payload),
         end_of_round=end_of_round,
         unchanged_digests=np.array(
-            [digest(frames[gfn].tobytes()) for gfn in gfns if gfn in unchanged], np.uint64
+            [frame_digest(frames[gfn].tobytes()) for gfn in gfns if gfn in unchanged], np.uint64
         ),
     )
 
@@ -75,15 +59,23 @@ class Source:
     def __init__(self, migration_id: str = "m-1", guest_id: str = "web", n_frames: int = 300):
         self.guest = PaperGuest(filled_memory(n_frames, seed=len(migration_id)), position=1234)
         config = GuestConfig(n_frames * FRAME_BYTES, workload="idle")
-        self.offer = Offer(migration_id, guest_id, config)
+        self.offer = Offer(migration_id, guest_id, config, KEY)
 
     @property
     def frames(self) -> Frames:
         return self.guest.memory.frames
 
     @property
-    def root(self) -> int:
-        return plain_tree(self.frames)[-1][0]
+    def proof(self) -> list[list[bytes]]:
+        return proof([frame.tobytes() for frame in self.frames])
+
+    @property
+    def root(self) -> bytes:
+        return self.proof[-1][0]
+
+    @property
+    def digest(self) -> int:
+        return memory_digest([frame.tobytes() for frame in self.frames])
 
     def batches(self, frames_each: int = 64, first_sequence: int = 0) -> Iterator[Batch]:
         """All memory as round 1."""
@@ -97,7 +89,7 @@ class Source:
 
     def handover(self) -> Handover:
         state = self.guest.state()
-        return Handover(self.root, state, xxhash.xxh3_64_intdigest(state))
+        return Handover(self.root, state, state_tag(state))
 
 
 def send(receiver: Receiver, source: Source) -> None:

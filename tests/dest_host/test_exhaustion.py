@@ -124,7 +124,8 @@ def test_a_commit_for_which_there_is_not_enough_is_refused(
     source = Source()
     arrived(receiver, source)
     handover = source.handover()
-    receiver.compare("m-1", 0, 0, receiver.incoming("m-1")._digests().levels[0])
+    proof = receiver.incoming("m-1")._proved()
+    receiver.compare("m-1", proof.top, [0], proof.root)
     with starved(monkeypatch, what, name), pytest.raises(LimitExceeded, match="ran out of memory"):
         receiver.commit("m-1", handover, start=True)
     assert receiver.guests.all() == []

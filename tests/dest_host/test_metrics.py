@@ -84,7 +84,7 @@ def test_what_became_of_commits(receiver: Receiver) -> None:
     source = Source()
     arrived(receiver, source)
     good = source.handover()
-    for handover in (replace(good, memory_digest=1), good, good, good):
+    for handover in (replace(good, memory_tag=bytes(16)), good, good, good):
         with suppress(PageferryError):
             receiver.commit("m-1", handover, start=False)
     assert counted(receiver, "handovers") == {"refused": 1, "taken": 1, "repeated": 2}

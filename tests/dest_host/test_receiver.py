@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from threading import Thread
 from weakref import ReferenceType, ref
 
-import numpy as np
 import pytest
-import xxhash
 
 from dest_host.factory import Resume, RunnableGuest
 from dest_host.guests import GuestView
@@ -39,7 +37,8 @@ from paging_core.errors import (
 from paging_core.memory import GuestMemory
 from paging_core.units import FRAME_BYTES
 from tests.dest_host.paper import Clock, PaperFactory, PaperGuest
-from tests.dest_host.source import Source, arrived, batch_of, plain_tree, send
+from tests.dest_host.source import Source, arrived, batch_of, send
+from tests.keyed import state_tag
 
 MIB = 2**20
 
@@ -80,8 +79,10 @@ def test_a_guest_arrives_and_runs_on_like_its_twin(receiver: Receiver) -> None:
     source = Source()
     assert receiver.prepare(source.offer) == 0
     send(receiver, source)
-    tree = plain_tree(source.frames)
-    assert receiver.compare("m-1", 1, 0, np.array(tree[1], np.uint64)) == []
+    leaves = source.proof[1]
+    assert receiver.compare("m-1", 1, range(len(leaves)), b"".join(leaves)) == []
+    assert state_of(receiver, source) is IncomingState.RECEIVING  # until the root was compared
+    assert receiver.compare("m-1", 2, [0], source.root) == []
     assert state_of(receiver, source) is IncomingState.VERIFIED
     view = commit(receiver, source)
     assert (view.state, view.accesses) == (GuestState.PAUSED, 1234)
@@ -90,7 +91,7 @@ def test_a_guest_arrives_and_runs_on_like_its_twin(receiver: Receiver) -> None:
     moved.step_accesses(1000)
     after = moved.view(with_digest=True)
     assert after.accesses == source.guest.position
-    assert after.memory_digest == source.root
+    assert after.memory_digest == source.digest
 
 
 def test_later_rounds_overwrite_earlier_ones(receiver: Receiver) -> None:
@@ -103,7 +104,7 @@ def test_later_rounds_overwrite_earlier_ones(receiver: Receiver) -> None:
     view = receiver.view("m-1")
     assert (view.next_sequence, view.received_frames) == (6, 300 + 73)
     commit(receiver, source)
-    assert receiver.guests.get("web").view(with_digest=True).memory_digest == source.root
+    assert receiver.guests.get("web").view(with_digest=True).memory_digest == source.digest
 
 
 def test_a_difference_is_found_by_walking_down(receiver: Receiver) -> None:
@@ -111,38 +112,82 @@ def test_a_difference_is_found_by_walking_down(receiver: Receiver) -> None:
     arrived(receiver, source)
     source.frames[513, 9] ^= 1
     source.frames[600, 4095] ^= 128
-    tree = plain_tree(source.frames)
-    levels = [np.array(level, np.uint64) for level in tree]
-    assert receiver.compare("m-1", 2, 0, levels[2]) == [0]
-    assert receiver.compare("m-1", 1, 0, levels[1]) == [1]
-    assert receiver.compare("m-1", 0, 512, levels[0][512:1024]) == [513, 600]
+    frames, leaves, (root,) = source.proof
+    assert receiver.compare("m-1", 2, [0], root) == [0]
+    assert receiver.compare("m-1", 1, range(32), b"".join(leaves)) == [16, 18]
+    below = [*range(512, 544), *range(576, 608)]
+    assert receiver.compare("m-1", 0, below, b"".join(frames[i] for i in below)) == [513, 600]
     assert state_of(receiver, source) is IncomingState.RECEIVING
     with pytest.raises(VerificationFailed, match="compare digests"):
         commit(receiver, source)
     value = receiver.metrics.registry.get_sample_value
-    assert value("pageferry_destination_verifications_total", {"result": "different"}) == 3
+    assert value("pageferry_destination_verifications_total", {"result": "different"}) == 0
+    receiver.abort("m-1", "memory differs")
+    assert value("pageferry_destination_verifications_total", {"result": "different"}) == 1
     assert value("pageferry_destination_verifications_total", {"result": "equal"}) == 0
 
 
+def test_a_difference_that_is_mended_is_no_failure(receiver: Receiver) -> None:
+    source = Source()
+    arrived(receiver, source)
+    source.frames[7, 7] ^= 1
+    assert receiver.compare("m-1", 2, [0], source.root) == [0]
+    receiver.accept("m-1", batch_of(source.frames, [7], 5, 2, end_of_round=True))
+    assert receiver.compare("m-1", 2, [0], source.root) == []
+    commit(receiver, source)
+    value = receiver.metrics.registry.get_sample_value
+    results = {
+        result: value("pageferry_destination_verifications_total", {"result": result})
+        for result in ("equal", "repaired", "different")
+    }
+    assert results == {"equal": 0, "repaired": 1, "different": 0}
+
+
 @pytest.mark.parametrize(
-    ("level", "first", "count"), [(2, 0, 1), (1, 1, 1), (0, 299, 2), (0, 0, 0)]
+    ("level", "nodes", "n_tags", "says"),
+    [
+        (3, [0], 1, "ends at level 2"),
+        (2**32 - 1, [0], 1, "ends at level 2"),
+        (2, [1], 1, "nodes 0 to 0"),
+        (1, [9, 10], 2, "nodes 0 to 9"),
+        (0, [299, 300], 2, "nodes 0 to 299"),
+        (0, [2**64 - 1], 1, "nodes 0 to 299"),
+        (0, [5, 5], 2, "ascending"),
+        (0, [6, 5], 2, "ascending"),
+        (0, range(300), 299, "bytes of tags"),
+        (0, [1], 2, "bytes of tags"),
+        (0, [], 1, "0 nodes"),
+        (0, range(4097), 4097, "at a time"),
+    ],
 )
-def test_nodes_that_are_not_there(receiver: Receiver, level: int, first: int, count: int) -> None:
+def test_questions_that_cannot_be(
+    receiver: Receiver, level: int, nodes: Sequence[int], n_tags: int, says: str
+) -> None:
     arrived(receiver, Source())
-    with pytest.raises(BadOption, match="digest tree"):
-        receiver.compare("m-1", level, first, np.zeros(count, np.uint64))
+    with pytest.raises(BadOption, match=says):
+        receiver.compare("m-1", level, nodes, bytes(16 * n_tags))
+
+
+def test_a_question_without_nodes_compares_nothing(receiver: Receiver) -> None:
+    source = Source()
+    receiver.prepare(source.offer)
+    with pytest.raises(IllegalTransition, match="send its memory first"):
+        receiver.compare("m-1", 0, [], b"")
+    send(receiver, source)
+    assert receiver.compare("m-1", 0, [], b"") == []
+    assert state_of(receiver, source) is IncomingState.RECEIVING
 
 
 def test_pages_after_a_comparison_are_compared_again(receiver: Receiver) -> None:
     source = Source()
     arrived(receiver, source)
-    root = np.array([source.root], np.uint64)
-    assert receiver.compare("m-1", 1, 0, root) == []
+    root = source.root
+    assert receiver.compare("m-1", 2, [0], root) == []
     source.guest.run_accesses(1)
     changed = source.guest.position % 300 - 1
     receiver.accept("m-1", batch_of(source.frames, [changed], 5, 2))
     assert state_of(receiver, source) is IncomingState.RECEIVING
-    assert receiver.compare("m-1", 1, 0, root) == [0]
+    assert receiver.compare("m-1", 2, [0], root) == [0]
     commit(receiver, source)
 
 
@@ -379,9 +424,10 @@ def test_nothing_is_committed_before_it_arrived(receiver: Receiver) -> None:
 
 
 BAD_HANDOVERS: dict[str, tuple[dict[str, object], type[PageferryError]]] = {
-    "memory": ({"memory_digest": 1}, VerificationFailed),
+    "memory": ({"memory_tag": bytes(16)}, VerificationFailed),
     "state": ({"state": b"{}"}, BatchCorrupt),
-    "no state": ({"state": b"x", "state_digest": xxhash.xxh3_64_intdigest(b"x")}, InvalidInput),
+    "no state": ({"state": b"x", "state_tag": state_tag(b"x")}, InvalidInput),
+    "no tags": ({"memory_tag": b"", "state_tag": b""}, BatchCorrupt),
 }
 
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
 from dest_host.scatter import scatter
-from dest_host.verifier import differing_nodes
-from paging_core.digest import DigestTree
+from paging_core.digest import FrameKey
 from paging_core.errors import BatchCorrupt
-from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.source import plain_tree
+from tests.keyed import KEY, frame_digest
 from wire.batch import Batch
 from wire.runs import FrameKind, FrameRuns
 
 N_FRAMES = 40
+FRAME_KEY = FrameKey.of(KEY)
 
 
 def content(value: int) -> bytes:
@@ -37,7 +35,7 @@ def batch_of(what: dict[int, tuple[FrameKind, int]], standing: dict[int, int]) -
     kinds = [kind for kind, _ in what.values()]
     payload = b"".join(content(value) for kind, value in what.values() if kind is FrameKind.DATA)
     unchanged = [gfn for gfn, (kind, _) in what.items() if kind is FrameKind.UNCHANGED]
-    digests = [xxhash.xxh64_intdigest(content(standing[gfn])) for gfn in unchanged]
+    digests = [frame_digest(content(standing[gfn])) for gfn in unchanged]
     return Batch(
         sequence=0,
         round=1,
@@ -60,7 +58,7 @@ def test_batches_make_the_memory_that_they_describe(
     standing = dict.fromkeys(range(N_FRAMES), 7)
     frames = as_frames(standing)
     for what in rounds:
-        scatter(frames, batch_of(what, standing))
+        scatter(frames, batch_of(what, standing), FRAME_KEY)
         for gfn, (kind, value) in what.items():
             if kind is not FrameKind.UNCHANGED:
                 standing[gfn] = value if kind is FrameKind.DATA else 0
@@ -75,20 +73,5 @@ def test_a_batch_that_is_wrong_about_unchanged_frames_changes_nothing(wrong: set
     what |= dict.fromkeys(wrong, (FrameKind.UNCHANGED, 0))
     batch = batch_of(what, standing | dict.fromkeys(wrong, 8))
     with pytest.raises(BatchCorrupt, match=f"{len(wrong)} frames unchanged.*gfn {min(wrong):#x}"):
-        scatter(frames, batch)
+        scatter(frames, batch, FRAME_KEY)
     assert frames.tobytes() == as_frames(standing).tobytes()
-
-
-@pytest.mark.parametrize("n_frames", [1, 2, 512, 513, 5000])
-def test_the_tree_is_the_documented_one(n_frames: int) -> None:
-    frames = np.zeros((n_frames, FRAME_BYTES), np.uint8)
-    frames[:, 0] = np.arange(n_frames) % 251
-    tree = digest_memory(frames)
-    assert [level.tolist() for level in tree.levels] == plain_tree(frames)
-
-
-def test_differing_nodes_of_a_level() -> None:
-    ours = DigestTree(np.arange(1000, dtype=np.uint64))
-    theirs = ours.levels[0][500:600].copy()
-    theirs[[3, 99]] += 1
-    assert differing_nodes(ours, 0, 500, theirs) == [503, 599]

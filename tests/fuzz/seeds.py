@@ -76,9 +76,12 @@ def _batches() -> Iterator[bytes]:
 
 def _prepared() -> Iterator[bytes]:
     offer = PrepareRequest(
-        version=contract_message(), migration_id="m-1", guest=guest_spec("web", GUEST)
+        version=contract_message(),
+        migration_id="m-1",
+        guest=guest_spec("web", GUEST),
+        proof_key=bytes(range(32)),
     )
-    commit = CommitRequest(guest_state=ModelGuest.boot(GUEST).state(), state_digest=1)
+    commit = CommitRequest(guest_state=ModelGuest.boot(GUEST).state(), state_tag=bytes(16))
     first = offer.SerializeToString(deterministic=True)
     yield struct.pack("<H", len(first)) + first + commit.SerializeToString(deterministic=True)
     offer.guest.workload, offer.guest.trace = "", "redis.parquet"

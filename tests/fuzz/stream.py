@@ -11,6 +11,7 @@ from dest_host.receiver import Receiver
 from pageferry.v1.destination_pb2 import PageBatch, TransferMessage
 from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError
+from paging_core.migration_key import MigrationKey
 from paging_core.units import FRAME_BYTES
 from tests.dest_host.paper import PaperFactory
 from tests.fuzz.oracle import refusals
@@ -44,7 +45,9 @@ def decode(data: bytes) -> None:
 def batches(data: bytes) -> None:
     """A batch that is refused changes no byte of memory; one that is taken only its frames."""
     receiver = Receiver(Limits(max_payload_bytes=MAX_PAYLOAD_BYTES), PaperFactory())
-    offer = Offer("m", "g", GuestConfig(N_FRAMES * FRAME_BYTES, workload="idle"))
+    offer = Offer(
+        "m", "g", GuestConfig(N_FRAMES * FRAME_BYTES, workload="idle"), MigrationKey.of_seed(0)
+    )
     receiver.prepare(offer)
     incoming, stream = receiver.attach("m", 0)
     frames = incoming._standing().frames

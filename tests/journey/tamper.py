@@ -46,6 +46,28 @@ def damage(batch: PageBatch) -> None:
     batch.payload = bytes([batch.payload[0] ^ 1]) + batch.payload[1:]
 
 
+class Damage:
+    """Damages the first page on its way, and whenever it is sent again, up to so many times.
+
+    Attributes:
+        gfns: of the page, once for each time.
+    """
+
+    def __init__(self, times: int) -> None:
+        self.gfns: list[int] = []
+        self._times = times
+
+    def __call__(self, batch: PageBatch) -> None:
+        data = [i for i, kind in enumerate(batch.run_kind) if kind == FRAME_KIND_DATA]
+        if len(self.gfns) == self._times or not data:
+            return
+        gfn = batch.run_first[data[0]]
+        if not self.gfns or gfn == self.gfns[0]:
+            self.gfns.append(gfn)
+            damage(batch)
+            seal(batch)
+
+
 def _checksum(batch: PageBatch) -> None:
     batch.checksum ^= 1
 

@@ -5,7 +5,6 @@ The generated stubs and plain protobuf: none of the codec that the source host u
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from queue import SimpleQueue
@@ -13,7 +12,6 @@ from typing import Any
 
 import grpc
 import pytest
-import xxhash
 
 from pageferry.v1 import common_pb2
 from pageferry.v1 import destination_pb2 as pb
@@ -21,6 +19,7 @@ from paging_core.config import GuestConfig
 from tests.journey.hosts import CALL_S, MIB, Destination, Pair, fails_with, new_name, until
 from tests.journey.in_process import booted
 from tests.journey.tamper import TAMPERED, seal
+from tests.keyed import SECRET, memory_digest, proof, state_tag
 
 MEMORY_BYTES = 8 * MIB
 N_FRAMES = MEMORY_BYTES // 4096
@@ -34,7 +33,8 @@ class Traveller:
     Attributes:
         frames: its memory, frame by frame.
         state: the rest of it.
-        levels: its digest tree, leaves first.
+        levels: its proof, from the tags of frames up to the root.
+        digest: of its memory, for people.
     """
 
     def __init__(self) -> None:
@@ -44,16 +44,11 @@ class Traveller:
             self.frames = [frame.tobytes() for frame in guest.memory.frames]
             self.state = guest.state()
             self.position = guest.position
-        self.levels = [[_xxh64(frame) for frame in self.frames]]
-        while len(self.levels[-1]) > 1:
-            below = self.levels[-1]
-            nodes = (below[i : i + 512] for i in range(0, len(below), 512))
-            self.levels.append(
-                [_xxh64(struct.pack(f"<{len(n)}Q", *n).ljust(4096, b"\0")) for n in nodes]
-            )
+        self.levels = proof(self.frames)
+        self.digest = memory_digest(self.frames)
 
     @property
-    def root(self) -> int:
+    def root(self) -> bytes:
         return self.levels[-1][0]
 
     def batch(self, sequence: int, round_number: int = 1) -> pb.PageBatch:
@@ -82,10 +77,6 @@ class Traveller:
         return [self.batch(i) for i in range(N_FRAMES // BATCH_FRAMES)]
 
 
-def _xxh64(content: bytes) -> int:
-    return xxhash.xxh64_intdigest(content)
-
-
 @pytest.fixture(scope="module")
 def traveller() -> Traveller:
     return Traveller()
@@ -108,6 +99,7 @@ class Client:
             "version": common_pb2.ContractVersion(major=1, minor=7),
             "migration_id": self.migration_id,
             "guest": guest,
+            "proof_key": SECRET,
         }
         return self.stub.Prepare(pb.PrepareRequest(**fields | changes), timeout=CALL_S)
 
@@ -124,9 +116,9 @@ class Client:
         messages = [pb.TransferMessage(batch=batch) for batch in batches]
         return self.transfer([self.hello(**hello), *messages])
 
-    def compare(self, level: int, first: int, digests: list[int]) -> list[int]:
+    def compare(self, level: int, nodes: Sequence[int], tags: Sequence[bytes]) -> list[int]:
         request = pb.CompareDigestsRequest(
-            migration_id=self.migration_id, level=level, first=first, digests=digests
+            migration_id=self.migration_id, level=level, nodes=nodes, tags=b"".join(tags)
         )
         return list(self.stub.CompareDigests(request, timeout=CALL_S).differing)
 
@@ -134,9 +126,9 @@ class Client:
         state = self.traveller.state
         fields: dict[str, Any] = {
             "migration_id": self.migration_id,
-            "memory_digest": self.traveller.root,
+            "memory_tag": self.traveller.root,
             "guest_state": state,
-            "state_digest": xxhash.xxh3_64_intdigest(state),
+            "state_tag": state_tag(state),
         }
         return self.stub.Commit(pb.CommitRequest(**fields | changes), timeout=CALL_S).guest
 
@@ -170,14 +162,14 @@ def test_a_guest_is_taken_over_by_the_contract_alone(client: Client, pair: Pair)
     assert status.state == pb.INCOMING_STATE_RECEIVING
     assert (status.next_sequence, status.received_frames) == (len(batches), N_FRAMES)
     top = len(client.traveller.levels) - 1
-    assert client.compare(top, 0, [client.traveller.root]) == []
+    assert client.compare(top, [0], [client.traveller.root]) == []
     assert client.status().state == pb.INCOMING_STATE_VERIFIED
     guest = client.commit()
     assert guest.state == common_pb2.GUEST_STATE_PAUSED
     assert guest.accesses == client.traveller.position
     assert client.status().state == pb.INCOMING_STATE_COMMITTED
     arrived = pair.destination.guest(client.guest_id)
-    assert arrived.memory_digest == client.traveller.root
+    assert arrived.memory_digest == client.traveller.digest
     pair.destination.step(client.guest_id, 1000)
     assert client.commit() == guest  # again: answered like the first time, and changes nothing
     assert pair.destination.guest(client.guest_id).accesses == guest.accesses + 1000
@@ -198,6 +190,13 @@ UNPREPARED: dict[str, tuple[dict[str, Any], str, str]] = {
     "a newer contract": (
         {"version": common_pb2.ContractVersion(major=2)}, "FAILED_PRECONDITION", "contract 2.0"
     ),
+    "an older contract": (
+        {"version": common_pb2.ContractVersion(major=1, minor=1), "proof_key": b""},
+        "FAILED_PRECONDITION",
+        "speaks contract 1.1",
+    ),
+    "no key": ({"proof_key": b""}, "INVALID_ARGUMENT", "32 bytes, not 0"),
+    "a short key": ({"proof_key": bytes(16)}, "INVALID_ARGUMENT", "32 bytes, not 16"),
     "no contract": ({"version": None}, "FAILED_PRECONDITION", "contract 0.0"),
     "no migration": ({"migration_id": ""}, "INVALID_ARGUMENT", "migration_id '' is no name"),
     "no guest": ({"guest": spec(guest_id="")}, "INVALID_ARGUMENT", "guest_id '' is no name"),
@@ -243,6 +242,8 @@ def test_preparing_twice_is_preparing_once(client: Client) -> None:
     client.prepare()
     client.send(client.traveller.batches()[:2])
     assert client.prepare().next_sequence == 2
+    with fails_with(grpc.StatusCode.ALREADY_EXISTS):
+        client.prepare(proof_key=bytes(32))
     other = spec(guest_id=client.guest_id, memory_bytes=2 * MEMORY_BYTES)
     with fails_with(grpc.StatusCode.ALREADY_EXISTS):
         client.prepare(guest=other)
@@ -264,7 +265,7 @@ def test_a_bad_batch_is_refused_and_nothing_of_it_is_kept(client: Client, wrong:
     assert client.status().next_sequence == 1
     assert client.status().received_frames == BATCH_FRAMES
     client.send([second, *rest], first_sequence=1)
-    assert client.compare(2, 0, [client.traveller.root]) == []
+    assert client.compare(2, [0], [client.traveller.root]) == []
 
 
 def test_a_batch_that_comes_twice_is_refused(client: Client) -> None:
@@ -346,7 +347,7 @@ def test_aborted_in_each_state_it_stays_so(client: Client, pair: Pair, state: st
     if state in {"receiving", "verified"}:
         client.send(client.traveller.batches())
     if state == "verified":
-        assert client.compare(2, 0, [client.traveller.root]) == []
+        assert client.compare(2, [0], [client.traveller.root]) == []
     client.abort()
     client.abort()
     assert client.status().state == pb.INCOMING_STATE_ABORTED
@@ -355,7 +356,7 @@ def test_aborted_in_each_state_it_stays_so(client: Client, pair: Pair, state: st
     with fails_with(grpc.StatusCode.FAILED_PRECONDITION):
         client.commit()
     with fails_with(grpc.StatusCode.FAILED_PRECONDITION):
-        client.compare(2, 0, [client.traveller.root])
+        client.compare(2, [0], [client.traveller.root])
     pair.destination.assert_never_had(client.guest_id)
 
 
@@ -382,15 +383,16 @@ def test_a_difference_is_found_level_by_level(client: Client) -> None:
     assert changed.payload[:4096] != traveller.frames[gfn]
     seal(changed)
     client.send(batches)
-    assert client.compare(2, 0, traveller.levels[2]) == [0]
-    (node,) = client.compare(1, 0, traveller.levels[1])
-    assert node == gfn // 512
-    leaves = traveller.levels[0][node * 512 : node * 512 + 512]
-    assert client.compare(0, node * 512, leaves) == [gfn]
+    assert client.compare(0, [], []) == []  # nothing is asked: the tags are made
+    assert client.compare(2, [0], traveller.levels[2]) == [0]
+    (node,) = client.compare(1, range(N_FRAMES // 32), traveller.levels[1])
+    assert node == gfn // 32
+    below = range(node * 32, node * 32 + 32)
+    assert client.compare(0, below, [traveller.levels[0][i] for i in below]) == [gfn]
     with fails_with(grpc.StatusCode.DATA_LOSS):
         client.commit()
     with fails_with(grpc.StatusCode.INVALID_ARGUMENT):
-        client.compare(3, 0, [1])
+        client.compare(3, [0], [bytes(16)])
     again = traveller.batch(1, 2)
     again.sequence = len(batches)
     client.send([seal(again)], first_sequence=len(batches))
@@ -400,12 +402,11 @@ def test_a_difference_is_found_level_by_level(client: Client) -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"memory_digest": 1}, "DATA_LOSS"),
-        ({"state_digest": 1}, "DATA_LOSS"),
-        (
-            {"guest_state": b"{}", "state_digest": xxhash.xxh3_64_intdigest(b"{}")},
-            "INVALID_ARGUMENT",
-        ),
+        ({"memory_tag": bytes(16)}, "DATA_LOSS"),
+        ({"memory_tag": b""}, "DATA_LOSS"),
+        ({"state_tag": bytes(16)}, "DATA_LOSS"),
+        ({"state_tag": b""}, "DATA_LOSS"),
+        ({"guest_state": b"{}", "state_tag": state_tag(b"{}")}, "INVALID_ARGUMENT"),
     ],
 )
 def test_a_commit_that_is_refused_may_be_repeated_rightly(

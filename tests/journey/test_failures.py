@@ -13,11 +13,9 @@ import pytest
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from pageferry.v1.destination_pb2 import (
-    FRAME_KIND_DATA,
     INCOMING_STATE_ABORTED,
     CommitRequest,
     IncomingRequest,
-    PageBatch,
     PrepareReply,
     PrepareRequest,
 )
@@ -28,13 +26,14 @@ from tests.journey.hosts import (
     Source,
     asking,
     assert_goes_on,
+    assert_same,
     fails_with,
     new_name,
     request,
     spec,
 )
 from tests.journey.relay import Cut, Hold, Relay, cut
-from tests.journey.tamper import TAMPERED, damage, seal
+from tests.journey.tamper import TAMPERED, Damage
 
 
 def assert_forgotten(destination: Destination, migration: str) -> None:
@@ -65,23 +64,52 @@ def test_a_batch_that_was_changed_on_the_way(pair: Pair, relay: Relay, wrong: st
     assert_forgotten(pair.destination, migration)
 
 
-def test_memory_that_differs_is_named(pair: Pair, relay: Relay) -> None:
-    named: list[int] = []
+def test_a_page_that_was_damaged_well_is_found_and_sent_again(pair: Pair, relay: Relay) -> None:
+    """With a checksum that fits: only the proof can see it. It costs time, not the migration."""
+    relay.on_batch = changed = Damage(1)
+    guest = spec(new_name(), "idle")
+    status = pair.source.follow(pair.source.migrate(pair.source.boot(guest), relay.address))
+    assert status.state == pb.MIGRATION_STATE_COMPLETED, status.error
+    assert status.verified
+    assert len(changed.gfns) == 1
+    assert status.totals.repaired_frames == 1
+    assert [stats.repair for stats in status.rounds[-2:]] == [False, True]
+    arrived = pair.destination.guest(guest.guest_id)
+    assert arrived.memory_digest == status.memory_digest
+    assert_same(arrived, pair.source.twin_at(guest, arrived.accesses))
+    # Once so that the destination makes its tags, and then level by level, and the root again.
+    assert relay.seen.count("CompareDigests") == 1 + 3 + 1
 
-    def damage_well(batch: PageBatch) -> None:
-        if batch.sequence == 0:
-            named.append(batch.run_first[list(batch.run_kind).index(FRAME_KIND_DATA)])
-            damage(batch)
-            seal(batch)
 
-    relay.on_batch = damage_well
+def test_memory_that_differs_again_is_named(pair: Pair, relay: Relay) -> None:
+    relay.on_batch = changed = Damage(2)
     guest = spec(new_name(), "idle")
     migration = pair.source.migrate(pair.source.boot(guest), relay.address)
     status = pair.source.follow(migration)
-    assert_failed(status, "DATA_LOSS", f"first at gfn {named[0]:#x};")
+    assert len(changed.gfns) == 2
+    assert_failed(
+        status, "DATA_LOSS", f"still differ after a repair, first at gfn {changed.gfns[0]:#x};"
+    )
     assert not status.verified
     assert_goes_on(pair.source, guest)
     assert_forgotten(pair.destination, migration)
+
+
+def test_the_key_is_told_once_and_never_the_same(pair: Pair, relay: Relay) -> None:
+    """On the real clock: drawn at random, so two migrations of one guest have two."""
+    keys: list[bytes] = []
+
+    def note(message: bytes) -> bytes:
+        keys.append(PrepareRequest.FromString(message).proof_key)
+        return message
+
+    relay.before["Prepare"] = note
+    for _ in range(2):
+        name = pair.source.boot(spec(new_name(), "idle"))
+        migration = pair.source.migrate(name, relay.address, clock=common_pb2.CLOCK_REAL)
+        assert pair.source.follow(migration).state == pb.MIGRATION_STATE_COMPLETED
+    assert [len(key) for key in keys] == [32, 32]
+    assert keys[0] != keys[1]
 
 
 def test_a_guest_state_that_was_changed_on_the_way(pair: Pair, relay: Relay) -> None:
@@ -93,21 +121,26 @@ def test_a_guest_state_that_was_changed_on_the_way(pair: Pair, relay: Relay) -> 
     relay.before["Commit"] = change
     guest = spec(new_name())
     migration = pair.source.migrate(pair.source.boot(guest), relay.address)
-    assert_failed(pair.source.follow(migration), "DATA_LOSS", "state does not match its digest")
+    assert_failed(pair.source.follow(migration), "DATA_LOSS", "state does not match its tag")
     assert_goes_on(pair.source, guest)
     assert_forgotten(pair.destination, migration)
 
 
 @pytest.mark.parametrize("side", ["source", "destination"])
-def test_versions_of_the_contract_that_differ(pair: Pair, relay: Relay, side: str) -> None:
+@pytest.mark.parametrize(("major", "minor"), [(2, 0), (1, 1)])
+def test_versions_of_the_contract_that_differ(
+    pair: Pair, relay: Relay, side: str, major: int, minor: int
+) -> None:
+    """Another major one, or one that knows no key."""
+
     def newer_source(message: bytes) -> bytes:
         prepare = PrepareRequest.FromString(message)
-        prepare.version.major = 2
+        prepare.version.major, prepare.version.minor = major, minor
         return prepare.SerializeToString()
 
     def newer_destination(message: bytes) -> bytes:
         reply = PrepareReply.FromString(message)
-        reply.version.major = 2
+        reply.version.major, reply.version.minor = major, minor
         return reply.SerializeToString()
 
     if side == "source":
@@ -116,7 +149,8 @@ def test_versions_of_the_contract_that_differ(pair: Pair, relay: Relay, side: st
         relay.after["Prepare"] = newer_destination
     guest = spec(new_name())
     migration = pair.source.migrate(pair.source.boot(guest), relay.address)
-    assert_failed(pair.source.follow(migration), "FAILED_PRECONDITION", "speaks contract 2.")
+    version = f"speaks contract {major}.{minor}"
+    assert_failed(pair.source.follow(migration), "FAILED_PRECONDITION", version)
     assert_goes_on(pair.source, guest)
     if side == "destination":
         assert_forgotten(pair.destination, migration)

@@ -9,10 +9,9 @@ from typing import NoReturn
 
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
-from pageferry.v1.destination_pb2 import PageBatch
 from tests.journey.hosts import new_name, spec
 from tests.journey.relay import Cut
-from tests.journey.tamper import damage, seal
+from tests.journey.tamper import Damage
 from tests.observability.deployed import alerts
 from tests.observability.observed import Observed, slow
 
@@ -42,15 +41,11 @@ def test_a_downtime_over_its_limit(observed: Observed) -> None:
 
 
 def test_memory_that_differs(observed: Observed) -> None:
-    def damage_well(batch: PageBatch) -> None:
-        if batch.sequence == 0:
-            damage(batch)
-            seal(batch)
-
     observed.quiet()
-    observed.relay.on_batch = damage_well
+    observed.relay.on_batch = Damage(2)
     status = observed.pair.source.follow(observed.migrate("idle"))
     assert status.state == pb.MIGRATION_STATE_FAILED
+    observed.until_fires("PageferryMemoryRepaired", lambda _: True)
     for job in ("pageferry-source", "pageferry-destination"):
         observed.until_fires("PageferryVerifyFailed", lambda labels: labels["job"] == job)  # noqa: B023
 

@@ -86,6 +86,24 @@ def completed() -> pb.MigrationStatus:
     )
 
 
+def repaired() -> pb.MigrationStatus:
+    """The same, where the proof had found three frames different."""
+    status = completed()
+    status.rounds.add(
+        round=3,
+        stop_and_copy=True,
+        to_send_frames=3,
+        sent_frames=3,
+        data_frames=3,
+        raw_bytes=3 * 4096,
+        wire_bytes=12_400,
+        duration_ns=100_000,
+        repair=True,
+    )
+    status.totals.repaired_frames = 3
+    return status
+
+
 def under_way() -> pb.MigrationStatus:
     """In the middle of the second pre-copy round."""
     return pb.MigrationStatus(

@@ -58,6 +58,14 @@ def test_it_says_what_the_status_said() -> None:
     assert document["guest"]["time_ns"]["teardown"] == 0
 
 
+def test_a_repair_is_shown_where_there_was_one() -> None:
+    document = json.loads(results.encode(document_of(statuses.repaired(), statuses.GUEST)))
+    jsonschema.validate(document, results.schema())
+    assert document["pages"]["repaired"] == 3
+    assert [stats.get("repair") for stats in document["rounds"]] == [None, None, True]
+    assert "repair" not in results.encode(document_of(statuses.completed(), statuses.GUEST))
+
+
 def test_fixups_are_counted_once_in_the_total() -> None:
     faults = completed()["faults"]
     assert faults["fixup"] == 50
@@ -132,6 +140,7 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a guest that got faster": lambda d: d["guest"].update(slowdown=0.9),
     "a cause left out": lambda d: d["guest"]["time_ns"].pop("rebuild"),
     "memory that is no multiple of a frame": lambda d: d["config"].update(memory_bytes=1048577),
+    "repaired pages that are none": lambda d: d["pages"].update(repaired=0),
     "a digest in capitals": lambda d: d.update(memory_digest="0000000000ABCDEF"),
     "a price left out": lambda d: d["config"]["costs_ns"].pop("fixup"),
     "a downtime part left out": lambda d: d["time"]["downtime_parts_s"].pop("verify"),

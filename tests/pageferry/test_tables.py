@@ -86,6 +86,13 @@ def test_one_line_per_round_and_nothing_dirty_after_the_last() -> None:
     assert "skipped" not in lines[0]
 
 
+def test_a_repair_is_shown_where_there_was_one() -> None:
+    document = document_of(statuses.repaired(), statuses.GUEST)
+    assert row(summary([document], ["this"]), "repaired after the proof") == ["3"]
+    assert text(rounds(document["rounds"])).splitlines()[-1].split()[:3] == ["repair", "3", "3"]
+    assert "repair" not in text(summary([single()], ["this"]))
+
+
 def test_columns_are_named_after_what_differs() -> None:
     assert labels([single(), grouped()], ["a", "b"]) == ["group_pages 8", "group_pages 64"]
 

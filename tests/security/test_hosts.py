@@ -27,6 +27,7 @@ from paging_core.errors import PageferryError, PermissionDenied, Unauthenticated
 from source_host.grpc_transport import GrpcTransport
 from source_host.precopy.transport import Offer
 from tests.journey.hosts import request, spec
+from tests.keyed import KEY
 from tests.pageferry.hosts import SMALL, pageferry
 from tests.security.authority import SOURCE, certified, expire
 from tests.security.conftest import Secured
@@ -292,7 +293,7 @@ def test_a_source_in_doubt_asks_with_the_certificates_of_today(tmp_path: Path) -
     with HostProcess("dest_host", tls) as first:
         address = first.ready.address
         transport = GrpcTransport(address, Security.of(certs / "source", insecure=False))
-        transport.prepare(Offer("m-1", "vm", GuestConfig(4 << 20, workload="idle")))
+        transport.prepare(Offer("m-1", "vm", GuestConfig(4 << 20, workload="idle"), KEY))
         assert not transport.is_committed()
     renewed = certified(tmp_path / "renewed")
     for holder in ("source", "destination"):

@@ -17,6 +17,7 @@ from source_host.precopy.report import Report
 from source_host.precopy.results import RoundStats
 from source_host.precopy.transport import Offer
 from source_host.states import GuestState, guest_lifecycle
+from tests.keyed import KEY
 from tests.source_host.paper_destination import PaperDestination
 from tests.source_host.paper_guest import PaperGuest
 from wire.hosting.lifecycle import Lifecycle
@@ -66,7 +67,7 @@ class Trip:
         self.notes = Notes()
         self.migration = Migration(
             plan=replace(PLAN, **plan),
-            offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096)),
+            offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096), KEY),
             guest_life=self.life,
             transport=self.destination,
             observers=[self.notes],

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from threading import Event
 
 import numpy as np
 
-from paging_core.digest import Digests, DigestTree, frame_digests
+from paging_core.digest import FrameKey, frame_digests
 from paging_core.errors import (
     IllegalTransition,
     MigrationCancelled,
@@ -15,6 +15,7 @@ from paging_core.errors import (
     PageferryError,
     VerificationFailed,
 )
+from paging_core.proof import Proof, Tags, state_tag
 from source_host.precopy.clocks import ANY_LENGTH
 from source_host.precopy.transport import Handover, Offer
 from wire.batch import Batch
@@ -35,6 +36,7 @@ class PaperDestination:
         calls: names of the methods called, `send` left out.
         faults: what to do or raise when a method is called, by name; popped one by one.
         state: what the guest's own state was at the commit.
+        answers: what to say of a comparison, instead of the truth.
     """
 
     def __init__(self, n_frames: int, max_payload_bytes: int = 1 << 20) -> None:
@@ -44,11 +46,16 @@ class PaperDestination:
         self.calls: list[str] = []
         self.faults: dict[str, list[Fault]] = {}
         self.on_send: Callable[[Batch], None] = lambda _batch: None
+        self.answers: Callable[[int, Sequence[int], list[int]], list[int]] | None = None
         self.offer: Offer | None = None
         self.handover: Handover | None = None
         self.aborted = False
         self.closed = False
         self.interrupted = Event()
+
+    @property
+    def peer(self) -> str:
+        return "the paper destination"
 
     def prepare(self, offer: Offer) -> int:
         self._called("prepare")
@@ -78,18 +85,23 @@ class PaperDestination:
         self._called("drain")
         self._check_interrupted()
 
-    def differing(self, level: int, first: int, digests: Digests) -> list[int]:
+    def begin_compare(self) -> None:
+        self._called("begin_compare")
+
+    def differing(self, level: int, nodes: Sequence[int], tags: Tags) -> list[int]:
         self._called("differing")
-        own = self.tree.levels[level][first : first + len(digests)]
-        return [first + int(i) for i in np.flatnonzero(own != digests)]
+        own = self.proof.tags(level, nodes, self.frames)
+        differing = [nodes[int(i)] for i in np.flatnonzero((own != tags).any(axis=1))]
+        return differing if self.answers is None else self.answers(level, nodes, differing)
 
     def commit(self, handover: Handover) -> None:
         """A fault before the commit keeps it from happening, one after it loses the answer."""
         self._called("commit")
         if self.aborted:
             raise IllegalTransition("this migration was aborted")
-        if handover.memory_digest != self.tree.root:
-            raise VerificationFailed("another digest")
+        if handover.memory_tag != self.proof.root:
+            raise VerificationFailed("another tag")
+        assert handover.state_tag == state_tag(self.prepared.key, handover.state)
         self.handover = handover
         self._fault("commit answer")
 
@@ -113,8 +125,13 @@ class PaperDestination:
         self.closed = True
 
     @property
-    def tree(self) -> DigestTree:
-        return DigestTree.of(self.frames)
+    def prepared(self) -> Offer:
+        assert self.offer is not None
+        return self.offer
+
+    @property
+    def proof(self) -> Proof:
+        return Proof(self.frames, self.prepared.key)
 
     def _called(self, name: str) -> None:
         self.calls.append(name)
@@ -139,6 +156,6 @@ class PaperDestination:
         self.frames[gfns[kinds == FrameKind.DATA]] = batch.frames
         self.frames[gfns[kinds == FrameKind.ZERO]] = 0
         unchanged = gfns[kinds == FrameKind.UNCHANGED]
-        np.testing.assert_array_equal(
-            frame_digests(self.frames[unchanged]), batch.unchanged_digests
-        )
+        if len(unchanged):
+            own = frame_digests(self.frames[unchanged], FrameKey.of(self.prepared.key))
+            np.testing.assert_array_equal(own, batch.unchanged_digests)

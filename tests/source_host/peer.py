@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +33,11 @@ ANSWERS: dict[str, tuple[type[Message], Message]] = {
 }
 
 
+def ack(sequence: int) -> pb.TransferReply:
+    """This batch and all before it stand in memory."""
+    return pb.TransferReply(ack=pb.BatchAck(sequence=sequence))
+
+
 class Peer:
     """Takes everything and keeps nothing.
 
@@ -42,6 +47,8 @@ class Peer:
         details: what it says with it.
         host_id: who it says it is.
         gfns: what it sends as the frames of a failed verification.
+        answers: by method, another reply than the good one.
+        acks: what it says on the stream of pages for each batch, given its number.
         calls: methods in the order of their calls.
     """
 
@@ -51,6 +58,8 @@ class Peer:
         self.details = "so it says"
         self.gfns = ""
         self.host_id = "peer.1"
+        self.answers: dict[str, Callable[[Any], Message]] = {}
+        self.acks: Callable[[int], Iterable[pb.TransferReply]] = lambda sequence: [ack(sequence)]
         self.calls: list[str] = []
 
     def handlers(self) -> dict[str, grpc.RpcMethodHandler[Any, Any]]:
@@ -68,11 +77,12 @@ class Peer:
     def _answering(
         self, method: str, reply: Message
     ) -> Callable[[Message, grpc.ServicerContext], Message]:
-        def answer(_request: Message, context: grpc.ServicerContext) -> Message:
+        def answer(request: Message, context: grpc.ServicerContext) -> Message:
             self._called(method, context)
-            if "host_id" not in reply.DESCRIPTOR.fields_by_name:
-                return reply
-            return type(reply)(**_fields(reply), host_id=self.host_id)
+            said = self.answers[method](request) if method in self.answers else reply
+            if "host_id" not in said.DESCRIPTOR.fields_by_name:
+                return said
+            return type(said)(**{"host_id": self.host_id, **_fields(said)})
 
         return answer
 
@@ -82,7 +92,7 @@ class Peer:
         for message in messages:
             if message.HasField("batch"):
                 self._called("Transfer", context)
-                yield pb.TransferReply(ack=pb.BatchAck(sequence=message.batch.sequence))
+                yield from self.acks(message.batch.sequence)
 
     def _called(self, method: str, context: grpc.ServicerContext) -> None:
         self.calls.append(method)

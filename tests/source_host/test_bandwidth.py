@@ -15,6 +15,7 @@ from source_host.precopy.compression import CompressionLevel
 from source_host.precopy.encoder import Encoder
 from source_host.precopy.policies import XenPolicy
 from source_host.precopy.rounds import RoundSender
+from tests.keyed import KEY
 from tests.source_host.harness import filled
 from tests.source_host.paper_destination import PaperDestination
 from tests.source_host.paper_guest import PaperGuest
@@ -93,7 +94,7 @@ def sender() -> RoundSender:
     destination = SlowDestination(clock)
     return RoundSender(
         n_frames=N_FRAMES,
-        encoder=Encoder(guest.memory.frames, suppress=False),
+        encoder=Encoder(guest.memory.frames, KEY, suppress=False),
         transport=destination,
         clock=clock,
         policy=XenPolicy(),

@@ -182,6 +182,19 @@ def test_what_became_of_a_commit(
     assert counted(registry) == expected
 
 
+def test_a_repair(registry: CollectorRegistry) -> None:
+    """Its frames were sent like any others, and are counted once more for whoever is alarmed."""
+    told = observer(registry)
+    told.round_sent(RoundStats(3, True, 12, 7, 5, wire_bytes=30_000, repair=True), 0)
+    assert counted(registry) == {
+        "rounds_total repair": 1,
+        "frames_sent_total data": 7,
+        "frames_sent_total zero": 5,
+        "wire_bytes_total": 30_000,
+        "repaired_frames_total": 12,
+    }
+
+
 def test_memory_that_differed(registry: CollectorRegistry) -> None:
     observer(registry).verified(agreed=False)
     assert counted(registry) == {"verifications_total mismatch": 1}

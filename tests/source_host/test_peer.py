@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from pageferry.v1 import common_pb2
+from pageferry.v1 import destination_pb2 as pb
 from paging_core import errors
 from paging_core.config import GuestConfig
 from paging_core.errors import (
+    ContractBroken,
     ContractMismatch,
     HostUnreachable,
+    LimitExceeded,
     NotFound,
     OutcomeUnknown,
     VerificationFailed,
@@ -22,9 +27,11 @@ from source_host.migration import Migration
 from source_host.precopy.report import Report
 from source_host.precopy.transport import Handover, Offer
 from source_host.states import GuestState, MigrationState, guest_lifecycle
+from tests.keyed import KEY
 from tests.source_host.harness import PLAN, filled
 from tests.source_host.paper_guest import PaperGuest, busy
-from tests.source_host.peer import Peer, peer
+from tests.source_host.peer import Peer, ack, peer
+from wire.version import contract_message
 
 LEAVES = [name for name, leaf in vars(errors).items() if isinstance(leaf, type)]
 OF_THE_SOURCE = (
@@ -49,7 +56,7 @@ def migrated(hostile: Peer) -> Report:
     life.to(GuestState.RUNNING)
     migration = Migration(
         plan=replace(PLAN, max_rounds=2),
-        offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096)),
+        offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096), KEY),
         guest_life=life,
         transport=GrpcTransport(hostile.address),
         ask_again_after_s=(),
@@ -110,10 +117,13 @@ def test_frames_that_are_none_are_passed_over(
     assert error.gfns == meant
 
 
+HANDOVER = Handover(bytes(16), b"", bytes(16), start=False)
+
+
 def asked_about(hostile: Peer) -> GrpcTransport:
     """A migration that was prepared there."""
     transport = GrpcTransport(hostile.address)
-    transport.prepare(Offer("vm-1", "vm", GuestConfig(1 << 20)))
+    transport.prepare(Offer("vm-1", "vm", GuestConfig(1 << 20), KEY))
     return transport
 
 
@@ -132,10 +142,10 @@ def test_answers_of_another_host_are_none(hostile: Peer, host_id: str) -> None:
     with pytest.raises(HostUnreachable, match="does not show"):
         transport.abort("a lost answer")
     with pytest.raises(OutcomeUnknown):
-        transport.commit(Handover(1, b"", start=False))
+        transport.commit(HANDOVER)
     hostile.says = {}
     with pytest.raises(OutcomeUnknown, match="another host"):
-        transport.commit(Handover(1, b"", start=False))
+        transport.commit(HANDOVER)
     transport.close()
 
 
@@ -145,29 +155,108 @@ def test_what_the_right_host_does_not_know_was_not_committed(hostile: Peer) -> N
     assert not transport.is_committed()
     transport.abort("a lost answer")
     with pytest.raises(NotFound):
-        transport.commit(Handover(1, b"", start=False))
+        transport.commit(HANDOVER)
     transport.close()
 
 
-def test_of_a_destination_without_an_identity_only_yes_is_believed(hostile: Peer) -> None:
-    """One of contract 1.1: nobody else could say yes, and anybody could say no."""
-    hostile.host_id = ""
-    transport = asked_about(hostile)
-    with pytest.raises(HostUnreachable, match="no identity"):
-        transport.abort("a lost answer")
-    transport.commit(Handover(1, b"", start=False))
-    hostile.says = {"GetIncoming": "NotFound", "Commit": "NotFound"}
-    with pytest.raises(HostUnreachable, match="does not show"):
-        transport.is_committed()
-    with pytest.raises(OutcomeUnknown):
-        transport.commit(Handover(1, b"", start=False))
-    hostile.says = {"Commit": "VerificationFailed"}
-    with pytest.raises(VerificationFailed):
-        transport.commit(Handover(1, b"", start=False))
-    transport.close()
-
-
-def test_an_identity_that_is_none_is_refused(hostile: Peer) -> None:
-    hostile.host_id = "\x1b[31m"
+@pytest.mark.parametrize("host_id", ["", "\x1b[31m", "x" * 1000])
+def test_an_identity_that_is_none_is_refused(hostile: Peer, host_id: str) -> None:
+    hostile.host_id = host_id
     with pytest.raises(ContractMismatch, match="identity"):
         asked_about(hostile)
+
+
+PREPARED: dict[str, tuple[dict[str, int], str]] = {
+    "no payload at all": ({"max_payload_bytes": 0}, "takes 0 bytes in one batch"),
+    "less than a frame": ({"max_payload_bytes": 4095}, "takes 4095 bytes in one batch"),
+    "pages that nobody sent": ({"next_sequence": 77}, "go on with batch 77"),
+    "all pages that can be": ({"next_sequence": 2**64 - 1}, f"batch {2**64 - 1}"),
+}
+
+
+@pytest.mark.parametrize("answer", PREPARED)
+def test_a_preparation_that_makes_no_sense(hostile: Peer, answer: str) -> None:
+    changes, says = PREPARED[answer]
+    fields: dict[str, Any] = {"max_payload_bytes": 1 << 20} | changes
+    hostile.answers["Prepare"] = lambda _: pb.PrepareReply(version=contract_message(), **fields)
+    error = migrated(hostile).error
+    assert isinstance(error, ContractBroken)
+    assert says in str(error)
+    assert f"the destination at {hostile.address}" in str(error)
+    assert hostile.calls == ["Prepare", "Abort"]
+
+
+@pytest.mark.parametrize("most", [4096, 2**64 - 1])
+def test_a_destination_that_takes_a_frame_or_all_the_world_at_once(
+    hostile: Peer, most: int
+) -> None:
+    """One is slow and the other is more than is ever sent: neither is wrong."""
+    hostile.answers["Prepare"] = lambda _: pb.PrepareReply(
+        version=contract_message(), max_payload_bytes=most
+    )
+    hostile.says["CompareDigests"] = "NotFound"
+    assert "so it says" in str(migrated(hostile).error)
+    assert hostile.calls.count("Transfer") > (600 if most == 4096 else 1)
+
+
+def test_a_destination_from_before_there_was_a_key(hostile: Peer) -> None:
+    """It would compare digests that anybody can make collide, and call that verified."""
+    version = common_pb2.ContractVersion(major=1, minor=1)
+    hostile.answers["Prepare"] = lambda _: pb.PrepareReply(version=version, max_payload_bytes=4096)
+    error = migrated(hostile).error
+    assert isinstance(error, ContractMismatch)
+    assert "upgrade the older host" in str(error)
+
+
+STREAMS: dict[str, tuple[Callable[[int], Iterable[pb.TransferReply]], str]] = {
+    "a batch that was not sent": (lambda _: [ack(5000)], "acknowledges batch 5000"),
+    "the last of all batches": (lambda _: [ack(2**64 - 1)], f"batch {2**64 - 1}"),
+    "one ahead": (lambda n: [ack(n + 2)], "acknowledges batch"),
+    "a page request": (
+        lambda n: [pb.TransferReply(page_request=pb.PageRequest(gfn=2**64 - 1)), ack(n)],
+        "asks for a page",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", STREAMS)
+def test_acknowledgements_of_what_was_not_sent(hostile: Peer, what: str) -> None:
+    hostile.acks, says = STREAMS[what]
+    error = migrated(hostile).error
+    assert isinstance(error, ContractBroken)
+    assert says in str(error)
+    assert f"the destination at {hostile.address}" in str(error)
+
+
+COMPARED: dict[str, tuple[Callable[[pb.CompareDigestsRequest], list[int]], str]] = {
+    "without end": (lambda r: [0] * 200_000 if r.level else [], "200000 nodes of level 2"),
+    "outside": (lambda r: [2**64 - 1, 2**40][: len(r.nodes)], "nobody asked about"),
+    "nothing below": (lambda r: [0] if r.level == 2 else [], "contradicts itself"),
+}
+
+
+@pytest.mark.parametrize("what", COMPARED)
+def test_comparisons_that_cannot_be(hostile: Peer, what: str) -> None:
+    answer, says = COMPARED[what]
+    hostile.answers["CompareDigests"] = lambda r: pb.CompareDigestsReply(differing=answer(r))
+    error = migrated(hostile).error
+    assert isinstance(error, ContractBroken)
+    assert says in str(error)
+    assert f"the destination at {hostile.address}" in str(error)
+    assert hostile.calls[-1] == "Abort"
+
+
+@pytest.mark.parametrize("method", ["Prepare", "CompareDigests"])
+def test_an_answer_longer_than_any_needs_to_be_is_not_read(hostile: Peer, method: str) -> None:
+    """Two million numbers that nobody asked for would be memory of this host."""
+    if method == "Prepare":
+        long = pb.PrepareReply(version=contract_message(), max_payload_bytes=1 << 20)
+        long.version.MergeFromString(b"\x7a\x80\x80\x80\x01" + bytes(2 << 20))  # field 15, unknown
+        hostile.answers["Prepare"] = lambda _: long
+    else:
+        hostile.answers["CompareDigests"] = lambda _: pb.CompareDigestsReply(
+            differing=[0] * (2 << 20)
+        )
+    error = migrated(hostile).error
+    assert isinstance(error, LimitExceeded)
+    assert f"the host at {hostile.address}" in str(error)

@@ -19,6 +19,7 @@ from source_host.precopy.plan import Plan
 from source_host.precopy.progress import Progress
 from source_host.precopy.transport import Offer
 from source_host.states import MigrationState
+from tests.keyed import KEY
 
 CONFIG = GuestConfig(2**20, workload="idle")
 
@@ -43,7 +44,7 @@ def hosted() -> HostedGuest:
 
 def test_the_guest_is_free_when_the_end_is_told(hosted: HostedGuest) -> None:
     guest = hosted.claim("web-1")
-    offer, plan = Offer("web-1", "web", CONFIG), Plan(clock=ClockName.REAL)
+    offer, plan = Offer("web-1", "web", CONFIG, KEY), Plan(clock=ClockName.REAL)
     entry = HostedMigration(offer, hosted, pb.MigrateRequest(), plan, slot=0)
     ended = Ended()
     entry.begin(cast("Migration", ended), guest)
@@ -67,7 +68,7 @@ def test_the_guest_is_free_when_the_end_is_told(hosted: HostedGuest) -> None:
 
 def test_who_leaves_is_not_waited_for(hosted: HostedGuest) -> None:
     guest = hosted.claim("web-1")
-    offer, plan = Offer("web-1", "web", CONFIG), Plan(clock=ClockName.REAL)
+    offer, plan = Offer("web-1", "web", CONFIG, KEY), Plan(clock=ClockName.REAL)
     entry = HostedMigration(offer, hosted, pb.MigrateRequest(), plan, slot=0)
     entry.begin(cast("Migration", Ended()), guest)
     left, looked = Event(), Event()

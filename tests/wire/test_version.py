@@ -19,3 +19,10 @@ def test_another_major_version_is_refused(major: int) -> None:
     theirs = common_pb2.ContractVersion(major=major, minor=3)
     with pytest.raises(ContractMismatch, match=rf"{major}\.3.*{CONTRACT[0]}\.{CONTRACT[1]}"):
         check_version(theirs)
+
+
+@pytest.mark.parametrize("minor", [0, 1])
+def test_what_proved_memory_without_a_key_is_refused(minor: int) -> None:
+    with pytest.raises(ContractMismatch, match=rf"contract 1\.{minor}, .*upgrade the older host"):
+        check_version(common_pb2.ContractVersion(major=1, minor=minor))
+    check_version(common_pb2.ContractVersion(major=1, minor=2))
