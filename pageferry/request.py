@@ -72,6 +72,7 @@ class MigrationOptions:
         """
         if self.workload is not None and self.trace is not None:
             raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
+        self._check_downtime()
         _check_addresses(self.source, self.dest)
         if self.source is not None:
             # Before anything starts: a missing certificate, or plain text to another machine.
@@ -88,6 +89,14 @@ class MigrationOptions:
         if config.workload:
             check_working_set(config)
         return config
+
+    def _check_downtime(self) -> None:
+        """As the source host would refuse it, before there is a guest."""
+        if self.policy == "qemu" and 0 < (self.max_downtime_ns or 0) < self.downtime_limit_ns:
+            raise BadOption(
+                "--max-downtime is below --downtime-limit, the goal of --policy qemu; raise the "
+                "one or lower the other"
+            )
 
     def _workload(self) -> str:
         return canonical_spec(self.workload or DEFAULT_WORKLOAD)
