@@ -92,6 +92,7 @@ def check(options: MigrationOptions) -> None:
     Raises:
         InvalidInput: a value that cannot be, or more memory than this machine has for its hosts.
     """
+    options.plan()
     if options.guest is not None:
         options.check_hosts()
         return
