@@ -156,7 +156,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("clean", _TEXT, _V, "clean", str, plain=_first_clean),
     Setting(
         "clear_chunk_bytes", _BIG, _V, "clear chunk",
-        lambda n: f"{_exact_bytes(n)} at a time", plain=lambda _: None,
+        lambda n: f"by {_exact_bytes(n)}", plain=lambda _: None,
     ),
     Setting("pml", _BOOL, _V, "PML", _switch("PML", "no PML"), plain=lambda _: False),
     Setting("group_pages", _INT, _V, "pages", _size, value=_pages, plain=lambda _: 1),
