@@ -91,7 +91,6 @@ class MigrationOptions:
     def check_hosts(self) -> None:
         """Whether the hosts can be meant, and who we are there.
 
-
         Raises:
             BadOption: one host without the other, no address, a missing certificate, or plain
                 text to another machine.

@@ -296,7 +296,7 @@ class TrackerConfig:
         read=lambda tracker, _: tracker.clear_chunk_bytes,
         write=lambda n_bytes: {"clear_chunk_frames": n_bytes // FRAME_BYTES},
         field_default=1024,
-        words="{} at a time",
+        words="by {}",
         plain=lambda _: None,
     )
 

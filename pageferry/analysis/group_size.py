@@ -69,32 +69,35 @@ SELECT *, NOT built AND NOT (fixed AND NOT seen_before AND {first_is_access}) AS
        {virtual} AND fixed AND NOT seen_before AND (built OR {first_is_access}) AS apart
 FROM writes
 """
+# All sizes at once: a run of every size that a write falls into.
+_SIZED = "(SELECT unnest({sizes}) AS n)"
 _RUNS = """
-CREATE OR REPLACE TEMP TABLE runs AS
-SELECT epoch, gfn // $n AS run, count(*) AS written, count(*) FILTER (apart) AS apart,
+CREATE TEMP TABLE runs AS
+SELECT n, epoch, gfn // n AS run, count(*) AS written, count(*) FILTER (apart) AS apart,
        count(*) FILTER (seen_before) AS known,
        arg_min(apart, time_ns) AS opener_apart, arg_min(charged, time_ns) AS opener_charged,
-       least($n, $frames - (gfn // $n) * $n) AS frames
-FROM classed GROUP BY epoch, gfn // $n
+       least(n, {frames} - (gfn // n) * n) AS frames
+FROM classed, {sized} GROUP BY n, epoch, gfn // n
 """
 _COUNTS = """
-SELECT count(*) AS touched, coalesce(sum(written), 0)::BIGINT AS written,
-       coalesce(sum(apart + (NOT opener_apart)::INT), 0)::BIGINT AS faults,
+SELECT n, count(*) AS touched, sum(written)::BIGINT AS written,
+       sum(apart + (NOT opener_apart)::INT)::BIGINT AS faults,
        count(*) FILTER (opener_charged) AS charged,
-       coalesce(sum(frames - written), 0)::BIGINT AS unwritten,
-       coalesce(sum(known), 0)::BIGINT AS known
-FROM runs
+       sum(frames - written)::BIGINT AS unwritten, sum(known)::BIGINT AS known
+FROM runs GROUP BY n
 """
 # Frames of the touched runs that the trace saw written in an earlier epoch.
 _SEEN = """
-SELECT count(*) AS seen FROM runs r
-JOIN (SELECT gfn // $n AS run, min(epoch) AS epoch FROM dirtied GROUP BY gfn) f
-  ON f.run = r.run AND f.epoch < r.epoch
+SELECT r.n, count(*) AS seen FROM runs r
+JOIN (SELECT s.n, gfn // s.n AS run, min(epoch) AS epoch FROM dirtied, {sized} s
+      GROUP BY s.n, gfn, gfn // s.n) f
+  ON f.n = r.n AND f.run = r.run AND f.epoch < r.epoch GROUP BY r.n
 """
 _LOGGED = """
-SELECT count(*) AS logged FROM dirtied d
-JOIN runs r ON r.epoch = d.epoch AND r.run = d.gfn // $n WHERE d.how = 'logged'
+SELECT r.n, count(*) AS logged FROM dirtied d
+JOIN runs r ON r.epoch = d.epoch AND r.run = d.gfn // r.n WHERE d.how = 'logged' GROUP BY r.n
 """
+_NOTHING = {"touched": 0, "written": 0, "faults": 0, "charged": 0, "unwritten": 0, "known": 0}
 
 
 def group_sizes(trace: FlowTrace) -> dict[str, Any]:
@@ -112,7 +115,8 @@ def group_sizes(trace: FlowTrace) -> dict[str, Any]:
     if unknown := _unknown(trace.document):
         return {**found, "unknown": unknown, "apart": 0, "wanted": None, "curve": []}
     apart, whole = _classify(trace)
-    curve = [_at(trace, n, sends) for n in SIZES]
+    counts = _counted(trace)
+    curve = [_at(trace, n, counts[n], sends) for n in SIZES]
     wanted = {case: _wanted(curve, case) for case in sends} if whole else None
     return {**found, "unknown": None, "apart": apart, "wanted": wanted, "curve": curve}
 
@@ -172,14 +176,23 @@ def _wanted(curve: list[dict[str, Any]], case: str) -> dict[str, int]:
     return {"from": min(good), "to": max(good)}
 
 
-def _at(trace: FlowTrace, n: int, sends: dict[str, float]) -> dict[str, Any]:
+def _counted(trace: FlowTrace) -> dict[int, dict[str, int]]:
+    """What was touched and written in runs of every size."""
+    sized = _SIZED.format(sizes=list(SIZES))
+    trace.db.execute(_RUNS.format(sized=sized, frames=trace.n_frames))
+    counts: dict[int, dict[str, int]] = {n: {**_NOTHING, "seen": 0, "logged": 0} for n in SIZES}
+    for sql in (_COUNTS, _SEEN.format(sized=sized), _LOGGED):
+        for row in trace.rows(sql):
+            counts[row["n"]] |= row
+    return counts
+
+
+def _at(trace: FlowTrace, n: int, row: dict[str, int], sends: dict[str, float]) -> dict[str, Any]:
     config, prices = trace.document["config"], prices_of(trace.document)
     mark_ns = config["costs_ns"]["mark_dirty"]
-    trace.db.execute(_RUNS.replace("$n", str(n)).replace("$frames", str(trace.n_frames)))
-    row = trace.row(_COUNTS)
     written, faults, least = row["written"], row["faults"], row["touched"]
-    falsely = max(0, row["unwritten"] - trace.row(_LOGGED, n=n)["logged"])
-    seen = min(falsely, max(0, trace.row(_SEEN, n=n)["seen"] - row["known"]))
+    falsely = max(0, row["unwritten"] - row["logged"])
+    seen = min(falsely, max(0, row["seen"] - row["known"]))
     falsely_least = seen if config["group_scope"] == "virtual" else falsely
     k = 1 + (written - faults) / least if least else 1.0
     cases = {case: Prices(prices.fault_ns, prices.open_ns, ns) for case, ns in sends.items()}

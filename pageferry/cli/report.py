@@ -26,8 +26,9 @@ Examples:
 def report(directory: str, target: str | None) -> None:
     """Draw a sweep, or the flow of one migration, as one HTML file.
 
-    DIR is what pageferry sweep --out or pageferry migrate --flow wrote. First the verdict in a
-    few sentences, then pictures, then every run with the command that repeats it. The file needs
+    DIR is what pageferry sweep --out or pageferry migrate --flow wrote. First a table for
+    each load and what holds for all of them, then pictures, then every run with the command that
+    repeats it. The file needs
     no network, and reads on a phone, in print, light and dark.
     """
     from pageferry import results

@@ -1,1 +1,1 @@
-"""One HTML file that answers: the verdict first, then the pictures, then every run."""
+"""One HTML file that answers: a table for each load, the verdict, the pictures, every run."""

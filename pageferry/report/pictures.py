@@ -84,8 +84,9 @@ def _frontier(rows: Sequence[dict[str, Any]], title: str) -> Spec:
         layers += [line, names]
     if others:
         points = chart_of(others).mark_point(size=90, filled=True)
-        colour = alt.Color("variant:N", title=None, sort=None)
-        shape = alt.Shape("variant:N", title=None, sort=None)
+        legend = alt.Legend(labelLimit=300)
+        colour = alt.Color("variant:N", title=None, sort=None, legend=legend)
+        shape = alt.Shape("variant:N", title=None, sort=None, legend=legend)
         layers.append(points.encode(x=x, y=y, tooltip=tooltip, color=colour, shape=shape))
     return spec_of(alt.layer(*layers), title, 300)
 
@@ -123,7 +124,7 @@ def _percent(cause: str, run: Any) -> float | None:
 
 def _bars(runs: Sequence[Repeated], rows: Sequence[dict[str, Any]], title: str) -> Spec:
     order = list(dict.fromkeys(str(run["variant"]) for run in runs))
-    y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelLimit=150))
+    y = alt.Y("variant:N", title=None, sort=order, axis=alt.Axis(labelLimit=240))
     labels = list(CAUSE_LABELS.values())
     seen = {row["cause"] for row in rows}
     bars = (
@@ -133,7 +134,7 @@ def _bars(runs: Sequence[Repeated], rows: Sequence[dict[str, Any]], title: str) 
             x=alt.X("percent:Q", title="slowdown, %"),
             y=y,
             color=alt.Color(
-                "cause:N", title=None, legend=alt.Legend(columns=2, values=[
+                "cause:N", title=None, legend=alt.Legend(columns=1, values=[
                     label for label in labels if label in seen]),
                 scale=alt.Scale(domain=labels, range=[*COLOURS, "#444444"]),
             ),
