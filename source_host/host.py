@@ -78,6 +78,7 @@ class SourceHost:
             access=Access(RULES, otherwise=CONTROL),
             traces=traces,
             before_stop=self.migrations.shut_down,
+            after_stop=self.guests.close,
         )
         servicer = SourceHostServicer(self.guests, self.migrations)
         source_pb2_grpc.add_SourceHostServicer_to_server(servicer, self.server.grpc)

@@ -88,6 +88,7 @@ class Server:
         traces: TracerProvider | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
+        after_stop: Callable[[], None] | None = None,
     ) -> None:
         """Prepare everything; nothing listens yet.
 
@@ -100,12 +101,14 @@ class Server:
             traces: where a span for each call goes; None makes none.
             interceptors: further ones, inside of the one that guards.
             before_stop: ends work of the host's own while running calls can still see it end.
+            after_stop: gives back what the host holds, when nobody can call it any more.
 
         Raises:
             BadOption: not an address, no certificate where one is needed, or one that is no use.
         """
         self.host = host
         self._before_stop = before_stop
+        self._after_stop = after_stop
         self.address = parse_address(settings.listen)
         self.metrics_address: str | None = None
         self._credentials = settings.security().server_credentials(self.address)
@@ -169,6 +172,8 @@ class Server:
         if self._metrics_page is not None:
             self._metrics_page.close()
             self._metrics_page = None
+        if self._after_stop is not None:
+            self._after_stop()
         _log.info("stopped", address=self.address)
 
     def run(self, out: TextIO | None = None) -> None:
