@@ -1,8 +1,11 @@
 # pageferry: `make demo` sets everything up and runs the main job, `make test` runs the tests.
+# Kernels are compiled before tests and not within one: that takes minutes on a machine that is busy.
 VENV := .venv
 BIN := $(VENV)/bin
+MINUTES ?= 5
 
-.PHONY: help setup demo answer test test-containers test-machines test-observability kind-test image check \
+.PHONY: help setup demo answer test fuzz test-isolation test-containers test-machines \
+    test-observability kind-test image check \
     format docs docs-check dashboards dashboards-check proto proto-check bench clean
 
 help: ## list the targets
@@ -21,7 +24,16 @@ answer: setup ## settle the question of 2009: a sweep of some 400 migrations, an
 	@$(BIN)/pageferry report out/answer
 
 test: setup ## run the everyday tests
+	@$(BIN)/python -m paging_core.warm
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+
+fuzz: setup ## feed readers of foreign input for MINUTES=5 (SEED=1 repeats; TARGETS="guest flow")
+	@$(BIN)/python -m paging_core.warm
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(TARGETS)
+
+test-isolation: setup ## overwrite a million words of guests that are then run (10 minutes at most)
+	PAGEFERRY_ISOLATION_WORDS=$${PAGEFERRY_ISOLATION_WORDS:-1000000} \
+	    $(BIN)/pytest -n 2 -rP tests/isolation
 
 test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
 	$(BIN)/pytest tests/observability/live_*.py

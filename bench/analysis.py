@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--events", type=int, default=20_000_000)
     options = parser.parse_args(arguments)
     n_groups = options.events // ROUNDS * 3 // (GROUP * 4)
-    document = in_process.run(MigrationOptions(1 << 20, workload="idle:wss=64KiB"))
+    document = in_process.run(MigrationOptions.of(memory_bytes=1 << 20, workload="idle:wss=64KiB"))
     document = replace_memory(document, 2 * n_groups * GROUP * 4096)
     with tempfile.TemporaryDirectory() as place:
         flow = Path(place) / "flow"

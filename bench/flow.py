@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.data_path import cpu_s
 from pageferry.request import MigrationOptions
@@ -26,12 +27,19 @@ from wire.channel import connect
 from wire.convert import guest_spec
 from wire.hosting.launch import HostProcess
 
+
+def _options(**settings: Any) -> MigrationOptions:
+    return MigrationOptions.of(memory_bytes=256 << 20, workload="uniform:wss=64MiB", **settings)
+
+
 CASES = {
-    "shadow, groups of 1": MigrationOptions(256 << 20, workload="uniform:wss=64MiB"),
-    "shadow, groups of 64": MigrationOptions(
-        256 << 20, workload="uniform:wss=64MiB", group_pages=64
+    "shadow, groups of 1": MigrationOptions.of(
+        memory_bytes=256 << 20, workload="uniform:wss=64MiB"
     ),
-    "hap, groups of 1": MigrationOptions(256 << 20, workload="uniform:wss=64MiB", paging="hap"),
+    "shadow, groups of 64": _options(group_pages=64),
+    "hap, groups of 1": MigrationOptions.of(
+        memory_bytes=256 << 20, workload="uniform:wss=64MiB", paging="hap"
+    ),
 }
 
 

@@ -14,7 +14,6 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,8 +59,8 @@ def table(title: str, base: MigrationOptions) -> None:
     )
     seen: dict[tuple[str, str], list[float]] = {(m, k): [] for m in MODELS for k in MEASURES}
     for name, load in loads().items():
-        options = replace(base, **load)
-        before = replace(options, seed=options.seed + 1)
+        options = base.but(**load)
+        before = options.but(seed=options["seed"] + 1)
         document, migrated_s = _timed(lambda: in_process.run(options))  # noqa: B023 - called here
         logged, logged_s = _timed(lambda: from_log(before))  # noqa: B023
         rehearsed, rehearsed_s = _timed(lambda: from_rehearsal(before))  # noqa: B023
@@ -84,14 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--memory", default="64MiB")
     parser.add_argument("--link", default="300Mbit/s")
     given = parser.parse_args(arguments)
-    base = MigrationOptions(
-        parse_memory_bytes(given.memory), link_bits_per_s=parse_rate_bits_per_s(given.link)
+    base = MigrationOptions.of(
+        memory_bytes=parse_memory_bytes(given.memory),
+        link_bits_per_s=parse_rate_bits_per_s(given.link),
     )
     print(f"prediction: a guest of {given.memory} over {given.link}; history of another seed")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
     from_log(base)  # compiled
     for title, settings in SETTINGS.items():
-        table(title, replace(base, **settings))
+        table(title, base.but(**settings))
     return 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from threading import Lock, RLock
+from threading import Event, Lock, RLock
 
 import structlog
 
@@ -24,10 +24,8 @@ from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
 from wire.checksum import xxh3
 from wire.hosting.guest_thread import GuestThread
+from wire.hosting.strides import Strides
 
-_STRIDE_ACCESSES = 2**22
-_STRIDE_NS = 10_000_000
-"""A step runs in strides, so that a caller who went away ends it."""
 _NAMED = 5
 """Guests that an error lists; pageferry guests lists all."""
 
@@ -119,21 +117,17 @@ class HostedGuest:
 
         Raises:
             IllegalTransition: it is not paused.
-            GuestOutOfMemory: its kernel gave up; whatever else stops it has it crashed, too.
+            GuestCrashed: its kernel gave up; whatever else stops it has it crashed, too.
             MigrationCancelled: nobody waits for it any more.
         """
         with self._stepping():
-            for done in range(0, accesses, _STRIDE_ACCESSES):
-                _check_wanted(wanted)
-                self._guest.run_accesses(min(_STRIDE_ACCESSES, accesses - done))
+            Strides(lambda: _check_wanted(wanted)).run_accesses(self._guest, accesses)
 
     def step_ns(self, duration_ns: int, wanted: Callable[[], bool] = lambda: True) -> None:
         """Run for so much of its own time; otherwise like `step_accesses`."""
         with self._stepping():
             until_ns = self._guest.time_ns + duration_ns
-            while self._guest.time_ns < until_ns:
-                _check_wanted(wanted)
-                self._guest.run(min(until_ns, self._guest.time_ns + _STRIDE_NS))
+            Strides(lambda: _check_wanted(wanted)).run(self._guest, until_ns)
 
     def view(self, *, with_digest: bool = False) -> GuestView:
         """The guest as it stands between two slices; how far it came, where somebody is at work.
@@ -236,9 +230,14 @@ def _check_wanted(wanted: Callable[[], bool]) -> None:
 
 
 class Guests:
-    """The guests of this host, by name. Thread-safe."""
+    """The guests of this host, by name. Thread-safe.
+
+    Attributes:
+        stopping: set when the host stops: a step ends between two strides.
+    """
 
     def __init__(self) -> None:
+        self.stopping = Event()
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
 

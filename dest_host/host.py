@@ -68,6 +68,7 @@ class DestinationHost:
 
         A guest that was committed now would be lost with this process.
         """
+        self.receiver.guests.stopping.set()
         self.receiver.abort_all("the destination host stops")
 
     def _expire(self) -> None:

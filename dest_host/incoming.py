@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from threading import RLock
+from threading import Event, RLock
 
 from dest_host.factory import Resume, RunnableGuest
 from dest_host.guests import GuestView
@@ -20,12 +20,14 @@ from paging_core.errors import (
     BatchOutOfOrder,
     IllegalTransition,
     InvalidInput,
+    MigrationCancelled,
     VerificationFailed,
 )
 from paging_core.memory import GuestMemory
 from paging_core.memory_digest import digest_memory
 from wire.batch import Batch
 from wire.checksum import xxh3
+from wire.tcp import Patience, received_bytes
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class IncomingView:
         next_sequence: of the batch that is expected now.
         received_frames: frames that batches spoke of, of any kind.
         message: why it was aborted.
+        received_bytes: that came on the connection of its stream, of messages that are not whole
+            yet, too; 0 where nobody knows.
     """
 
     migration_id: str
@@ -77,6 +81,7 @@ class IncomingView:
     next_sequence: int = 0
     received_frames: int = 0
     message: str = ""
+    received_bytes: int = 0
 
 
 class Incoming:
@@ -104,10 +109,13 @@ class Incoming:
         self._lock = RLock()
         self._life = incoming_lifecycle(offer.migration_id)
         self._stream = 0
+        self._peer = ""
+        self._patience: Patience | None = None
         self._tree: DigestTree | None = None
         self._memory: GuestMemory | None = None
         self._resume: Resume | None = None
         self._last_active = now()
+        self._unwanted = Event()
 
     def reserve(self, resume: Resume) -> None:
         """Map the guest's memory and touch all of it, so that no page waits for that later.
@@ -123,7 +131,7 @@ class Incoming:
             self._check_open("get memory")
             memory = GuestMemory(self.offer.config.n_frames)
             try:
-                memory.populate()
+                memory.populate(self._check_wanted)
             except BaseException:
                 memory.close()
                 raise
@@ -166,10 +174,15 @@ class Incoming:
             self.next_sequence,
             self.received_frames,
             self.message,
+            (received_bytes(self._peer) or 0) if self.is_open else 0,
         )
 
-    def attach(self, first_sequence: int) -> int:
+    def attach(self, first_sequence: int, peer: str = "") -> int:
         """A stream begins; an earlier one, cut off or not, is not listened to any more.
+
+        Args:
+            first_sequence: of the batch that comes first.
+            peer: whose stream, as gRPC names it; empty in this process.
 
         Returns:
             The stream's number, for `accept`.
@@ -183,6 +196,7 @@ class Incoming:
             self._check_open("take another stream")
             self._check_sequence(first_sequence)
             self._stream += 1
+            self._peer, self._patience = peer, None
             return self._stream
 
     def accept(self, batch: Batch, stream: int | None = None) -> None:
@@ -266,6 +280,7 @@ class Incoming:
         Raises:
             IllegalTransition: it was committed.
         """
+        self._unwanted.set()  # whoever is at work on it for long ends that, and lets the lock go
         with self._lock:
             if self.state is IncomingState.ABORTED:
                 return False
@@ -281,11 +296,22 @@ class Incoming:
         if not self._lock.acquire(blocking=False):
             return False  # somebody is at work on it: not idle
         try:
-            if not self.is_open or self.idle_s <= idle_s:
+            if not self.is_open or not self._is_idle(idle_s):
                 return False
             return self.abort(f"nothing was heard of the source for {idle_s:.0f} s")
         finally:
             self._lock.release()
+
+    def _is_idle(self, idle_s: float) -> bool:
+        """Whether neither a message nor part of one came for so long."""
+        if self._patience is None:
+            self._patience = Patience(self._peer, idle_s)
+        now_s = self._now()
+        if not self._patience.came(self._last_active, now_s):
+            return True
+        if now_s - self._last_active > idle_s:
+            self._touch()
+        return False
 
     def _verify(self, handover: Handover) -> None:
         if xxh3(handover.state) != handover.state_digest:
@@ -316,8 +342,20 @@ class Incoming:
                 "send its memory first"
             )
         if self._tree is None:
-            self._tree = digest_memory(self._standing().frames)
+            try:
+                self._tree = digest_memory(self._standing().frames, self._unwanted)
+            except MigrationCancelled as error:
+                raise self._aborted_meanwhile() from error
         return self._tree
+
+    def _check_wanted(self) -> None:
+        if self._unwanted.is_set():
+            raise self._aborted_meanwhile()
+
+    def _aborted_meanwhile(self) -> IllegalTransition:
+        return IllegalTransition(
+            f"migration {self.offer.migration_id!r} was aborted meanwhile; start a new one"
+        )
 
     def _standing(self) -> GuestMemory:
         return self._reserved()[0]

@@ -56,8 +56,8 @@ class Limits:
         if memory_bytes > self.max_guest_bytes:
             raise LimitExceeded(
                 f"a guest of {format_bytes(memory_bytes)} is larger than the "
-                f"{format_bytes(self.max_guest_bytes)} that this host takes; raise its "
-                "--max-guest-memory or migrate to another host"
+                f"{format_bytes(self.max_guest_bytes)} that this host takes; migrate to another, "
+                "or start the destination host with a larger --max-guest-memory"
             )
         if self.max_total_bytes is not None and (
             reserved_bytes + memory_bytes > self.max_total_bytes
@@ -65,11 +65,12 @@ class Limits:
             free_bytes = max(0, self.max_total_bytes - reserved_bytes)
             raise LimitExceeded(
                 f"a guest of {format_bytes(memory_bytes)} does not fit the "
-                f"{format_bytes(free_bytes)} that this host has left; raise its "
-                "--max-total-memory or delete guests there (pageferry guests)"
+                f"{format_bytes(free_bytes)} that this host has left; delete guests there "
+                "(pageferry guests), or start the destination host with a larger "
+                "--max-total-memory"
             )
         if incoming >= self.max_incoming:
             raise LimitExceeded(
-                f"this host takes {self.max_incoming} migrations at a time; wait for one to end "
-                "or raise its --max-incoming"
+                f"this host takes {self.max_incoming} migrations at a time; wait for one to end, "
+                "or start the destination host with a larger --max-incoming"
             )

@@ -110,7 +110,9 @@ class Receiver:
         _log.info("prepared", migration=offer.migration_id, guest=offer.guest_id)
         return incoming.next_sequence
 
-    def attach(self, migration_id: str, first_sequence: int) -> tuple[Incoming, int]:
+    def attach(
+        self, migration_id: str, first_sequence: int, peer: str = ""
+    ) -> tuple[Incoming, int]:
         """A stream of pages begins: the migration, and the stream's number for `take`.
 
         Raises:
@@ -118,7 +120,7 @@ class Receiver:
             BatchOutOfOrder, IllegalTransition: see `Incoming.attach`.
         """
         incoming = self.incoming(migration_id)
-        return incoming, incoming.attach(first_sequence)
+        return incoming, incoming.attach(first_sequence, peer)
 
     def take(self, incoming: Incoming, raw: RawBatch, stream: int) -> Batch:
         """Check a batch as it came over the wire, and put it into memory.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
@@ -17,6 +18,7 @@ from paging_core.errors import BadOption, InvariantViolation, PermissionDenied, 
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
+from wire.text import line
 from wire.trust.access import Role, caller_of, check_digests
 from wire.version import check_version, contract_message
 
@@ -36,6 +38,8 @@ CONTROL = frozenset({Role.OPERATOR})
 
 ACK_BATCHES = 2
 """Batches between two acknowledgements; the last of a round is acknowledged at once."""
+ACK_S = 0.2
+"""One that comes so long after the last acknowledgement has its own: on a slow link all have."""
 
 _REASON_CHARS = 500
 """Of a source's reason to abort, which is remembered."""
@@ -94,13 +98,19 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         if hello.stream:
             raise BadOption(f"this host takes stream 0 alone, not {hello.stream}")
         self._check_owner(hello.migration_id, context)
-        incoming, stream = self._receiver.attach(hello.migration_id, hello.first_sequence)
+        incoming, stream = self._receiver.attach(
+            hello.migration_id, hello.first_sequence, context.peer()
+        )
+        acknowledged_s = -ACK_S
         for message in messages:
             raw = _understood(message)
             if not isinstance(raw, RawBatch):
                 raise StreamError("a page stream has one hello, at its beginning")
             batch = self._receiver.take(incoming, raw, stream)
-            if batch.end_of_round or (batch.sequence + 1) % ACK_BATCHES == 0:
+            now_s = time.monotonic()
+            due = (batch.sequence + 1) % ACK_BATCHES == 0 or now_s - acknowledged_s >= ACK_S
+            if batch.end_of_round or due:
+                acknowledged_s = now_s
                 yield _ack(batch.sequence)
 
     def CompareDigests(
@@ -132,7 +142,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     ) -> destination_pb2.AbortReply:
         migration_id = check_name(request.migration_id, "migration_id", MIGRATION_CHARS)
         self._check_owner(migration_id, context)
-        self._receiver.abort(migration_id, request.reason[:_REASON_CHARS] or _NO_REASON)
+        self._receiver.abort(migration_id, line(request.reason, _REASON_CHARS) or _NO_REASON)
         return destination_pb2.AbortReply()
 
     def GetIncoming(
@@ -146,6 +156,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             next_sequence=view.next_sequence,
             received_frames=view.received_frames,
             message=view.message,
+            received_bytes=view.received_bytes,
         )
 
     def GetGuest(
@@ -178,10 +189,15 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
     ) -> common_pb2.GuestStatus:
         guest = self._receiver.guests.get(request.guest_id)
         amount = request.WhichOneof("amount")
+        stopping = self._receiver.guests.stopping
+
+        def wanted() -> bool:
+            return context.is_active() and not stopping.is_set()
+
         if amount == "accesses":
-            guest.step_accesses(request.accesses, context.is_active)
+            guest.step_accesses(request.accesses, wanted)
         elif amount == "duration_ns":
-            guest.step_ns(request.duration_ns, context.is_active)
+            guest.step_ns(request.duration_ns, wanted)
         else:
             raise BadOption("a step needs an amount; give accesses or duration_ns")
         return _guest_status(guest.view(with_digest=request.with_digest))

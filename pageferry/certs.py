@@ -16,6 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from pageferry.holders import LOOPBACK, Holder, holder_in, is_ip
 from paging_core.errors import BadOption
+from paging_core.reading import read_bytes
 from wire.trust.tls import AUTHORITY, CERTIFICATE, KEY
 
 CA_KEY = "ca.key"
@@ -96,8 +97,8 @@ def _authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateK
 
 def _read_authority(folder: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     try:
-        certificate = x509.load_pem_x509_certificate((folder / AUTHORITY).read_bytes())
-        key = serialization.load_pem_private_key((folder / CA_KEY).read_bytes(), None)
+        certificate = x509.load_pem_x509_certificate(read_bytes(folder / AUTHORITY))
+        key = serialization.load_pem_private_key(read_bytes(folder / CA_KEY), None)
     except (OSError, ValueError, TypeError) as error:
         raise BadOption(
             f"the authority in {folder} cannot be used ({error}); restore it, or choose an empty "

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from pageferry.document import Document
+from pageferry.tables import overhead, percent
 from paging_core.units import format_bytes
+from wire.text import line
 
 _MAX_DIFFERENCES = 3
 
@@ -13,8 +15,10 @@ _MAX_DIFFERENCES = 3
 def labels(documents: Sequence[Document], fallback: Sequence[str]) -> list[str]:
     """A column title per document: the settings in which they differ, else its file's name."""
     settings = [dict(document["config"]) for document in documents]
-    differing = [key for key in settings[0] if any(s[key] != settings[0][key] for s in settings)]
-    titles = ["\n".join(f"{key} {_value(s[key])}" for key in differing) for s in settings]
+    # Results of older releases have not every setting.
+    keys = dict.fromkeys(key for each in settings for key in each)
+    differing = [key for key in keys if any(s.get(key) != settings[0].get(key) for s in settings)]
+    titles = ["\n".join(line(f"{key} {_value(s.get(key))}") for key in differing) for s in settings]
     if not differing or len(differing) > _MAX_DIFFERENCES or len(set(titles)) < len(titles):
         return list(fallback)
     return titles
@@ -34,13 +38,13 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
     """Two plain sentences about what grouping did to the guest and to the network."""
     n = grouped["config"]["group_pages"]
     fixups = [document["faults"]["fixup"] for document in (single, grouped)]
-    slowdowns = [document["guest"]["slowdown"] for document in (single, grouped)]
+    costs = [overhead(document) for document in (single, grouped)]
     wires = [document["bytes"]["wire"] for document in (single, grouped)]
     falsely, digests = grouped["pages"]["falsely_dirty"], grouped["pages"]["suppressed"]
     guest = (
         f"With groups of {n} the guest took {fixups[1]:,} fixup faults instead of {fixups[0]:,} "
-        f"({_change(*fixups)}), and its time with tracking was {slowdowns[1]:.3f} times its time "
-        f"without, instead of {slowdowns[0]:.3f}."
+        f"({_change(*fixups)}), and tracking cost it {percent(costs[1])} of its time instead of "
+        f"{percent(costs[0])}{_factor(*costs)}."
     )
     network = (
         f"In return {falsely:,} pages were sent as dirty that nobody had written; {digests:,} "
@@ -49,6 +53,10 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
         f"({_change(*wires)})."
     )
     return [guest, network]
+
+
+def _factor(before: float, after: float) -> str:
+    return f" (×{after / before:.2f})" if before else ""
 
 
 def _change(before: int, after: int) -> str:

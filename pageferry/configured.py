@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import xxhash
 
-from pageferry.v1 import common_pb2
-from pageferry.v1 import source_pb2 as pb
-from paging_core.config import CleanPolicy, GuestConfig, Paging, TrackerConfig
-from paging_core.events import Event
-from paging_core.units import FRAME_BYTES
+from pageferry.settings import SETTINGS
+from paging_core.config import GuestConfig
+from paging_core.settings import values_of
+from source_host.precopy.plan import Plan
 
-_MIB = 1 << 20
-
-POLICIES = {"xen": pb.POLICY_XEN, "xen-2009": pb.POLICY_XEN_2009, "qemu": pb.POLICY_QEMU}
-"""Migration policies by the name that people type."""
-CLOCKS = {"virtual": common_pb2.CLOCK_VIRTUAL, "real": common_pb2.CLOCK_REAL}
-"""Clocks by the name that people type."""
+Configured = dict[str, Any]
+"""Everything that decided a migration, besides pageferry itself: `pageferry.settings`, by name."""
 
 
 class Trace(TypedDict):
@@ -28,93 +23,48 @@ class Trace(TypedDict):
     xxh3_64: str | None
 
 
-class Configured(TypedDict):
-    """Everything that decided a migration, besides pageferry itself."""
+def configured(guest: GuestConfig, plan: Plan, trace_digest: int | None = None) -> Configured:
+    """All settings of a migration, in the units of their names.
 
-    memory_bytes: int
-    fill: str
-    seed: int
-    workload: str | None
-    trace: Trace | None
-    paging: str
-    clean: str
-    clear_chunk_bytes: int | None
-    pml: bool
-    group_pages: int | str
-    group_trigger: int
-    group_scope: str
-    d_bit_filter: bool
-    prefetch: bool
-    out_of_sync: bool
-    shadow_pool_frames: int | None
-    tlb_entries: int
-    costs_ns: dict[str, float]
-    clock: str
-    policy: str
-    max_rounds: int
-    link_bits_per_s: int | None
-    latency_ns: int | None
-    downtime_limit_ns: int
-    suppress: bool
-    zstd_level: int | None
-    warmup_ns: int
+    Args:
+        guest: that is moved.
+        plan: how.
+        trace_digest: XXH3-64 of the guest's trace as its host says; None asks the file.
+    """
+    trace = _trace(guest.trace, trace_digest)
+    values = {**values_of(guest), **values_of(plan), "trace": trace}
+    return {name: values[name] for name in SETTINGS}
 
 
-def configured(guest: GuestConfig, request: pb.MigrateRequest) -> Configured:
-    """All settings of a migration, in the units of their names."""
-    tracker = guest.tracker
-    virtual = request.clock != common_pb2.CLOCK_REAL
+def schema() -> dict[str, Any]:
+    """What `configured` gives, as JSON Schema."""
     return {
-        "memory_bytes": guest.memory_bytes,
-        "fill": guest.fill.value,
-        "seed": guest.seed,
-        "workload": guest.workload or None,
-        "trace": _trace(guest.trace),
-        "paging": tracker.paging.value,
-        "clean": tracker.clean_policy.value,
-        "clear_chunk_bytes": _clear_chunk_bytes(tracker),
-        "pml": tracker.pml,
-        "group_pages": "adaptive" if tracker.group.adaptive else tracker.group.frames,
-        "group_trigger": tracker.group.trigger,
-        "group_scope": tracker.group.scope.value,
-        "d_bit_filter": tracker.group.d_bit_filter,
-        "prefetch": tracker.prefetch,
-        "out_of_sync": tracker.out_of_sync,
-        "shadow_pool_frames": _shadow_pool_frames(guest),
-        "tlb_entries": tracker.tlb_entries,
-        "costs_ns": {event.name.lower(): guest.costs.ns(event) for event in Event},
-        "clock": "virtual" if virtual else "real",
-        "policy": _policy_name(request.policy),
-        "max_rounds": request.max_rounds,
-        "link_bits_per_s": request.link_bits_per_s if virtual else None,
-        "latency_ns": request.latency_ns if virtual else None,
-        "downtime_limit_ns": request.downtime_limit_ns,
-        "suppress": not request.no_suppress,
-        "zstd_level": request.zstd_level if request.HasField("zstd_level") else None,
-        "warmup_ns": request.warmup_ns,
+        "description": "Everything that decided the migration, defaults filled in.",
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(SETTINGS),
+        "properties": {name: one.schema() for name, one in SETTINGS.items()},
     }
 
 
-def _clear_chunk_bytes(tracker: TrackerConfig) -> int | None:
-    if tracker.clean_policy is not CleanPolicy.CLEAR_LOG:
-        return None
-    return tracker.clear_chunk_frames * FRAME_BYTES
-
-
-def _policy_name(policy: pb.Policy.ValueType) -> str:
-    return next((name for name, value in POLICIES.items() if value == policy), "xen")
-
-
-def _trace(path: str) -> Trace | None:
+def _trace(path: str, digest: int | None) -> Trace | None:
     if not path:
         return None
     file = Path(path)
+    if digest is not None:
+        return {"file": file.name, "xxh3_64": f"{digest:016x}"}
     # A trace named for a remote source host may not lie here.
-    digest = xxhash.xxh3_64_hexdigest(file.read_bytes()) if file.is_file() else None
-    return {"file": file.name, "xxh3_64": digest}
+    return {"file": file.name, "xxh3_64": _digest(file)}
 
 
-def _shadow_pool_frames(guest: GuestConfig) -> int | None:
-    if guest.tracker.paging is not Paging.SHADOW:
+def _digest(file: Path) -> str | None:
+    digest = xxhash.xxh3_64()
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as content:
+            while chunk := content.read(1 << 20):
+                digest.update(chunk)
+    except (OSError, ValueError):  # the host's own path means something else here
         return None
-    return guest.tracker.shadow_pool_frames or 256 + guest.memory_bytes // _MIB
+    return digest.hexdigest()

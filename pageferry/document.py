@@ -8,18 +8,23 @@ docs/result-document.md explains every field.
 
 from __future__ import annotations
 
-from typing import TypedDict
+import math
+from typing import Annotated, Final, Literal, TypedDict
+
+from msgspec import Meta
 
 from pageferry.configured import Configured, configured
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
+from paging_core.errors import PageferryError
 from paging_core.events import CAUSES, FAULT_KINDS, Fault
 from paging_core.units import NS_PER_S
+from source_host.messages import plan_of
 
-SCHEMA_NAME = "pageferry.migration"
-SCHEMA_VERSION = 1
+SCHEMA_NAME: Final = "pageferry.migration"
+SCHEMA_VERSION: Final = 1
 
-OUTCOMES = {
+OUTCOMES: dict[pb.MigrationState.ValueType, Outcome] = {
     pb.MIGRATION_STATE_COMPLETED: "completed",
     pb.MIGRATION_STATE_CANCELLED: "cancelled",
     pb.MIGRATION_STATE_FAILED: "failed",
@@ -28,104 +33,164 @@ OUTCOMES = {
 """How a migration can end, by its last state."""
 
 
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Digest = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+Outcome = Literal["completed", "cancelled", "failed", "in-doubt"]
+
+
+def about(text: str) -> Meta:
+    """What a field means, in the schema and on the page that is made from it."""
+    return Meta(description=text)
+
+
 class Schema(TypedDict):
     """Which schema the document follows."""
 
-    name: str
-    version: int
+    name: Annotated[Literal["pageferry.migration"], about("Always this.")]
+    version: Annotated[Literal[1], about("Of this schema, independent of pageferry's own version.")]
 
 
 class Error(TypedDict):
     """Why a migration did not complete."""
 
-    status: str
-    message: str
+    status: Annotated[str, about("Name of the gRPC status.")]
+    message: Annotated[str, about("One line.")]
 
 
 class Round(TypedDict):
     """One pre-copy round, or the stop-and-copy that ends them."""
 
-    round: int
-    stop_and_copy: bool
-    to_send: int
-    sent: int
-    data: int
-    zero: int
-    suppressed: int
-    skipped: int
-    falsely_dirty: int
-    data_bytes: int
-    wire_bytes: int
-    duration_s: float
-    dirty: int
-    fault_count: int
-    clean_ns: int
+    round: Annotated[int, Meta(ge=1, description="From 1.")]
+    stop_and_copy: Annotated[bool, about("The last round, with the guest paused.")]
+    to_send: Annotated[Count, about("Frames that the round set out to send.")]
+    sent: Annotated[Count, about("Frames that crossed, as any kind.")]
+    data: Annotated[Count, about("Of these: with their content.")]
+    zero: Annotated[Count, about("Of these: all zero.")]
+    suppressed: Annotated[
+        Count, about("Of these: unchanged since last sent, so only a digest crossed.")
+    ]
+    skipped: Annotated[Count, about("Frames not sent because they were dirty again (xen-2009).")]
+    falsely_dirty: Annotated[Count, about("Frames found dirty that nobody had written.")]
+    data_bytes: Annotated[Count, about("Content of the data frames before compression.")]
+    wire_bytes: Annotated[Count, about("Messages as they were put on the link.")]
+    duration_s: Annotated[Seconds, about("How long the round took.")]
+    dirty: Annotated[Count, about("Frames found dirty by the clean that ended the round.")]
+    fault_count: Annotated[
+        Count, about("Shadow faults fixed, as Xen's domctl returns it with that clean.")
+    ]
+    clean_ns: Annotated[Count, about("How long that clean stalled the guest.")]
+
+
+Faults = dict[str, Count]
+"""By kind: `paging_core.events.FAULT_HELP`, and their total."""
+Times = dict[str, Count]
+"""By cause: `paging_core.events.CAUSE_HELP`, and the base."""
 
 
 class GuestResult(TypedDict):
     """What the tracking did to the guest."""
 
-    accesses: int
-    slowdown: float
-    time_ns: dict[str, int]
-    events: dict[str, int]
+    accesses: Annotated[Count, about("Accesses that the guest executed while it was tracked.")]
+    slowdown: Annotated[
+        float, Meta(ge=1, description="Guest time with tracking over guest time without.")
+    ]
+    time_ns: Annotated[
+        Times, about("Guest time by cause; base is what the same accesses take untracked.")
+    ]
+    events: Annotated[dict[str, Count], about("Every event of the cost model, by name.")]
 
 
 class Pages(TypedDict):
     """What crossed, in frames."""
 
-    sent: int
-    unique: int
-    resent: int
-    data: int
-    zero: int
-    suppressed: int
-    skipped: int
-    falsely_dirty: int
+    sent: Annotated[
+        Count, about("Frames that crossed, as any kind; a frame sent twice counts twice.")
+    ]
+    unique: Annotated[Count, about("Distinct frames sent at least once.")]
+    resent: Annotated[Count, about("sent − unique.")]
+    data: Annotated[Count, about("With their content.")]
+    zero: Annotated[Count, about("All zero: no content.")]
+    suppressed: Annotated[Count, about("Unchanged since last sent: only a digest.")]
+    skipped: Annotated[Count, about("Not sent because they were dirty again (xen-2009).")]
+    falsely_dirty: Annotated[
+        Count, about("Found dirty though nobody had written them: neighbours in a group.")
+    ]
 
 
 class Bytes(TypedDict):
     """What crossed, in bytes: before encoding, and on the link."""
 
-    raw: int
-    wire: int
+    raw: Annotated[Count, about("sent × 4096.")]
+    wire: Annotated[Count, about("Messages as they were put on the link.")]
+
+
+class DowntimeParts(TypedDict):
+    """The guest's pause, part by part."""
+
+    suspend: Annotated[Seconds, about("Pause and last clean.")]
+    last_round: Annotated[Seconds, about("Sending what was still dirty.")]
+    state: Annotated[Seconds, about("Sending the guest's own state.")]
+    verify: Annotated[Seconds, about("Both digests and their comparison.")]
+    commit: Annotated[Seconds, about("The commit and its answer.")]
 
 
 class Time(TypedDict):
     """How long it took: all of it, and the guest's pause with its parts."""
 
-    total_s: float
-    downtime_s: float
-    downtime_parts_s: dict[str, float]
+    total_s: Annotated[
+        Seconds, about("From the start of round 1 to the release on the destination.")
+    ]
+    downtime_s: Annotated[
+        Seconds, about("From the guest's pause on the source to its release on the destination.")
+    ]
+    downtime_parts_s: Annotated[
+        DowntimeParts, about("The downtime, split; the parts add up to it.")
+    ]
 
 
 class Document(TypedDict):
     """The whole result."""
 
-    schema: Schema
+    schema: Annotated[Schema, about("Which schema this document follows.")]
     config: Configured
-    outcome: str
-    error: Error | None
-    verified: bool
-    memory_digest: str
-    rounds: list[Round]
-    faults: dict[str, int]
-    guest: GuestResult
-    pages: Pages
-    bytes: Bytes
-    time: Time
+    outcome: Annotated[Outcome, about("How it ended.")]
+    error: Annotated[Error | None, about("Why it did not complete; null when it did.")]
+    verified: Annotated[
+        bool, about("The destination compared all memory with the source and agreed.")
+    ]
+    memory_digest: Annotated[
+        Digest, about("Root of the digest tree over all memory at the hand-over.")
+    ]
+    rounds: Annotated[
+        list[Round],
+        about("Rounds in order; the last one of a completed migration is the stop-and-copy."),
+    ]
+    faults: Annotated[
+        Faults, about("Exits that the guest's accesses took, by kind, while it was tracked.")
+    ]
+    guest: Annotated[GuestResult, about("What the tracking did to the guest.")]
+    pages: Annotated[Pages, about("What crossed, in frames of 4096 bytes.")]
+    bytes: Annotated[Bytes, about("What crossed, in bytes.")]
+    time: Annotated[Time, about("How long it took, in the clock of the migration.")]
 
 
-def document_of(status: pb.MigrationStatus, guest: GuestConfig) -> Document:
+def document_of(
+    status: pb.MigrationStatus, guest: GuestConfig, trace_digest: int | None = None
+) -> Document:
     """The result document of a migration that ended.
 
     Args:
         status: the last status of the migration.
         guest: the guest as it was configured, every default filled in.
+        trace_digest: see `configured`.
+
+    Raises:
+        PageferryError: the status holds what no migration can have had.
     """
     return {
         "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
-        "config": configured(guest, status.request),
+        "config": configured(guest, plan_of(status.request), trace_digest),
         "outcome": OUTCOMES[status.state],
         "error": _error(status),
         "verified": status.verified,
@@ -179,6 +244,11 @@ def _faults(status: pb.MigrationStatus) -> dict[str, int]:
 
 def _guest(status: pb.MigrationStatus) -> GuestResult:
     cost = status.cost
+    if not 0 <= cost.slowdown < math.inf:
+        raise PageferryError(
+            f"the source host says that the guest took {cost.slowdown} times as long; it is not "
+            "pageferry's, or what it says was damaged on the way"
+        )
     time_ns = {"base": cost.base_ns}
     time_ns.update((cause, cost.tracking_ns.get(cause, 0)) for cause in CAUSES)
     return {
@@ -204,15 +274,14 @@ def _pages(totals: pb.MigrationTotals) -> Pages:
 
 def _time(status: pb.MigrationStatus) -> Time:
     down = status.downtime
-    parts_ns = {
-        "suspend": down.suspend_ns,
-        "last_round": down.last_round_ns,
-        "state": down.state_ns,
-        "verify": down.verify_ns,
-        "commit": down.commit_ns,
-    }
     return {
         "total_s": status.totals.total_ns / NS_PER_S,
         "downtime_s": down.total_ns / NS_PER_S,
-        "downtime_parts_s": {part: ns / NS_PER_S for part, ns in parts_ns.items()},
+        "downtime_parts_s": {
+            "suspend": down.suspend_ns / NS_PER_S,
+            "last_round": down.last_round_ns / NS_PER_S,
+            "state": down.state_ns / NS_PER_S,
+            "verify": down.verify_ns / NS_PER_S,
+            "commit": down.commit_ns / NS_PER_S,
+        },
     }

@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from pageferry.v1 import common_pb2, destination_pb2_grpc, source_pb2_grpc
 from paging_core.errors import BadOption
 from wire.channel import connect
+from wire.replies import clean_replies
 from wire.status import rpc_errors
 from wire.trust.security import THIS_MACHINE, Security
 
@@ -36,7 +37,8 @@ class Action(StrEnum):
 class GuestClient:
     """One host's guests. Also a context manager.
 
-    Every call raises the `PageferryError` that the host raised, or `HostUnreachable`.
+    Every call raises the `PageferryError` that the host raised, or `HostUnreachable`. Text in its
+    replies can be printed: see `wire.text`.
     """
 
     def __init__(self, address: str, security: Security = THIS_MACHINE) -> None:
@@ -69,7 +71,7 @@ class GuestClient:
 
     @contextmanager
     def _stub(self) -> Iterator[Any]:
-        with rpc_errors(self._address, self._security):
+        with rpc_errors(self._address, self._security, answered=self._found is not None):
             if self._found is None:
                 self._found = self._find()
             yield self._found
@@ -84,7 +86,7 @@ class GuestClient:
                 if isinstance(error, grpc.Call) and error.code() is grpc.StatusCode.NOT_FOUND:
                     continue
                 raise
-            return stub(self._channel)
+            return stub(clean_replies(self._channel))
         raise BadOption(f"{self._address} is neither a source host nor a destination host")
 
     def __enter__(self) -> Self:

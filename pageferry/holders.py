@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from paging_core.errors import BadOption
+from paging_core.reading import read_bytes
 from wire.names import is_name
 from wire.trust.access import Role
 from wire.trust.tls import CERTIFICATE
@@ -95,7 +96,7 @@ def holder_in(folder: Path) -> Holder | None:
     if not file.exists():
         return None
     try:
-        return Holder.of(x509.load_pem_x509_certificate(file.read_bytes()))
+        return Holder.of(x509.load_pem_x509_certificate(read_bytes(file)))
     except ValueError as error:
         raise BadOption(f"{file} is no certificate ({error}); remove its folder") from error
 

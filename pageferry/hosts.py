@@ -28,7 +28,10 @@ class Hosts:
 
 @contextmanager
 def hosts(
-    source: str | None, destination: str | None, source_arguments: Sequence[str] = ()
+    source: str | None,
+    destination: str | None,
+    source_arguments: Sequence[str] = (),
+    memory_bytes: int | None = None,
 ) -> Iterator[Hosts]:
     """The hosts at these addresses, or our own while the block lasts.
 
@@ -36,6 +39,8 @@ def hosts(
         source: address of a source host; None starts one.
         destination: address of a destination host; None starts one.
         source_arguments: further ones of ``source-host serve``, if it is ours.
+        memory_bytes: of the guest; hosts of our own take one of that size, and have nobody
+            else to keep room for.
 
     Raises:
         HostUnreachable: a host of our own did not start.
@@ -43,5 +48,9 @@ def hosts(
     if source is not None and destination is not None:
         yield Hosts(source, destination, ours=False, post_mortem=lambda: None)
         return
-    with Loopback(source_arguments) as loopback:
+    room: tuple[str, ...] = ()
+    if memory_bytes is not None:
+        size = str(memory_bytes)
+        room = ("--max-total-memory", size, "--max-guest-memory", size)
+    with Loopback((*source_arguments, *room), room) as loopback:
         yield Hosts(loopback.source, loopback.destination, True, loopback.post_mortem)

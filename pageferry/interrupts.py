@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Self
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from wire.signals import stop_signals
 
 
 class Interrupted(KeyboardInterrupt):
@@ -26,6 +26,8 @@ class Interrupted(KeyboardInterrupt):
 class Interrupts:
     """Turns SIGINT and SIGTERM into `Interrupted`, at a moment that suits.
 
+    A SIGINT that is ignored stays so, see `wire.signals`.
+
     A second signal is never held back. Works in the main thread only, as signals do.
     """
 
@@ -35,7 +37,7 @@ class Interrupts:
         self._previous: dict[int, signal._HANDLER] = {}
 
     def __enter__(self) -> Self:
-        for signum in _SIGNALS:
+        for signum in stop_signals():
             self._previous[signum] = signal.signal(signum, self._on_signal)
         return self
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
+from pageferry.document import OUTCOMES
 from pageferry.interrupts import Interrupted, Interrupts
 from pageferry.progress import Progress
 from pageferry.request import MigrationOptions
 from pageferry.source_client import SourceClient
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
-from paging_core.errors import PageferryError
+from paging_core.errors import HostUnreachable, PageferryError
 from paging_core.units import format_bytes
 from wire.convert import guest_spec
 
@@ -38,7 +39,7 @@ class Ended:
 
     Attributes:
         status: its last status.
-        guest_id: the guest's name on the hosts, made up for this run.
+        guest_id: the guest's name on the hosts.
         interrupted: the signal that asked for the end, None when nobody did.
     """
 
@@ -54,7 +55,7 @@ def travel(
     options: MigrationOptions,
     watcher: Watcher,
 ) -> Ended:
-    """Boot a guest on the source, migrate it, and follow it to the end.
+    """Boot a guest on the source, or take the one that is named, migrate and follow it to the end.
 
     Whatever a host refuses or fails at is an outcome, not an exception. The first Ctrl-C
     cancels the migration; a second one raises `Interrupted`.
@@ -62,13 +63,14 @@ def travel(
     Raises:
         Interrupted: before the migration began, or for the second time.
     """
-    guest_id = f"guest-{uuid4().hex[:8]}"
+    guest_id = options.guest or f"guest-{uuid4().hex[:8]}"
     request = options.migrate_request(guest_id, destination)
     latest = pb.MigrationStatus(guest_id=guest_id, destination=destination, request=request)
     try:
-        watcher.progress.doing(f"booting a guest of {format_bytes(guest.memory_bytes)}")
-        client.create_guest(guest_spec(guest_id, guest))
-        client.start_guest(guest_id)
+        if options.guest is None:
+            watcher.progress.doing(f"booting a guest of {format_bytes(guest.memory_bytes)}")
+            client.create_guest(guest_spec(guest_id, guest))
+            client.start_guest(guest_id)
         with watcher.interrupts.held_back():
             latest = client.migrate(request)
     except PageferryError as error:
@@ -97,7 +99,13 @@ def _watch(
             progress.update(latest)
     except PageferryError as error:
         return _failed(latest, error)
-    return latest
+    if latest.state in OUTCOMES:
+        return latest
+    silent = HostUnreachable(
+        f"the host at {client.address} ended the report before the migration came to an end; ask "
+        f"it how it stands: pageferry migrations {client.address}"
+    )
+    return _failed(latest, silent)
 
 
 def _failed(latest: pb.MigrationStatus, error: PageferryError) -> pb.MigrationStatus:

@@ -17,13 +17,16 @@ _DYING_S = 3.0
 class Loopback:
     """A source host and a destination host on loopback; gone when the block ends."""
 
-    def __init__(self, source_arguments: Sequence[str] = ()) -> None:
+    def __init__(
+        self, source_arguments: Sequence[str] = (), destination_arguments: Sequence[str] = ()
+    ) -> None:
         """Start nothing yet.
 
         Args:
             source_arguments: further ones of ``source-host serve``.
+            destination_arguments: further ones of ``dest-host serve``.
         """
-        self._arguments = {"source_host": source_arguments, "dest_host": ()}
+        self._arguments = {"source_host": source_arguments, "dest_host": destination_arguments}
         self._processes: dict[str, HostProcess] = {}
 
     def __enter__(self) -> Self:

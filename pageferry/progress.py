@@ -11,7 +11,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Protocol, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.spinner import Spinner
@@ -21,6 +21,7 @@ from rich.text import Text
 from pageferry.document import round_of
 from pageferry.tables import count, rounds
 from pageferry.v1 import source_pb2 as pb
+from pageferry.whereabouts import of_migration
 from paging_core.units import FRAME_BYTES, NS_PER_S, format_bytes, format_ns
 
 PHASES = {
@@ -31,10 +32,12 @@ PHASES = {
     pb.MIGRATION_STATE_COMMITTING: "handing the guest over",
     pb.MIGRATION_STATE_IN_DOUBT: "in doubt: the commit's answer has not come",
     pb.MIGRATION_STATE_COMPLETED: "completed: the destination has the guest",
-    pb.MIGRATION_STATE_FAILED: "failed: the guest goes on at the source",
-    pb.MIGRATION_STATE_CANCELLED: "cancelled: the guest goes on at the source",
+    pb.MIGRATION_STATE_FAILED: "failed",
+    pb.MIGRATION_STATE_CANCELLED: "cancelled",
 }
 """What each state means to the person who waits."""
+_WITHOUT_THE_GUEST = (pb.MIGRATION_STATE_FAILED, pb.MIGRATION_STATE_CANCELLED)
+"""Phases behind which stands where the guest is."""
 
 _REFRESHES_PER_S = 8
 _ROUNDS_SHOWN = 8
@@ -99,7 +102,7 @@ class PlainProgress(SilentProgress):
         self._rounds = len(status.rounds)
         if status.state != self._state:
             self._state = status.state
-            self._say(PHASES.get(status.state, "unknown phase"))
+            self._say(phase(status) or "unknown phase")
 
     def _say(self, line: str) -> None:
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -141,10 +144,16 @@ class LiveProgress:
 
     def _render(self) -> Group:
         status = self._status
-        self._spinner.update(text=PHASES.get(status.state, self._doing))
+        self._spinner.update(text=phase(status) or self._doing)
         done = [round_of(stats) for stats in status.rounds[-_ROUNDS_SHOWN:]]
-        table: list[Table | Text] = [rounds(done), Text()] if done else []
+        table: list[RenderableType] = [rounds(done), Text()] if done else []
         return Group(*table, self._spinner, *_under_way(status))
+
+
+def phase(status: pb.MigrationStatus) -> str:
+    """What goes on, in a line; empty before there is a migration."""
+    said = PHASES.get(status.state, "")
+    return f"{said}: {of_migration(status)}" if status.state in _WITHOUT_THE_GUEST else said
 
 
 def progress_for(console: Console, *, silent: bool) -> Progress:
@@ -178,7 +187,7 @@ def _rates(stats: pb.RoundStats, dirty_frames: int) -> str:
     return f" (moves {sent}/s of memory, dirties {dirtied}/s)"
 
 
-def _under_way(status: pb.MigrationStatus) -> list[Table | Text]:
+def _under_way(status: pb.MigrationStatus) -> list[RenderableType]:
     current = status.current
     if not current.to_send_frames:
         return []

@@ -2,66 +2,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
-from pageferry.configured import CLOCKS, POLICIES
+from pageferry.settings import SETTINGS
 from pageferry.v1 import source_pb2 as pb
-from paging_core.config import (
-    CleanPolicy,
-    GroupPolicy,
-    GroupScope,
-    GuestConfig,
-    MemoryFill,
-    Paging,
-    TrackerConfig,
-)
-from paging_core.costs import CostTable
+from paging_core.config import GroupScope, GuestConfig, Paging
 from paging_core.errors import BadOption
-from paging_core.units import FRAME_BYTES
+from paging_core.settings import made
 from paging_core.workloads.catalog import canonical_spec, check_working_set
+from source_host.messages import request_of
+from source_host.precopy.clock_name import ClockName
+from source_host.precopy.plan import Plan
 from wire.address import parse_address
 from wire.trust.security import THIS_MACHINE, Security
-
-DEFAULT_WORKLOAD = "hotcold"
-ADAPTIVE = "adaptive"
-"""Instead of a number of pages in a group."""
 
 
 @dataclass(frozen=True)
 class MigrationOptions:
-    """The options of ``pageferry migrate``, quantities as integers of their unit."""
+    """What ``pageferry migrate`` is asked for.
 
-    memory_bytes: int
-    workload: str | None = None
-    trace: str | None = None
-    seed: int = 0
-    fill: str = "mixed"
-    paging: str = "shadow"
-    clean: str | None = None
-    clear_chunk_bytes: int = 4 << 20
-    pml: bool = False
-    group_pages: int | str = 1
-    group_trigger: int = 1
-    group_scope: str | None = None
-    d_bit_filter: bool = False
-    no_prefetch: bool = False
-    out_of_sync: bool = False
-    costs_file: str | None = None
-    policy: str = "xen"
-    downtime_limit_ns: int = 300_000_000
-    max_rounds: int = 0
-    warmup_ns: int = 0
-    no_suppress: bool = False
-    zstd_level: int | None = None
-    clock: str = "virtual"
-    link_bits_per_s: int = 1_000_000_000
-    latency_ns: int = 100_000
+    Attributes:
+        values: settings by name, each as its kind parses it; what is left out has its default.
+        source, dest: addresses of running hosts; None for hosts of our own.
+        tls, insecure: who we are to `source`.
+        flow: where the flow trace goes; None for none.
+        guest: name of a guest that is at `source` already; None boots one.
+    """
+
+    values: Mapping[str, Any]
     source: str | None = None
     dest: str | None = None
     tls: str | None = None
     insecure: bool = False
     flow: str | None = None
+    guest: str | None = None
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """From settings by name, and the attributes of this class beside them.
+
+        Raises:
+            BadOption: no such setting.
+        """
+        values = {name: given.pop(name) for name in list(given) if name in SETTINGS}
+        unknown = given.keys() - cls.__dataclass_fields__.keys()
+        if unknown:
+            raise BadOption(f"there is no setting {min(unknown)!r}; see docs/settings.md")
+        return cls(values, **given)
+
+    @classmethod
+    def typed(cls, options: Mapping[str, Any]) -> Self:
+        """From the options of the command line, where a switch that is on is switched off."""
+        switched = {
+            name: not value if name in SETTINGS and SETTINGS[name].is_on else value
+            for name, value in options.items()
+        }
+        return cls.of(**switched)
+
+    def but(self, **given: Any) -> Self:
+        """The same with some settings or attributes changed; raises as `of`."""
+        values = {name: given.pop(name) for name in list(given) if name in SETTINGS}
+        return replace(self, values={**self.values, **values}, **given)
+
+    def __getitem__(self, name: str) -> Any:
+        """A setting's value, its default filled in; None where something else decides."""
+        value = self.values.get(name)
+        return SETTINGS[name].default_value() if value is None else value
 
     def guest_config(self) -> GuestConfig:
         """The guest, checked.
@@ -69,74 +78,67 @@ class MigrationOptions:
         Raises:
             InvalidInput: anything that cannot be, with the way out.
         """
-        if self.workload is not None and self.trace is not None:
+        if self["workload"] is not None and self["trace"] is not None:
             raise BadOption("a guest runs --workload or replays --trace, not both; drop one")
-        _check_addresses(self.source, self.dest)
-        if self.source is not None:
-            # Before anything starts: a missing certificate, or plain text to another machine.
-            self.security().channel_credentials(self.source)
-        config = GuestConfig(
-            memory_bytes=self.memory_bytes,
-            tracker=self._tracker(),
-            workload="" if self.trace else self._workload(),
-            trace=self._trace(),
-            seed=self.seed,
-            fill=MemoryFill(self.fill),
-            costs=CostTable.from_toml(Path(self.costs_file)) if self.costs_file else CostTable(),
-        )
+        self.check_hosts()
+        if self["paging"] == Paging.HAP:
+            self._check_hap()
+        config = made(GuestConfig, {**self._settings(), **self._load()})
         if config.workload:
             check_working_set(config)
         return config
 
-    def _workload(self) -> str:
-        return canonical_spec(self.workload or DEFAULT_WORKLOAD)
+    def check_hosts(self) -> None:
+        """Whether the hosts can be meant, and who we are there.
 
-    def _trace(self) -> str:
-        if self.trace is None or self.source is not None:
-            # On a host elsewhere the path is that host's own.
-            return self.trace or ""
+        Raises:
+            BadOption: one host without the other, no address, a missing certificate, or plain
+                text to another machine.
+        """
+        _check_addresses(self.source, self.dest)
+        if self.source is not None:
+            self.security().channel_credentials(self.source)
+
+    def plan(self) -> Plan:
+        """How it is moved, checked.
+
+        Raises:
+            InvalidInput: anything that cannot be.
+        """
+        values = self._settings()
+        if values["clock"] == ClockName.REAL:
+            # There the network is what it is.
+            values = {name: value for name, value in values.items() if name not in _OF_A_LINK}
+        return made(Plan, values)
+
+    def _settings(self) -> dict[str, Any]:
+        return {name: self[name] for name in SETTINGS}
+
+    def _load(self) -> dict[str, str | None]:
+        if self["trace"] is None:
+            spec = self["workload"] or SETTINGS["workload"].otherwise
+            return {"workload": canonical_spec(spec), "trace": None}
+        return {"workload": None, "trace": self._trace(str(self["trace"]))}
+
+    def _trace(self, path: str) -> str:
+        if self.source is not None:
+            return path  # on a host elsewhere the path is that host's own
         # Here and not above: it imports pyarrow, and --help must not.
         from paging_core.traces.reader import TraceFile  # noqa: PLC0415
 
-        TraceFile(self.trace)
-        return str(Path(self.trace).resolve())
-
-    def _tracker(self) -> TrackerConfig:
-        paging = Paging(self.paging)
-        if paging is Paging.HAP:
-            self._check_hap()
-        return TrackerConfig(
-            paging=paging,
-            clean=CleanPolicy(self.clean) if self.clean else None,
-            pml=self.pml,
-            group=self._group(),
-            prefetch=not self.no_prefetch,
-            out_of_sync=self.out_of_sync,
-            clear_chunk_frames=self.clear_chunk_bytes // FRAME_BYTES,
-        )
-
-    def _group(self) -> GroupPolicy:
-        adaptive = self.group_pages == ADAPTIVE
-        return GroupPolicy(
-            frames=1 if adaptive else int(self.group_pages),
-            scope=GroupScope(self.group_scope or "virtual"),
-            d_bit_filter=self.d_bit_filter,
-            trigger=self.group_trigger,
-            adaptive=adaptive,
-        )
+        TraceFile(path)
+        return str(Path(path).resolve())
 
     def _check_hap(self) -> None:
-        if self.group_scope == "virtual":
+        if self["group_scope"] == GroupScope.VIRTUAL:
             raise BadOption(
                 "--group-scope virtual needs --paging shadow: a P2M knows no virtual addresses; "
                 "use --group-scope physical"
             )
-        for given, option in (
-            (self.no_prefetch, "--no-prefetch"),
-            (self.out_of_sync, "--out-of-sync"),
-        ):
-            if given:
-                raise BadOption(f"{option} is about shadow pages and needs --paging shadow")
+        for name, setting in SETTINGS.items():
+            of_shadow = setting.paging == Paging.SHADOW and setting.is_option
+            if of_shadow and self[name] != setting.default_value():
+                raise BadOption(f"{setting.option} is about shadow pages and needs --paging shadow")
 
     def security(self) -> Security:
         """Who we are to the source host.
@@ -160,21 +162,19 @@ class MigrationOptions:
         return self.flow if self.source is not None else str(Path(self.flow).resolve())
 
     def migrate_request(self, guest_id: str, destination: str) -> pb.MigrateRequest:
-        """What the source host is asked to do with the guest."""
-        return pb.MigrateRequest(
-            guest_id=guest_id,
-            destination=destination,
-            policy=POLICIES[self.policy],
-            clock=CLOCKS[self.clock],
-            link_bits_per_s=self.link_bits_per_s,
-            latency_ns=self.latency_ns,
-            downtime_limit_ns=self.downtime_limit_ns,
-            no_suppress=self.no_suppress,
-            zstd_level=self.zstd_level,
-            max_rounds=self.max_rounds,
-            warmup_ns=self.warmup_ns,
-            flow_directory=self._flow_directory(),
-        )
+        """What the source host is asked to do with the guest.
+
+        Raises:
+            InvalidInput: as `plan`.
+        """
+        request = request_of(self.plan())
+        request.guest_id = guest_id
+        request.destination = destination
+        request.flow_directory = self._flow_directory()
+        return request
+
+
+_OF_A_LINK = frozenset(name for name, one in SETTINGS.items() if one.path == ("link",))
 
 
 def _check_addresses(source: str | None, destination: str | None) -> None:

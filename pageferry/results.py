@@ -15,6 +15,7 @@ import jsonschema
 
 from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
 from paging_core.errors import InvalidInput
+from paging_core.reading import read_json
 
 
 class BadResult(InvalidInput):
@@ -104,12 +105,7 @@ def read(path: Path) -> Document:
     Raises:
         BadResult: unreadable, not JSON, not a result, or of another version.
     """
-    try:
-        content = json.loads(path.read_text())
-    except OSError as error:
-        raise BadResult(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise BadResult(f"{path} is not JSON; give a file written by --json") from error
+    content = read_json(path, BadResult, way_out="give a file written by --json")
     _check(content, path)
     return cast("Document", content)
 
@@ -126,7 +122,7 @@ def _check(content: object, path: Path) -> None:
         jsonschema.validate(content, schema())
     except jsonschema.ValidationError as error:
         raise BadResult(
-            f"{path} is not a whole result, at {error.json_path}: {error.message}; "
+            f"{path} is not a whole result, at {error.json_path[:200]}: {error.message[:200]}; "
             "write it again with pageferry migrate --json"
         ) from error
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
-from rich import box
-from rich.table import Table
+from rich.markup import escape
 
 from pageferry.document import Document, Round
+from pageferry.fitting import Fitted
 from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.units import NS_PER_S, format_bytes, format_ns
 
@@ -78,8 +79,20 @@ def _count(value: float, _: Document) -> str:
     return count(value)
 
 
-def _times(value: float, _: Document) -> str:
-    return f"{value:.3f}×"
+def percent(share: float) -> str:
+    """A share with its sign, three digits of it: ``+0.92 %``."""
+    value = 100 * share
+    digits = 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    return f"{value:+.{digits}f} %".replace("-", "−")
+
+
+def _percent(value: float, _: Document) -> str:
+    return percent(value)
+
+
+def overhead(document: Document) -> float:
+    """What tracking cost the guest, as a share of the time that it would have taken without."""
+    return document["guest"]["slowdown"] - 1
 
 
 def _bytes(value: float, _: Document) -> str:
@@ -107,7 +120,10 @@ def _fault(name: str) -> Row:
 
 
 def _part(name: str) -> Row:
-    return Row(f"  {PART_LABELS[name]}", lambda d: d["time"]["downtime_parts_s"][name], _seconds)
+    def seconds(document: Document) -> float:
+        return cast("Mapping[str, float]", document["time"]["downtime_parts_s"])[name]
+
+    return Row(f"  {PART_LABELS[name]}", seconds, _seconds)
 
 
 SECTIONS: tuple[tuple[Row, ...], ...] = (
@@ -118,7 +134,7 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
         *(_part(name) for name in PART_LABELS),
     ),
     (
-        Row("guest slowdown", lambda d: d["guest"]["slowdown"], _times),
+        Row("tracking overhead", overhead, _percent),
         Row("untracked guest time", lambda d: d["guest"]["time_ns"]["base"], _share_of_base),
         *(_cause(name) for name in CAUSES),
     ),
@@ -144,39 +160,32 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
 """Every figure of the summary, a rule between the sections."""
 
 
-def summary(documents: Sequence[Document], labels: Sequence[str]) -> Table:
+def summary(documents: Sequence[Document], labels: Sequence[str]) -> Fitted:
     """One column of figures per document; with two, their ratio beside them."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("")
-    for label in labels:
-        table.add_column(label, justify="right", no_wrap=True)
-    if len(documents) == 2:
-        table.add_column("ratio", justify="right", no_wrap=True)
-    table.add_row("outcome", *(_outcome(d) for d in documents), *_padding(documents))
-    table.add_row("verified", *(_verified(d) for d in documents), *_padding(documents))
+    ratio = ("ratio",) if len(documents) == 2 else ()
+    table = Fitted(("", *map(escape, labels), *ratio))
+    padding = [""] * len(ratio)
+    table.add("outcome", *(_outcome(d) for d in documents), *padding)
+    table.add("verified", *(_verified(d) for d in documents), *padding)
     for section in SECTIONS:
-        table.add_section()
+        table.end_section()
         for row in section:
             _add(table, row, documents)
     return table
 
 
-def _add(table: Table, row: Row, documents: Sequence[Document]) -> None:
+def _add(table: Fitted, row: Row, documents: Sequence[Document]) -> None:
     values = [row.value(document) for document in documents]
     if not row.always and not any(values):
         return
     shown = [row.show(value, d) for value, d in zip(values, documents, strict=True)]
     style = "dim" if row.label.startswith(" ") else None
-    table.add_row(row.label, *shown, *_ratio(values), style=style)
+    table.add(row.label, *shown, *_ratio(values), style=style)
 
 
 def _ratio(values: Sequence[float]) -> Iterable[str]:
     if len(values) == 2:
         yield times(values[1] / values[0]) if all(values) else ""
-
-
-def _padding(documents: Sequence[Document]) -> list[str]:
-    return [""] if len(documents) == 2 else []
 
 
 def _outcome(document: Document) -> str:
@@ -216,20 +225,17 @@ ROUND_COLUMNS = (
 """Columns of the table of rounds."""
 
 
-def rounds(done: Sequence[Round]) -> Table:
+def rounds(done: Sequence[Round]) -> Fitted:
     """One line per round: what it set out to send, what crossed, what was dirty after it."""
     shown = [
         column
         for column in ROUND_COLUMNS
         if column.always or any(column.value(stats) for stats in done)
     ]
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("round")
-    for column in shown:
-        table.add_column(column.title, justify="right", no_wrap=True)
+    table = Fitted(("round", *(column.title for column in shown)))
     for stats in done:
         name = "stop-and-copy" if stats["stop_and_copy"] else str(stats["round"])
-        table.add_row(name, *(_cell(column, stats) for column in shown))
+        table.add(name, *(_cell(column, stats) for column in shown))
     return table
 
 

@@ -11,6 +11,7 @@ from there on    free frames, filled as `MemoryFill` says
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,8 @@ from paging_core.memory import Words
 KERNEL_ENTRY = PRESENT | WRITABLE
 """Flags of every entry of the kernel's tables, SUPERPAGE aside."""
 _COUNTS_PER_FRAME = 2048
+_STRIDE_FRAMES = 8192
+"""Filled between two looks at whether somebody still wants the guest: 32 MiB."""
 _FILL_MODES = {
     MemoryFill.ZERO: FILL_ZERO,
     MemoryFill.MIXED: FILL_MIXED,
@@ -85,8 +88,15 @@ def _entries(frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return (frames << 12) | KERNEL_ENTRY
 
 
-def lay_out(machine: Machine, config: GuestConfig) -> None:
+def lay_out(
+    machine: Machine, config: GuestConfig, look_up: Callable[[], None] = lambda: None
+) -> None:
     """Write the guest's first structures straight into its memory, and set its registers.
+
+    Args:
+        machine: of the guest.
+        config: what it is made of.
+        look_up: called now and then; what it raises ends it.
 
     Raises:
         GuestOutOfMemory: they leave no room for anything else.
@@ -98,7 +108,9 @@ def lay_out(machine: Machine, config: GuestConfig) -> None:
         raise GuestOutOfMemory(f"{n} frames leave no room beside the guest's own tables; use more")
     mode = _FILL_MODES[config.fill]
     if mode != FILL_ZERO:
-        fill_frames(machine.memory, first, mode, config.seed)
+        for at in range(first, n, _STRIDE_FRAMES):
+            look_up()
+            fill_frames(machine.memory[: at + _STRIDE_FRAMES], at, mode, config.seed)
     machine.memory[layout.kernel_table : root] = layout.direct_map()
     machine.memory[root, KERNEL_SLOT] = (layout.kernel_table << 12) | KERNEL_ENTRY
     layout.counts(machine.memory)[:first] = 1

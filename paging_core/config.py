@@ -8,14 +8,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from pathlib import Path
 
-from paging_core.costs import CostTable
+from paging_core.costs import CostTable, prices_schema
 from paging_core.errors import BadOption
+from paging_core.kinds import ADAPTIVE, Choice, Flag, GroupPages, Memory, Schema, Text, Whole
+from paging_core.settings import Role, Section, setting
 from paging_core.units import FRAME_BYTES
 
 MIN_GUEST_FRAMES = 256
 MAX_GROUP_FRAMES = 4096
 MAX_TLB_ENTRIES = 2**20
+DEFAULT_WORKLOAD = "hotcold"
+POOL_FRAMES_PER_VCPU = 256
+FRAMES_PER_MIB = 256
 
 
 class Paging(StrEnum):
@@ -66,6 +72,26 @@ class MemoryFill(StrEnum):
     RANDOM = "random"
 
 
+def _own_scope(paging: str) -> str:
+    own = GroupScope.VIRTUAL if Paging(paging) is Paging.SHADOW else GroupScope.PHYSICAL
+    return own.value
+
+
+def _trace_schema() -> Schema:
+    digest = {
+        "description": "XXH3 (64 bits) of its content; null when it lies on a remote source "
+        "host only.",
+        "anyOf": [{"$ref": "#/$defs/digest"}, {"type": "null"}],
+    }
+    name = {"description": "Name of the file without its directory.", "type": "string"}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["file", "xxh3_64"],
+        "properties": {"file": name, "xxh3_64": digest},
+    }
+
+
 @dataclass(frozen=True)
 class GroupPolicy:
     """Which frames one fixup fault opens.
@@ -79,10 +105,56 @@ class GroupPolicy:
         d_bit_filter: at clean time drop opened frames whose D bit the hardware never set.
     """
 
-    frames: int = 1
-    scope: GroupScope = GroupScope.VIRTUAL
-    d_bit_filter: bool = False
-    trigger: int = 1
+    frames: int = setting(
+        "group_pages",
+        GroupPages(MAX_GROUP_FRAMES),
+        "1",
+        Role.REMEDY,
+        Section.TRACKING,
+        "Frames that one fixup fault (the first write to a clean one) opens and marks dirty; "
+        "a power of two to 4096. More: fewer faults, more frames sent that nobody wrote. "
+        "adaptive: sizes are learned from what became of the frames that were opened.",
+        shown="Frames that one fixup fault opens; 1 is ungrouped, adaptive learns.",
+        read=lambda group, _: ADAPTIVE if group.adaptive else group.frames,
+        write=lambda n: {"adaptive": True} if n == ADAPTIVE else {"frames": int(n)},
+        title="pages",
+        words="n = {}",
+    )
+    scope: GroupScope = setting(
+        "group_scope",
+        Choice(GroupScope),
+        None,
+        Role.REMEDY,
+        Section.TRACKING,
+        "Groups are neighbours in the address space or in guest memory.",
+        shown="Groups are runs of shadow L1 entries (virtual) or of gfns (physical).",
+        otherwise="virtual under shadow, physical under HAP",
+        field_default=GroupScope.VIRTUAL,
+        title="scope",
+        words="{} groups",
+        plain=_own_scope,
+    )
+    d_bit_filter: bool = setting(
+        "d_bit_filter",
+        Flag(),
+        "false",
+        Role.REMEDY,
+        Section.TRACKING,
+        "Drop frames of a group at clean time that the hardware's D bit says nobody wrote.",
+        shown="Opened frames whose D bit was never set are dropped at clean time.",
+        title="D-bit filter",
+    )
+    trigger: int = setting(
+        "group_trigger",
+        Whole(1, MAX_GROUP_FRAMES, "K"),
+        "1",
+        Role.REMEDY,
+        Section.TRACKING,
+        "A group opens with its K-th dirty frame; 2 and more spare lonely writes.",
+        shown="K of: a group opens with its K-th dirty frame.",
+        title="trigger",
+        words="from dirty frame {}",
+    )
     adaptive: bool = False
 
     def __post_init__(self) -> None:
@@ -128,20 +200,116 @@ class TrackerConfig:
             QEMU takes 1 GiB (clear-bitmap-shift 18); guests here are smaller.
     """
 
-    paging: Paging = Paging.SHADOW
-    clean: CleanPolicy | None = None
-    pml: bool = False
+    paging: Paging = setting(
+        "paging",
+        Choice(Paging),
+        "shadow",
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Who translates guest physical memory: shadow page tables kept by the hypervisor, or a "
+        "P2M that the hardware walks.",
+        shown="Who translates guest physical memory.",
+        words="{}",
+    )
+    clean: CleanPolicy | None = setting(
+        "clean",
+        Choice(CleanPolicy),
+        None,
+        Role.REMEDY,
+        Section.TRACKING,
+        "How write access is revoked after each round. Shadow: blow (Xen, drop every shadow) or "
+        "write-protect (KVM). HAP: lazy (mark the root) or eager (every leaf). Both: clear-log "
+        "(KVM since 2018: a chunk of memory at a time, right before its pages are sent).",
+        shown="How write access is revoked when the dirty bitmap is cleaned.",
+        otherwise="blow, lazy",
+        read=lambda tracker, _: tracker.clean_policy.value,
+        words="{}",
+        plain=lambda paging: CLEAN_POLICIES[Paging(paging)][0].value,
+    )
+    pml: bool = setting(
+        "pml",
+        Flag(),
+        "false",
+        Role.REMEDY,
+        Section.TRACKING,
+        "HAP: the hardware notes writes in a buffer of 512 entries; an exit when it is full "
+        "instead of a fault for each page.",
+        shown="Page-modification logging.",
+        paging=Paging.HAP,
+        title="PML",
+    )
     group: GroupPolicy = field(default_factory=GroupPolicy)
-    prefetch: bool = True
-    out_of_sync: bool = False
-    shadow_pool_frames: int | None = None
-    tlb_entries: int = 2048
-    clear_chunk_frames: int = 1024
+    prefetch: bool = setting(
+        "prefetch",
+        Flag(),
+        "true",
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Shadow: a fault builds one entry, and not up to 31 more behind it as in Xen.",
+        shown="Xen's read prefetch of shadow L1 entries.",
+        paging=Paging.SHADOW,
+    )
+    out_of_sync: bool = setting(
+        "out_of_sync",
+        Flag(),
+        "false",
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Shadow: let the guest write its own L1 tables and compare them later, instead of "
+        "emulating each write.",
+        shown="Guest L1 tables may go out of sync instead of being emulated write by write.",
+        paging=Paging.SHADOW,
+    )
+    shadow_pool_frames: int | None = setting(
+        "shadow_pool_frames",
+        Whole(32, 1 << 31),
+        None,
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Size of the shadow pool; null under HAP.",
+        paging=Paging.SHADOW,
+        is_option=False,
+        nullable=True,
+        read=lambda _, guest: guest.shadow_pool_frames,
+        title="shadow pool",
+    )
+    tlb_entries: int = setting(
+        "tlb_entries",
+        Whole(16, MAX_TLB_ENTRIES),
+        "2048",
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Entries of the modelled TLB.",
+        is_option=False,
+        title="TLB",
+        words="TLB of {}",
+    )
+    clear_chunk_frames: int = setting(
+        "clear_chunk_bytes",
+        Memory(),
+        "4MiB",
+        Role.REMEDY,
+        Section.TRACKING,
+        "Memory whose log is cleared at a time by --clean clear-log; QEMU takes 1GiB.",
+        shown="Memory whose log clear-log clears at a time; null for other policies.",
+        nullable=True,
+        read=lambda tracker, _: tracker.clear_chunk_bytes,
+        write=lambda n_bytes: {"clear_chunk_frames": n_bytes // FRAME_BYTES},
+        field_default=1024,
+        words="{} at a time",
+        plain=lambda _: None,
+    )
 
     @property
     def clean_policy(self) -> CleanPolicy:
         """The clean policy in force, the paging mode's default filled in."""
         return self.clean or CLEAN_POLICIES[self.paging][0]
+
+    @property
+    def clear_chunk_bytes(self) -> int | None:
+        """Memory whose log is cleared at a time; None under policies that clear all of it."""
+        deferred = self.clean_policy is CleanPolicy.CLEAR_LOG
+        return self.clear_chunk_frames * FRAME_BYTES if deferred else None
 
     def __post_init__(self) -> None:
         self._check_clean()
@@ -194,18 +362,94 @@ class GuestConfig:
         seed: of every generator; the same seed gives the same accesses anywhere.
     """
 
-    memory_bytes: int
+    memory_bytes: int = setting(
+        "memory_bytes",
+        Memory(MIN_GUEST_FRAMES * FRAME_BYTES),
+        "256MiB",
+        Role.SURROUNDINGS,
+        Section.GUEST,
+        "Guest memory, a multiple of the 4 KiB frame.",
+        shown="Guest memory; a multiple of 4096.",
+        required=True,
+        words="{} of memory",
+    )
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    workload: str = "hotcold"
-    trace: str = ""
-    seed: int = 0
-    fill: MemoryFill = MemoryFill.MIXED
-    costs: CostTable = field(default_factory=CostTable)
+    workload: str = setting(
+        "workload",
+        Text("NAME[:k=v,…]"),
+        None,
+        Role.LOAD,
+        Section.GUEST,
+        "What the guest runs; see pageferry workloads.",
+        shown="Canonical name:key=value,… with every parameter; null when a trace was replayed.",
+        otherwise=DEFAULT_WORKLOAD,
+        nullable=True,
+        read=lambda guest, _: guest.workload or None,
+        field_default=DEFAULT_WORKLOAD,
+        words="{}",
+    )
+    trace: str = setting(
+        "trace",
+        Text("FILE", is_file=True, shape=_trace_schema),
+        None,
+        Role.LOAD,
+        Section.GUEST,
+        "Replay this memory trace of a real program instead of a workload. With --source, a "
+        "path on that host.",
+        shown="The trace that was replayed; null when a workload ran.",
+        nullable=True,
+        read=lambda guest, _: guest.trace or None,
+        write=lambda path: {"trace": path, "workload": ""},
+        field_default="",
+        words="{}",
+    )
+    seed: int = setting(
+        "seed",
+        Whole(0, 2**63 - 1),
+        "0",
+        Role.REPETITION,
+        Section.GUEST,
+        "Of everything random: the same seed gives the same result anywhere.",
+        shown="Of every generator.",
+    )
+    fill: MemoryFill = setting(
+        "fill",
+        Choice(MemoryFill),
+        "mixed",
+        Role.SURROUNDINGS,
+        Section.GUEST,
+        "What stands in memory before the workload writes to it; mixed is a third zeros, a third "
+        "like text, a third random.",
+        shown="What stood in memory before the workload wrote to it.",
+    )
+    costs: CostTable = setting(
+        "costs_ns",
+        Text("FILE", is_file=True, shape=prices_schema),
+        None,
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "TOML file of nanoseconds per event; see pageferry costs.",
+        shown="Price of every event of the cost model.",
+        read=lambda guest, _: guest.costs.prices_ns(),
+        write=lambda path: {"costs": CostTable.from_toml(Path(path))},
+        field_factory=CostTable,
+    )
 
     @property
     def n_frames(self) -> int:
         """Frames of guest memory."""
         return self.memory_bytes // FRAME_BYTES
+
+    @property
+    def shadow_pool_frames(self) -> int | None:
+        """Shadow pages in the pool; None under HAP, which has none.
+
+        Xen's toolstack gives 1 MiB of shadow pool per vCPU, plus a frame per MiB of the guest.
+        """
+        if self.tracker.paging is Paging.HAP:
+            return None
+        default = POOL_FRAMES_PER_VCPU + self.n_frames // FRAMES_PER_MIB
+        return self.tracker.shadow_pool_frames or default
 
     def __post_init__(self) -> None:
         if self.memory_bytes <= 0 or self.memory_bytes % FRAME_BYTES:

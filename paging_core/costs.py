@@ -10,17 +10,20 @@ every one is a knob. A TOML file overrides them::
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from paging_core.errors import BadCosts
 from paging_core.events import N_EVENTS, Event, EventCost
+from paging_core.reading import read_toml
+from paging_core.text import shown
 from paging_core.units import PS_PER_NS
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 MIN_ACCESS_NS = 0.001
 MAX_NS = 1_000_000
@@ -89,11 +92,13 @@ class CostTable:
         for name, ns in self.overrides_ns.items():
             if name not in known:
                 raise BadCosts(
-                    f"cost {name!r} is no event of the model; known: {', '.join(sorted(known))}"
+                    f"cost {shown(name)} is no event of the model; known: "
+                    f"{', '.join(sorted(known))}"
                 )
             if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= MAX_NS:
                 raise BadCosts(
-                    f"cost {name} = {ns!r} is not a number of nanoseconds from 0 to {MAX_NS}"
+                    f"cost {name} = {shown(repr(ns))} is not a number of nanoseconds from 0 to "
+                    f"{MAX_NS}"
                 )
         if self.overrides_ns.get("access", 1) < MIN_ACCESS_NS:
             raise BadCosts(
@@ -107,10 +112,7 @@ class CostTable:
         Raises:
             BadCosts: unreadable, not TOML, or a figure that cannot be.
         """
-        try:
-            document = tomllib.loads(path.read_text())
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise BadCosts(f"cost table {path}: {error}") from error
+        document = read_toml(path, lambda line: BadCosts(f"cost table: {line}"))
         table = document.get("ns")
         if set(document) != {"ns"} or not isinstance(table, dict):
             raise BadCosts(f"cost table {path} must hold one table [ns] of event = nanoseconds")
@@ -120,9 +122,27 @@ class CostTable:
         """Nanoseconds of one event."""
         return self.overrides_ns.get(event.name.lower(), DEFAULTS[event].ns)
 
+    def prices_ns(self) -> dict[str, float]:
+        """Nanoseconds of every event by its lower-case name."""
+        return {event.name.lower(): self.ns(event) for event in Event}
+
     def as_picoseconds(self) -> npt.NDArray[np.int64]:
         """All prices for the kernels, int64 picoseconds, shape (N_EVENTS,)."""
+        # Here and not above: every command of the command line reads the declarations of settings.
+        import numpy as np  # noqa: PLC0415
+
         prices = np.zeros(N_EVENTS, np.int64)
         for event in Event:
             prices[event] = round(self.ns(event) * PS_PER_NS)
         return prices
+
+
+def prices_schema() -> dict[str, Any]:
+    """The prices of all events, as JSON Schema."""
+    names = [event.name.lower() for event in Event]
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "required": names,
+        "properties": {name: {"type": "number", "minimum": 0} for name in names},
+    }

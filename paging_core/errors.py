@@ -13,7 +13,8 @@
     │   └── PayloadSize         a payload that is not as long as it says
     ├── ContractMismatch        the two hosts speak versions that do not overlap
     ├── LimitExceeded           a host refuses more than it was configured to allow, or than it has
-    ├── GuestOutOfMemory        the guest's own kernel found no free frame
+    ├── GuestCrashed            the guest's own kernel gave up
+    │   └── GuestOutOfMemory    it found no free frame
     ├── Unauthenticated         the caller did not prove who it is
     ├── PermissionDenied        the caller is known and may not do this
     ├── NotFound                no guest or migration of that name
@@ -105,7 +106,13 @@ class LimitExceeded(PageferryError):
     grpc_status = "RESOURCE_EXHAUSTED"
 
 
-class GuestOutOfMemory(PageferryError):
+class GuestCrashed(PageferryError):
+    """The guest's own kernel gave up: what it found in its own memory could not be."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class GuestOutOfMemory(GuestCrashed):
     """The guest's own kernel found no free frame."""
 
     grpc_status = "RESOURCE_EXHAUSTED"

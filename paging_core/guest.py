@@ -99,7 +99,7 @@ class Guest(Protocol):
         """Let the guest run until its virtual time reaches `until_ns` (no-op if past it).
 
         Raises:
-            GuestOutOfMemory: its kernel found no free frame.
+            GuestCrashed: its kernel gave up.
         """
 
     def run_accesses(self, count: int) -> None:

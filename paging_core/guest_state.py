@@ -13,18 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from paging_core.config import (
-    CleanPolicy,
-    GroupPolicy,
-    GroupScope,
-    GuestConfig,
-    MemoryFill,
-    Paging,
-    TrackerConfig,
-)
-from paging_core.costs import CostTable
+from paging_core.config import GuestConfig
 from paging_core.errors import InvalidInput
 from paging_core.kernels.state import VCPU_DTYPE, Records
+from paging_core.state_document import cut, integer, integers, members, parse_document, read
 from paging_core.workloads.ops import MAX_PROCESSES
 
 STATE_VERSION = 1
@@ -54,25 +46,25 @@ def architectural_state(config: GuestConfig, vcpu: Records) -> bytes:
 def decode_state(state: bytes) -> tuple[GuestConfig, Records, int]:
     """The (config, vcpu, time_ps) that `encode_state` was given.
 
+    Whoever hands a guest over can write anything here: every member is there and no other, and
+    each is of its own type and in range.
+
     Raises:
         InvalidInput: not a guest state, or of another version.
     """
-    try:
-        document = json.loads(state)
-        version = document["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInput(f"these {len(state)} bytes are no guest state") from error
+    document = parse_document(state)
+    version = document.get("version") if isinstance(document, dict) else None
+    if type(version) is not int:
+        raise InvalidInput(f"these {len(state)} bytes are no guest state; migrate it again")
     if version != STATE_VERSION:
         raise InvalidInput(
-            f"guest state of version {version}, this host reads {STATE_VERSION}; "
+            f"guest state of version {cut(version)}, this host reads {STATE_VERSION}; "
             "run the same release on both hosts"
         )
-    try:
-        config = _config_of(document["config"])
-        vcpu = _vcpu_of(document["vcpu"])
-        time_ps = int(document["time_ps"])
-    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
-        raise InvalidInput(f"guest state with a missing or wrong field: {error}") from error
+    top = members(document, "the state", ("version", "config", "vcpu", "time_ps"))
+    config = read(GuestConfig, top["config"], "config")
+    vcpu = _vcpu_of(top["vcpu"])
+    time_ps = integer(top["time_ps"], "time_ps")
     _check_registers(vcpu, config.n_frames, time_ps)
     return config, vcpu, time_ps
 
@@ -104,31 +96,17 @@ def _config_document(config: GuestConfig) -> dict[str, Any]:
     return document
 
 
-def _config_of(document: dict[str, Any]) -> GuestConfig:
-    tracker = dict(document["tracker"])
-    group = tracker.pop("group")
-    clean = tracker.pop("clean")
-    return GuestConfig(
-        memory_bytes=document["memory_bytes"],
-        workload=document["workload"],
-        trace=document["trace"],
-        seed=document["seed"],
-        fill=MemoryFill(document["fill"]),
-        costs=CostTable(document["costs"]),
-        tracker=TrackerConfig(
-            **{**tracker, "paging": Paging(tracker["paging"])},
-            clean=None if clean is None else CleanPolicy(clean),
-            group=GroupPolicy(**{**group, "scope": GroupScope(group["scope"])}),
-        ),
-    )
-
-
 def _vcpu_document(vcpu: Records) -> dict[str, Any]:
     return {name: vcpu[name][0].tolist() for name in VCPU_DTYPE.names or ()}
 
 
-def _vcpu_of(document: dict[str, Any]) -> Records:
+def _vcpu_of(document: Any) -> Records:
+    names = VCPU_DTYPE.names or ()
+    values = members(document, "vcpu", names)
     vcpu = np.zeros(1, VCPU_DTYPE)
-    for name in VCPU_DTYPE.names or ():
-        vcpu[name][0] = document[name]
+    for name in names:
+        shape = VCPU_DTYPE[name].shape
+        where = f"vcpu.{name}"
+        value = integers(values[name], shape[0], where) if shape else integer(values[name], where)
+        vcpu[name][0] = value
     return vcpu

@@ -29,19 +29,7 @@ from paging_core.kernels.state import (
 from paging_core.log_dirty import n_words
 from paging_core.memory import GuestMemory
 
-FRAMES_PER_MIB = 256
-POOL_FRAMES_PER_VCPU = 256
-"""Xen's toolstack: 1 MiB of shadow pool per vCPU, plus a frame per MiB of guest memory."""
 _BASELINE_SLACK = 1024
-
-
-def pool_frames(config: GuestConfig) -> int:
-    """Shadow pages in the pool (HAP needs none; one keeps the arrays from being empty)."""
-    if config.tracker.paging is Paging.HAP:
-        return 1
-    if config.tracker.shadow_pool_frames is not None:
-        return config.tracker.shadow_pool_frames
-    return POOL_FRAMES_PER_VCPU + config.n_frames // FRAMES_PER_MIB
 
 
 class Machine(NamedTuple):
@@ -93,7 +81,7 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
     """A machine whose guest has not booted: no tables, nothing tracked."""
     n = config.n_frames
     shadow = config.tracker.paging is Paging.SHADOW
-    pool = pool_frames(config)
+    pool = config.shadow_pool_frames or 1  # HAP: one keeps the arrays from being empty
     regions = -(-n // 512)
     rows = 2 * regions + _BASELINE_SLACK if shadow else 1
     machine = Machine(

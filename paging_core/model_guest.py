@@ -16,7 +16,14 @@ import numpy.typing as npt
 
 from paging_core.boot import lay_out
 from paging_core.config import CleanPolicy, GuestConfig, Paging
-from paging_core.errors import BadOption, GuestOutOfMemory, IllegalTransition, LimitExceeded
+from paging_core.errors import (
+    BadOption,
+    GuestCrashed,
+    GuestOutOfMemory,
+    IllegalTransition,
+    InvalidInput,
+    LimitExceeded,
+)
 from paging_core.events import CAUSES, FAULT_KINDS, Event
 from paging_core.flow import FlowRows
 from paging_core.flow_buffer import FlowBuffer
@@ -35,6 +42,7 @@ from paging_core.kernels.log_dirty_ops import (
     sync_hardware_log,
     take_bitmap,
 )
+from paging_core.kernels.state import PANICKED
 from paging_core.machine import Machine, make_machine
 from paging_core.memory import GuestMemory
 from paging_core.units import PS_PER_NS, format_bytes
@@ -95,8 +103,15 @@ class ModelGuest:
         config: GuestConfig,
         memory: GuestMemory | None = None,
         workload: Workload | None = None,
+        look_up: Callable[[], None] = lambda: None,
     ) -> ModelGuest:
         """A fresh guest, its workload set up and at position 0, untracked.
+
+        Args:
+            config: what it is made of.
+            memory: its frames, all zero; made when None.
+            workload: what it runs; that of the configuration when None.
+            look_up: called now and then while it boots; what it raises ends that.
 
         Raises:
             UnknownWorkload, BadTrace: there is no such workload or trace.
@@ -108,20 +123,28 @@ class ModelGuest:
                 undo.callback(_close_workload, workload)
             if memory is None:
                 memory = undo.enter_context(GuestMemory(config.n_frames))
-            guest = cls._boot(config, memory, workload)
+            guest = cls._boot(config, memory, workload, look_up)
             undo.pop_all()
             return guest
 
     @classmethod
-    def _boot(cls, config: GuestConfig, memory: GuestMemory, workload: Workload) -> ModelGuest:
+    def _boot(
+        cls,
+        config: GuestConfig,
+        memory: GuestMemory,
+        workload: Workload,
+        look_up: Callable[[], None],
+    ) -> ModelGuest:
         guest = cls(config, memory, workload)
-        lay_out(guest.machine, config)
+        lay_out(guest.machine, config, look_up)
         load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
         setup = guest.workload.setup()
         what = f"trace {Path(config.trace).name}" if config.trace else _named(config.workload)
         free_frames = int(guest.machine.core["vcpu"]["free_frames"][0])
         check_fits(what, setup, free_frames, config.memory_bytes)
-        guest.execute(setup)
+        for first in range(0, len(setup), _CHUNK_OPS):
+            look_up()
+            guest.execute(setup[first : first + _CHUNK_OPS])
         return guest
 
     def close(self) -> None:
@@ -145,6 +168,11 @@ class ModelGuest:
             InvalidInput: not a guest state, or memory that no guest could have.
         """
         config, vcpu, time_ps = decode_state(state)
+        if memory.n_frames != config.n_frames:
+            raise InvalidInput(
+                f"the state is of a guest of {config.n_frames} frames, and {memory.n_frames} came; "
+                "migrate it again"
+            )
         check_well_formed(memory, vcpu)
         guest = cls(config, memory, workload or _make_workload(config))
         guest.machine.core["vcpu"][:] = vcpu
@@ -177,7 +205,7 @@ class ModelGuest:
         """Run the workload until guest time reaches `until_ns`.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel found no free frame.
+            GuestCrashed: its kernel found no free frame, or nonsense in its own tables.
             LimitExceeded: it ran for so long that time would overflow.
         """
         until_ps = until_ns * PS_PER_NS
@@ -188,7 +216,7 @@ class ModelGuest:
         """Run exactly `count` more workload operations.
 
         Raises:
-            GuestOutOfMemory, LimitExceeded: as `run`.
+            GuestCrashed, LimitExceeded: as `run`.
         """
         end = self.position + count
         while self.position < end:
@@ -198,7 +226,7 @@ class ModelGuest:
         """Run the given operations now, outside the workload.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel found no free frame.
+            GuestCrashed: as `run`.
         """
         execute(self.machine.record, ops, 0, _FOREVER_PS)
         self._check_alive()
@@ -357,7 +385,13 @@ class ModelGuest:
     def _check_alive(self) -> None:
         if self._flow is not None:
             self._flow.check()
-        if self.machine.core["vcpu"]["out_of_memory"][0]:
+        gave_up = self.machine.core["vcpu"]["out_of_memory"][0]
+        if gave_up == PANICKED:
+            raise GuestCrashed(
+                "the guest's kernel found page tables or reference counts in its memory that "
+                "cannot be, and stopped; delete it and boot it anew"
+            )
+        if gave_up:
             size = format_bytes(self.config.memory_bytes)
             raise GuestOutOfMemory(
                 f"the guest's kernel found no free frame in {size}; "

@@ -1,16 +1,25 @@
 """Whether a guest that came from elsewhere is one that a guest's kernel could have made.
 
-Kernels here follow page tables without looking where they lead: for a guest that booted on this
-host they cannot lead astray. A guest that was handed over is walked once before it runs. What is
-checked holds on through everything that its kernel does from there on, so it is checked once:
+A guest that was handed over is walked once before it runs, so that nonsense is refused while the
+guest can still go on at its source. What is checked holds on through everything that its kernel
+does from there on:
 
 - the kernel's own tables are those of `boot.Layout`;
 - each table is a table once, at one level, and no user mapping leads to it;
-- each entry leads to a frame that the kernel hands out, with flags that the kernel sets;
-- the reference count of each frame is what the tables say, and so is the number of free frames.
+- each entry that is present leads to a frame that the kernel hands out, a superpage to an aligned
+  run of them, with flags that the kernel sets; each that is not present is 0;
+- the reference count of each frame is what the tables say, and so is the number of free frames;
+  none is mapped more often than there are processes.
+
+The isolation of guests does not rest on it: kernels bound every number that they take from guest
+memory themselves (guest_walk.py, guest_frames.py), for it may change at any time.
+
+Scratch memory is 16 MiB at a time, and time grows with the guest's memory alone, whatever it says.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +45,7 @@ _SETTABLE = ACCESSED | DIRTY
 """What a walk sets, in any entry."""
 _COPY_ON_WRITE = PRESENT | USER | GUEST_COW
 _TABLES_AT_A_TIME = 4096  # 16 MiB of entries
+_HUGE_FRAMES = 512
 
 Entries = npt.NDArray[np.int64]
 Frames = npt.NDArray[np.int64]
@@ -87,17 +97,29 @@ class _Census:
         kernel = (self._layout.kernel_table << FRAME_SHIFT) | KERNEL_ENTRY
         _demand(bool((l4[:, KERNEL_SLOT] & ~_SETTABLE == kernel).all()), "its kernel is not mapped")
         _demand(not l4[:, KERNEL_SLOT + 1 :].any(), "it maps more than its kernel would")
-        l3 = self._tables(l4[:, :KERNEL_SLOT])
-        l2 = self._words[self._tables(self._words[l3])]
+        for l3 in self._parts(self._tables(l4[:, :KERNEL_SLOT])):
+            for l2 in self._parts(self._tables(self._words[l3])):
+                self._walk_l2(self._words[l2])
+
+    def _walk_l2(self, l2: Entries) -> None:
         is_huge = l2 & SUPERPAGE != 0
         l1 = self._tables(l2[~is_huge])
         self._count_huge(l2[is_huge])
-        for first in range(0, len(l1), _TABLES_AT_A_TIME):
-            self._count_pages(self._words[l1[first : first + _TABLES_AT_A_TIME]])
+        for part in self._parts(l1):
+            self._count_pages(self._words[part])
+
+    def _parts(self, tables: Frames) -> Iterator[Frames]:
+        for first in range(0, len(tables), _TABLES_AT_A_TIME):
+            yield tables[first : first + _TABLES_AT_A_TIME]
 
     def check_counts(self) -> None:
         """What the kernel wrote down about its frames is so."""
         counts = self._layout.counts(self._words)
+        processes = np.count_nonzero(self._vcpu["roots"])
+        _demand(
+            bool((self._mappings <= processes).all()),
+            "a frame is mapped more often than it has processes",
+        )
         _demand(not self._mappings[self._is_table].any(), "its page tables are mapped")
         uses = self._mappings + self._is_table
         uses[: self._layout.root] = 1
@@ -117,9 +139,10 @@ class _Census:
         self._is_table[tables] = True
 
     def _count_huge(self, entries: Entries) -> None:
-        heads = self._frames(_present(entries), LEAF | SUPERPAGE, frames_each=512)
-        for head in heads:
-            self._mappings[head : head + 512] += 1
+        heads = self._frames(_present(entries), LEAF | SUPERPAGE, _HUGE_FRAMES)
+        _demand(not (heads % _HUGE_FRAMES).any(), "one of its superpages is not aligned")
+        runs = np.bincount(heads // _HUGE_FRAMES)
+        self._mappings[: len(runs) * _HUGE_FRAMES] += np.repeat(runs, _HUGE_FRAMES)
 
     def _count_pages(self, entries: Entries) -> None:
         entries = _present(entries)
@@ -139,7 +162,9 @@ class _Census:
 
 
 def _present(entries: Entries) -> Entries:
-    present: Entries = entries[entries & PRESENT != 0]
+    is_present = entries & PRESENT != 0
+    _demand(not entries[~is_present].any(), "page table entries that are not present are not 0")
+    present: Entries = entries[is_present]
     return present
 
 

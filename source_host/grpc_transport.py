@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Lock, Thread
+from contextlib import contextmanager, suppress
+from threading import Event, Lock, Thread
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from pageferry.v1 import destination_pb2 as pb
 from pageferry.v1 import destination_pb2_grpc
 from paging_core.digest import Digests
 from paging_core.errors import (
-    GuestOutOfMemory,
+    GuestCrashed,
     HostUnreachable,
     InvariantViolation,
     MigrationCancelled,
@@ -21,13 +22,14 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
 )
-from source_host.in_flight import InFlight
+from source_host.in_flight import STALL_S, InFlight
 from source_host.precopy.transport import Handover, Metadata, Offer
 from wire.batch import Batch
-from wire.channel import CHANNEL_OPTIONS, connect
+from wire.channel import CHANNEL_OPTIONS, PING_BEHIND_PAGES_MS, connect
 from wire.checksum import xxh3
 from wire.codec import encode_batch, encode_hello, page_stream
 from wire.convert import guest_spec
+from wire.replies import clean_replies
 from wire.status import ERROR_KEY, error_from_rpc
 from wire.trust.security import THIS_MACHINE, Security
 from wire.version import check_version, contract_message
@@ -39,17 +41,24 @@ COMPARE_S = 120.0
 COMMIT_S = 60.0
 ASK_S = 5.0
 """Questions that need no work."""
+ASK_PROGRESS_S = 5.0
+"""Nothing was acknowledged for so long: ask how many bytes came, and again after as long."""
+ANSWER_PROGRESS_S = 20.0
+"""That question shares a slow link with the pages."""
+SLOWEST_LINK_BYTES_PER_S = 1000
+"""Deadlines of calls leave so much time for their messages: 8 kbit/s."""
 
-_CHANNEL_OPTIONS = (
-    *CHANNEL_OPTIONS,
+CHANNEL_OPTIONS_OF_A_STREAM = (
+    *(option for option in CHANNEL_OPTIONS if option[0] != "grpc.http2.ping_timeout_ms"),
+    ("grpc.http2.ping_timeout_ms", PING_BEHIND_PAGES_MS),
     # Connections of its own, tried again at once: an in-doubt commit waits for the answer.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1000),
 )
-_OF_THIS_HOST = (GuestOutOfMemory, InvariantViolation, MigrationCancelled, OutcomeUnknown)
+_OF_THIS_HOST = (GuestCrashed, InvariantViolation, MigrationCancelled, OutcomeUnknown)
 """What is said of a guest, a caller or a bug here: no destination can know any of it."""
-_Request = TypeVar("_Request")
+_Request = TypeVar("_Request", bound=Message)
 _Reply = TypeVar("_Reply")
 
 
@@ -63,6 +72,7 @@ class GrpcTransport:
         *,
         on_ack: Callable[[float], None] = lambda _seconds: None,
         metadata: Callable[[], Metadata] = tuple,
+        stall_s: float = STALL_S,
     ) -> None:
         """Nothing is sent before `prepare`.
 
@@ -71,19 +81,23 @@ class GrpcTransport:
             security: who this host is there.
             on_ack: told the seconds between a batch and its acknowledgement.
             metadata: what each call carries beside its message.
+            stall_s: a destination that takes no page for so long is given up.
 
         Raises:
             BadOption: not an address, or of another machine and there is no certificate.
         """
         self._address = address
         self._security = security
-        self._channel = connect(address, security, _CHANNEL_OPTIONS)
-        self._stub = destination_pb2_grpc.DestinationHostStub(self._channel)
+        self._channel = connect(address, security, CHANNEL_OPTIONS_OF_A_STREAM)
+        self._stub = destination_pb2_grpc.DestinationHostStub(clean_replies(self._channel))
         self._migration_id = ""
-        self._window = InFlight(on_ack=on_ack)
+        self._ask_every_s = min(ASK_PROGRESS_S, stall_s / 4)
+        self._window = InFlight(on_ack=on_ack, stall_s=stall_s)
         self._metadata = metadata
         self._reader: Thread | None = None
+        self._closed = Event()
         self._lock = Lock()
+        self._answered = False
         self._interrupted = False
         self._pending: grpc.Future[Any] | None = None
 
@@ -101,6 +115,7 @@ class GrpcTransport:
             ),
             PREPARE_S,
         )
+        self._answered = True
         check_version(reply.version)
         self._open_stream()
         return reply.max_payload_bytes
@@ -115,6 +130,11 @@ class GrpcTransport:
     def unacknowledged_bytes(self) -> int:
         """What the window holds."""
         return self._window.n_bytes
+
+    @property
+    def message_bytes(self) -> int:
+        """What the link takes in a fraction of a second."""
+        return self._window.message_bytes
 
     def drain(self) -> None:
         """Wait for the last acknowledgement."""
@@ -138,7 +158,9 @@ class GrpcTransport:
             start=handover.start,
         )
         try:
-            self._stub.Commit(request, timeout=COMMIT_S, metadata=self._metadata())
+            self._stub.Commit(
+                request, timeout=_seconds(COMMIT_S, request), metadata=self._metadata()
+            )
         except grpc.RpcError as error:
             raise self._refusal(error) from error
 
@@ -164,9 +186,9 @@ class GrpcTransport:
     @contextmanager
     def _afresh(self) -> Iterator[destination_pb2_grpc.DestinationHostStub]:
         """A connection for one question; a doubt may outlive the certificates of the first one."""
-        with connect(self._address, self._security, _CHANNEL_OPTIONS) as channel:
+        with connect(self._address, self._security, CHANNEL_OPTIONS_OF_A_STREAM) as channel:
             try:
-                yield destination_pb2_grpc.DestinationHostStub(channel)
+                yield destination_pb2_grpc.DestinationHostStub(clean_replies(channel))
             except grpc.RpcError as error:
                 raise self._error(error) from error
 
@@ -181,6 +203,7 @@ class GrpcTransport:
 
     def close(self) -> None:
         """End the stream and the connection."""
+        self._closed.set()
         self._window.end()
         self._channel.close()
         if self._reader is not None:
@@ -191,6 +214,7 @@ class GrpcTransport:
         reader = Thread(target=self._read, args=(replies,), name="acknowledgements", daemon=True)
         reader.start()
         self._reader = reader
+        Thread(target=self._look_after, name="progress", daemon=True).start()
 
     def _outgoing(self) -> Iterator[bytes]:
         yield encode_hello(self._migration_id)
@@ -207,6 +231,21 @@ class GrpcTransport:
         else:
             self._window.fail(HostUnreachable(f"the host at {self._address} ended the stream"))
 
+    def _look_after(self) -> None:
+        """Ask what came of messages that nobody acknowledges, so that slow is not taken for dead.
+
+        On a connection of its own: on the stream's it would wait behind those messages.
+        """
+        request = pb.IncomingRequest(migration_id=self._migration_id)
+        while not self._closed.wait(self._ask_every_s):
+            if self._window.silent_s < self._ask_every_s:
+                continue
+            with suppress(PageferryError), self._afresh() as stub:
+                status = stub.GetIncoming(
+                    request, timeout=ANSWER_PROGRESS_S, metadata=self._metadata()
+                )
+                self._window.progressed(status.received_bytes)
+
     def _ask(
         self,
         method: grpc.UnaryUnaryMultiCallable[_Request, _Reply],
@@ -217,7 +256,9 @@ class GrpcTransport:
         with self._lock:
             if self._interrupted:
                 raise _cancelled()
-            pending = method.future(request, timeout=timeout_s, metadata=self._metadata())
+            pending = method.future(
+                request, timeout=_seconds(timeout_s, request), metadata=self._metadata()
+            )
             self._pending = pending
         try:
             return pending.result()
@@ -230,7 +271,7 @@ class GrpcTransport:
 
     def _error(self, rpc_error: grpc.RpcError) -> PageferryError:
         """What the destination says; an error that only this host can have is no answer at all."""
-        error = error_from_rpc(rpc_error, self._address, self._security)
+        error = error_from_rpc(rpc_error, self._address, self._security, answered=self._answered)
         if isinstance(error, _OF_THIS_HOST):
             return HostUnreachable(
                 f"the host at {self._address} gave no answer to rely on, look into it: {error}"
@@ -246,6 +287,11 @@ class GrpcTransport:
         if said_no and not isinstance(error, HostUnreachable):
             return error
         return OutcomeUnknown(f"commit was sent to {self._address} and no answer came: {error}")
+
+
+def _seconds(work_s: float, request: Message) -> float:
+    """A deadline: for the work over there, and for the request on its way."""
+    return work_s + request.ByteSize() / SLOWEST_LINK_BYTES_PER_S
 
 
 def _cancelled() -> MigrationCancelled:

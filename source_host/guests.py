@@ -8,16 +8,18 @@ goes on running where it arrives.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Lock
+from contextlib import suppress
+from threading import Event, Lock
 
 import structlog
 
 from paging_core.config import GuestConfig
 from paging_core.errors import (
     AlreadyExists,
-    GuestOutOfMemory,
+    GuestCrashed,
     IllegalTransition,
     LimitExceeded,
+    MigrationCancelled,
     NotFound,
 )
 from paging_core.memory_digest import digest_memory
@@ -26,11 +28,8 @@ from paging_core.units import format_bytes
 from source_host.states import GuestState, guest_lifecycle
 from wire.checksum import xxh3
 from wire.hosting.room import MemoryOfHost
+from wire.hosting.strides import Strides
 from wire.names import GUEST_CHARS, check_name
-
-_CHUNK_ACCESSES = 1_000_000
-_CHUNK_NS = 10_000_000
-"""Stepped between two looks at whether the caller still waits."""
 
 _log = structlog.get_logger(__name__)
 
@@ -100,7 +99,7 @@ class HostedGuest:
 
         Raises:
             IllegalTransition: it is not paused, or it is being migrated.
-            GuestOutOfMemory: its kernel gave up.
+            GuestCrashed: its kernel gave up.
         """
         with self._idle("step"):
             if self.life.state is not GuestState.PAUSED:
@@ -111,7 +110,7 @@ class HostedGuest:
             guest = self._present()
             try:
                 _run(guest, accesses, duration_ns, keep_going)
-            except GuestOutOfMemory as error:
+            except GuestCrashed as error:
                 self.life.to(GuestState.CRASHED)
                 self.message = str(error)
                 raise
@@ -137,11 +136,15 @@ class HostedGuest:
         with self._idle("migrate"):
             if self.life.state not in (GuestState.PAUSED, GuestState.RUNNING):
                 raise IllegalTransition(
-                    f"guest {self.guest_id!r} is {self.life.state} and cannot be migrated; "
-                    "only a paused or running guest can"
+                    f"guest {self.guest_id!r} is {self.life.state}{self._why} and cannot be "
+                    "migrated; only a paused or running guest can"
                 )
             self.migration_id = migration_id
             return self._present()
+
+    @property
+    def _why(self) -> str:
+        return f" ({self.message})" if self.message else ""
 
     def release(self, message: str = "") -> None:
         """Its migration ended and it is still here."""
@@ -216,7 +219,11 @@ class _Idle:
 
 
 class Guests:
-    """All guests of this host, by name. Thread-safe."""
+    """All guests of this host, by name. Thread-safe.
+
+    Attributes:
+        stopping: set when the host stops: what runs or boots ends soon.
+    """
 
     def __init__(
         self,
@@ -237,11 +244,20 @@ class Guests:
         self._lock = Lock()
         self._guests: dict[str, HostedGuest] = {}
         self._booting: dict[str, int] = {}
+        self.stopping = Event()
 
-    def create(self, guest_id: str, config: GuestConfig) -> HostedGuest:
+    def create(
+        self, guest_id: str, config: GuestConfig, keep_going: Callable[[], bool] = lambda: True
+    ) -> HostedGuest:
         """Boot a guest, paused.
 
+        Args:
+            guest_id: its name.
+            config: what it is made of.
+            keep_going: asked now and then; False gives the boot up.
+
         Raises:
+            MigrationCancelled: nobody waits for it any more, or the host stops.
             BadOption: a name that cannot be.
             AlreadyExists: there is a guest of that name.
             LimitExceeded: it does not fit this host.
@@ -249,8 +265,13 @@ class Guests:
             GuestOutOfMemory: its workload does not fit its memory.
         """
         self._reserve(guest_id, config.memory_bytes)
+
+        def look_up() -> None:
+            if self.stopping.is_set() or not keep_going():
+                raise MigrationCancelled("nobody waits for this guest any more")
+
         try:
-            hosted = HostedGuest(guest_id, config, ModelGuest.boot(config))
+            hosted = HostedGuest(guest_id, config, ModelGuest.boot(config, look_up=look_up))
         except BaseException:
             with self._lock:
                 del self._booting[guest_id]
@@ -276,7 +297,9 @@ class Guests:
         with self._lock:
             hosted = self._guests.get(guest_id)
         if hosted is None:
-            raise NotFound(f"no guest {guest_id!r} on this host; create it first")
+            raise NotFound(
+                f"no guest {guest_id!r} on this host; pageferry guests lists those that it has"
+            )
         return hosted
 
     def delete(self, guest_id: str) -> HostedGuest:
@@ -303,8 +326,8 @@ class Guests:
         if self._max_guest_bytes is not None and memory_bytes > self._max_guest_bytes:
             raise LimitExceeded(
                 f"a guest of {format_bytes(memory_bytes)} is larger than the "
-                f"{format_bytes(self._max_guest_bytes)} that this host boots; raise its "
-                "--max-guest-memory or take a smaller guest"
+                f"{format_bytes(self._max_guest_bytes)} that this host boots; take a smaller "
+                "guest, or start the host with a larger --max-guest-memory"
             )
         with self._lock:
             if guest_id in self._guests or guest_id in self._booting:
@@ -324,19 +347,29 @@ class Guests:
                 raise LimitExceeded(
                     f"a guest of {format_bytes(memory_bytes)} does not fit: this host has "
                     f"{format_bytes(max(0, free))} left of {format_bytes(self._max_memory_bytes)}; "
-                    "delete some (pageferry guests) or raise --max-total-memory"
+                    "delete some (pageferry guests), or start the host with a larger "
+                    "--max-total-memory"
                 )
         if self._machine is not None:
             untouched = sum(hosted.untouched_bytes for hosted in here)
             self._machine.check(memory_bytes, untouched + booting)
 
 
+class _NobodyWaits(Exception):
+    """Whoever asked for a step went away."""
+
+
 def _run(
     guest: ModelGuest, accesses: int, duration_ns: int, keep_going: Callable[[], bool]
 ) -> None:
-    """Run by an exact amount, in chunks."""
-    until_position, until_ns = guest.position + accesses, guest.time_ns + duration_ns
-    while guest.position < until_position and keep_going():
-        guest.run_accesses(min(_CHUNK_ACCESSES, until_position - guest.position))
-    while duration_ns and guest.time_ns < until_ns and keep_going():
-        guest.run(min(until_ns, guest.time_ns + _CHUNK_NS))
+    """Run by an exact amount, looking now and then whether the caller still waits."""
+
+    def look_up() -> None:
+        if not keep_going():
+            raise _NobodyWaits
+
+    strides = Strides(look_up)
+    with suppress(_NobodyWaits):
+        strides.run_accesses(guest, accesses)
+        if duration_ns:
+            strides.run(guest, guest.time_ns + duration_ns)

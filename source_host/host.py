@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import wire.trust.handshake  # noqa: F401 - what explains a failure is not loaded in the middle of one
 from pageferry.v1 import source_pb2_grpc
+from paging_core.units import NS_PER_S
 from source_host.grpc_transport import GrpcTransport
 from source_host.guests import Guests
 from source_host.migrations import Migrations
@@ -54,7 +55,13 @@ class SourceHost:
         def connect(
             address: str, on_ack: Callable[[float], None], metadata: Callable[[], Metadata]
         ) -> Transport:
-            return GrpcTransport(address, security, on_ack=on_ack, metadata=metadata)
+            return GrpcTransport(
+                address,
+                security,
+                on_ack=on_ack,
+                metadata=metadata,
+                stall_s=settings.stall_timeout / NS_PER_S,
+            )
 
         registry = host_registry("source")
         metrics = Metrics(registry)
@@ -77,11 +84,16 @@ class SourceHost:
             registry=registry,
             access=Access(RULES, otherwise=CONTROL),
             traces=traces,
-            before_stop=self.migrations.shut_down,
+            before_stop=self._end_work,
             after_stop=self.guests.close,
         )
         servicer = SourceHostServicer(self.guests, self.migrations)
         source_pb2_grpc.add_SourceHostServicer_to_server(servicer, self.server.grpc)
+
+    def _end_work(self) -> None:
+        """Whatever boots or steps ends between two strides; migrations give their guests back."""
+        self.guests.stopping.set()
+        self.migrations.shut_down()
 
     def _guests_here(self) -> Iterator[tuple[str, str, str]]:
         """Those that this host holds, the ones in doubt first: they need somebody."""

@@ -2,32 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
-from paging_core.errors import BadOption
 from source_host.guests import HostedGuest
-from source_host.precopy.clocks import ClockName
+from source_host.precopy.clock_name import ClockName
 from source_host.precopy.link import Link
-from source_host.precopy.plan import DEFAULT_DOWNTIME_LIMIT_NS, Plan
-from source_host.precopy.policies import PolicyName
+from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.states import GuestState, MigrationState
-from wire.convert import guest_cost
-
-_POLICIES: Mapping[int, PolicyName] = {
-    pb.POLICY_UNSPECIFIED: PolicyName.XEN,
-    pb.POLICY_XEN: PolicyName.XEN,
-    pb.POLICY_XEN_2009: PolicyName.XEN_2009,
-    pb.POLICY_QEMU: PolicyName.QEMU,
-}
-_CLOCKS: Mapping[int, ClockName] = {
-    common_pb2.CLOCK_UNSPECIFIED: ClockName.VIRTUAL,
-    common_pb2.CLOCK_VIRTUAL: ClockName.VIRTUAL,
-    common_pb2.CLOCK_REAL: ClockName.REAL,
-}
+from wire.convert import guest_cost, guest_spec
+from wire.settings import fields_of, put
+from wire.text import line
 
 
 def plan_of(request: pb.MigrateRequest) -> Plan:
@@ -36,31 +22,27 @@ def plan_of(request: pb.MigrateRequest) -> Plan:
     Raises:
         BadOption: a value outside its domain.
     """
-    if request.policy not in _POLICIES:
-        raise BadOption(f"policy {request.policy} is none that this host knows; see source.proto")
-    if request.clock not in _CLOCKS:
-        raise BadOption(f"clock {request.clock} is none that this host knows; see source.proto")
-    clock = _CLOCKS[request.clock]
-    virtual = clock is ClockName.VIRTUAL
-    return Plan(
-        policy=_POLICIES[request.policy],
-        clock=clock,
-        link=Link(request.link_bits_per_s, request.latency_ns) if virtual else None,
-        downtime_limit_ns=request.downtime_limit_ns or DEFAULT_DOWNTIME_LIMIT_NS,
-        suppress=not request.no_suppress,
-        zstd_level=request.zstd_level if request.HasField("zstd_level") else None,
-        max_rounds=request.max_rounds,
-        warmup_ns=request.warmup_ns,
-    )
+    fields = fields_of(Plan, request)
+    if fields.get("clock", ClockName.VIRTUAL) is ClockName.VIRTUAL:
+        fields["link"] = Link(request.link_bits_per_s, request.latency_ns)
+    return Plan(**fields)
+
+
+def request_of(plan: Plan) -> pb.MigrateRequest:
+    """What asks for a plan; `plan_of` reads an equal one back."""
+    request = pb.MigrateRequest()
+    put(plan, request)
+    if plan.link is not None:
+        request.link_bits_per_s = plan.link.bits_per_s
+        request.latency_ns = plan.link.latency_ns
+    return request
 
 
 def filled_in(request: pb.MigrateRequest, plan: Plan) -> pb.MigrateRequest:
     """The same request with its defaults filled in."""
     filled = pb.MigrateRequest()
     filled.CopyFrom(request)
-    filled.policy = pb.Policy.Value("POLICY_" + plan.policy.name)
-    filled.clock = common_pb2.Clock.Value("CLOCK_" + plan.clock.name)
-    filled.downtime_limit_ns = plan.downtime_limit_ns
+    filled.MergeFrom(request_of(plan))
     filled.max_rounds = plan.make_policy().max_rounds
     return filled
 
@@ -82,11 +64,17 @@ def guest_status(hosted: HostedGuest, *, with_digest: bool = False) -> common_pb
         memory_digest=memory_digest,
         state_digest=state_digest,
         message=hosted.message,
+        spec=guest_spec(hosted.guest_id, hosted.config),
+        trace_xxh3_64=hosted.trace_digest,
     )
 
 
 def migration_status(
-    migration_id: str, request: pb.MigrateRequest, guest: common_pb2.GuestSpec, report: Report
+    migration_id: str,
+    request: pb.MigrateRequest,
+    guest: common_pb2.GuestSpec,
+    report: Report,
+    guest_state: GuestState,
 ) -> pb.MigrationStatus:
     """A report for the wire.
 
@@ -95,6 +83,7 @@ def migration_status(
         request: with defaults filled in.
         guest: what is moved.
         report: how it stands.
+        guest_state: of the guest here.
     """
     error = report.error
     return pb.MigrationStatus(
@@ -109,11 +98,12 @@ def migration_status(
         cost=guest_cost(report.cost) if report.cost else None,
         verified=report.verified,
         error_status=error.grpc_status if error else "",
-        error=str(error) if error else "",
+        error=line(str(error)) if error else "",
         request=request,
         guest=guest,
         memory_digest=report.memory_digest,
         estimated_downtime_ns=report.estimated_downtime_ns,
+        guest_state=_guest_state(guest_state),
     )
 
 

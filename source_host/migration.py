@@ -15,7 +15,7 @@ import structlog
 
 from paging_core.errors import (
     ContractMismatch,
-    GuestOutOfMemory,
+    GuestCrashed,
     HostUnreachable,
     IllegalTransition,
     InvariantViolation,
@@ -26,7 +26,8 @@ from paging_core.errors import (
 from paging_core.exhaustion import named_limits, ran_out
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest
-from source_host.precopy.clocks import Clock, ClockName
+from source_host.precopy.clock_name import ClockName
+from source_host.precopy.clocks import Clock
 from source_host.precopy.engine import Engine
 from source_host.precopy.flow import NO_FLOW, Flow
 from source_host.precopy.observer import Observer
@@ -157,7 +158,7 @@ class Migration:
                 self._give_up(
                     OutcomeUnknown(
                         "the answer to the commit was lost and the destination did not take "
-                        "the guest; it goes on here, migrate it again"
+                        "the guest; it goes on here, migrate it again (pageferry migrate --guest)"
                     )
                 )
             self._release()
@@ -180,10 +181,10 @@ class Migration:
         """Have memory reserved over there, warm the guest up, start tracking."""
         max_payload_bytes = self._prepare()
         self._check_cancelled()
-        clock = self._clock = self._plan.make_clock(guest)
+        clock = self._clock = self._plan.make_clock(guest, self._cancelled)
         if self._was_running:
             clock.resume()
-            clock.let_run(self._plan.warmup_ns, self._cancelled)
+            clock.let_run(self._plan.warmup_ns)
         with clock.exclusive():
             if self._flow is not NO_FLOW and isinstance(guest, FlowSource):
                 guest.note_flow(self._flow.events)
@@ -282,7 +283,7 @@ class Migration:
             if self._tracking:
                 with clock.exclusive() as guest:
                     guest.stop_tracking()
-        if isinstance(error, GuestOutOfMemory):
+        if isinstance(error, GuestCrashed):
             self._guest_life.to(GuestState.CRASHED)
         elif self._was_running and self._guest_life.state is GuestState.PAUSED:
             self._guest_life.to(GuestState.RUNNING)

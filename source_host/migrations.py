@@ -79,6 +79,7 @@ class HostedMigration:
         self._changes = 0
         self._over = False
         self._last_state = MigrationState.SETUP
+        self._left: GuestState | None = None  # the guest, by the outcome: it may move on later
         self._log = _log.bind(migration_id=offer.migration_id, guest_id=hosted.guest_id)
         self._migration: Migration
         self._thread: Thread
@@ -194,7 +195,10 @@ class HostedMigration:
         if report.state is not self._last_state:
             self._last_state = report.state
             error = str(report.error) if report.error else None
-            self._log.info("migration", state=report.state.value, error=error)
+            guest = self._hosted.life.state.value  # here: whoever reads of a failure wants that
+            self._log.info("migration", state=report.state.value, guest=guest, error=error)
+        if report.state.is_outcome:
+            self._left = self._hosted.life.state
         if report.state is MigrationState.COMPLETED:
             self._hosted.let_go(f"moved to {self._request.destination}")
         elif report.state.is_outcome:
@@ -206,7 +210,8 @@ class HostedMigration:
             self._turn.notify_all()
 
     def _status(self, report: Report) -> pb.MigrationStatus:
-        return migration_status(self.migration_id, self._request, self._spec, report)
+        guest = self._left or self._hosted.life.state
+        return migration_status(self.migration_id, self._request, self._spec, report, guest)
 
 
 class Migrations:
@@ -301,7 +306,7 @@ class Migrations:
         if not directory:
             return NO_FLOW
         if self._flow_root is None:
-            raise BadOption("this host writes no flow traces; start it with --flow-dir DIR")
+            raise BadOption("this host writes no flow traces; start the host with --flow-dir DIR")
         try:
             path = (self._flow_root / directory).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # such as a NUL, or links in a circle
@@ -324,7 +329,10 @@ class Migrations:
         with self._lock:
             entry = self._migrations.get(migration_id)
         if entry is None:
-            raise NotFound(f"no migration {migration_id!r} on this host")
+            raise NotFound(
+                f"no migration {migration_id!r} on this host; pageferry migrations lists those "
+                "that it remembers"
+            )
         return entry
 
     def all(self) -> list[HostedMigration]:
@@ -346,7 +354,7 @@ class Migrations:
         if len(taken) >= self._max_migrations:
             raise LimitExceeded(
                 f"{len(taken)} migrations run already, this host allows {self._max_migrations}; "
-                "wait for one to end or raise --max-migrations"
+                "wait for one to end, or start the host with a larger --max-migrations"
             )
         return next(slot for slot in range(self._max_migrations) if slot not in taken)
 

@@ -40,7 +40,8 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
         self, request: common_pb2.GuestSpec, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
         """Boot a guest, paused."""
-        return guest_status(self._guests.create(request.guest_id, guest_config(request)))
+        config = guest_config(request)
+        return guest_status(self._guests.create(request.guest_id, config, context.is_active))
 
     def StartGuest(
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
@@ -69,7 +70,7 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
         hosted.step(
             accesses=request.accesses,
             duration_ns=request.duration_ns,
-            keep_going=context.is_active,
+            keep_going=lambda: context.is_active() and not self._guests.stopping.is_set(),
         )
         return guest_status(hosted, with_digest=request.with_digest)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from wire.hosting.quantity import MEMORY
+from wire.hosting.quantity import DURATION, MEMORY
 from wire.hosting.serve_settings import ServeSettings, listen_on
 from wire.hosting.settings import setting
 
@@ -33,6 +33,12 @@ class SourceSettings(ServeSettings):
         "4",
         click.IntRange(1, 64),
         "Migrations that run at the same time; each takes a thread and up to 32 MiB on the way.",
+    )
+    stall_timeout: int = setting(
+        "60s",
+        DURATION,
+        "Give a destination up that takes none of the pages on their way to it for so long; one "
+        "that takes them slowly is not.",
     )
     flow_dir: Path | None = setting(
         None,

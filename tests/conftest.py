@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Of a job in the background. What tests start inherits it, and would not hear of a Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OF_THEIR_OWN = {"containers", "machines"}
 """Suites with a make target each: they need an engine or root, and minutes."""

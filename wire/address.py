@@ -6,9 +6,13 @@ import ipaddress
 import re
 
 from paging_core.errors import BadOption
+from wire.text import line
 
 _HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:.]+\]|[^:\s/\[\]]+):(?P<port>[0-9]{1,5})")
 UNIX = "unix:"
+_MOST_CHARS = 300
+"""A name of DNS has 253 at most, the path of a socket 107."""
+_SHOWN_CHARS = 80
 
 
 def parse_address(text: str) -> str:
@@ -20,14 +24,21 @@ def parse_address(text: str) -> str:
     Raises:
         BadOption: neither of them.
     """
-    if text.startswith(UNIX) and len(text) > len(UNIX):
-        return text
-    match = _HOST_PORT.fullmatch(text)
-    if match is None or int(match["port"]) > 65535:
-        raise BadOption(
-            f"address {text!r} is neither host:port nor unix:path; write it like 127.0.0.1:50051"
-        )
-    return text
+    if _can_be_shown(text):
+        if text.startswith(UNIX) and len(text) > len(UNIX):
+            return text
+        match = _HOST_PORT.fullmatch(text)
+        if match is not None and int(match["port"]) <= 65535:
+            return text
+    raise BadOption(
+        f"address {line(text, _SHOWN_CHARS)!r} is neither host:port nor unix:path; write it like "
+        "127.0.0.1:50051"
+    )
+
+
+def _can_be_shown(text: str) -> bool:
+    """Addresses stand in logs, in metrics and on terminals: what cannot be printed is none."""
+    return text.isprintable() and len(text) <= _MOST_CHARS
 
 
 def host_of(address: str) -> str:

@@ -22,8 +22,31 @@ MAX_MESSAGE_BYTES = 64 * MIB
 MAX_METADATA_BYTES = 16 * 2**10
 """No host reads longer headers of a call; ours need a few hundred bytes."""
 
+PING_EVERY_MS = 10_000
+"""A peer of which nothing was heard for so long is pinged."""
+DEAD_NETWORK_MS = 30_000
+"""Bytes that the peer's machine does not take for so long: the kernel ends the connection.
+
+gRPC makes it the TCP_USER_TIMEOUT of the socket, and of the pings' answers nothing at all: those
+have `grpc.http2.ping_timeout_ms` (grpc 1.85, found by trying).
+"""
+PING_ANSWER_MS = 30_000
+"""A peer whose machine lives but which does not answer a ping for so long is given up."""
+PING_BEHIND_PAGES_MS = 3_600_000
+"""The same where pages cross: on a slow link an answer waits behind all that was sent before it,
+and whether those bytes arrive is judged otherwise."""
+MIN_PING_INTERVAL_MS = 1_000
+"""How often a peer may ask in silence; ours ask every `PING_EVERY_MS`."""
+MAX_PING_STRIKES = 2
+"""Pings that may come sooner than that, between two things that we send; one more ends it."""
+
 ChannelOption = tuple[str, int | str]
 
+_KEEPALIVE: tuple[ChannelOption, ...] = (
+    # A network that is cut sends no word; a guest that is paused must not wait for TCP's minutes.
+    ("grpc.keepalive_time_ms", PING_EVERY_MS),
+    ("grpc.keepalive_timeout_ms", DEAD_NETWORK_MS),
+)
 _STREAM_OPTIONS: tuple[ChannelOption, ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     # A fixed wide window: probing for the bandwidth-delay product costs round trips and stalls.
@@ -40,9 +63,10 @@ CHANNEL_OPTIONS: tuple[ChannelOption, ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Hosts are spoken to directly, loopback above all, whatever http_proxy is set for.
     ("grpc.enable_http_proxy", 0),
-    # A network that is cut sends no word; a guest that is paused must not wait for TCP's minutes.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
+    *_KEEPALIVE,
+    # However long the stream is silent: gRPC would fall to one ping a minute after two of them.
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.ping_timeout_ms", PING_ANSWER_MS),
 )
 """Of a client."""
 
@@ -58,11 +82,14 @@ def server_options(
         ("grpc.absolute_max_metadata_size", max_metadata_bytes),
         # Two hosts on one port would share its connections without either of them noticing.
         ("grpc.so_reuseport", 0),
-        # A peer that vanished without a word is noticed, and its streams end.
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 10_000),
-        # And peers may ask just as often.
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+        # A peer that vanished without a word is noticed, and its connection ends, with calls on
+        # it and without.
+        *_KEEPALIVE,
+        ("grpc.http2.ping_timeout_ms", PING_BEHIND_PAGES_MS),
+        ("grpc.keepalive_permit_without_calls", 1),
+        # And peers may ask more often than that, but not without end.
+        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_INTERVAL_MS),
+        ("grpc.http2.max_ping_strikes", MAX_PING_STRIKES),
     )
 
 

@@ -17,6 +17,7 @@ import grpc
 from paging_core import errors
 from paging_core.errors import PageferryError, VerificationFailed
 from paging_core.exhaustion import ran_out_as_told
+from wire.text import line
 from wire.trust.security import THIS_MACHINE, Security
 
 ERROR_KEY = "pageferry-error"
@@ -42,14 +43,28 @@ def abort_with(context: grpc.ServicerContext, error: PageferryError) -> NoReturn
     if isinstance(error, VerificationFailed):
         metadata.append((GFNS_KEY, ",".join(map(str, error.gfns[:MAX_GFNS]))))
     context.set_trailing_metadata(tuple(metadata))
-    context.abort(grpc.StatusCode[error.grpc_status], str(error))
+    context.abort(grpc.StatusCode[error.grpc_status], line(str(error)))
 
 
 def error_from_rpc(
-    rpc_error: grpc.RpcError, address: str, security: Security = THIS_MACHINE
+    rpc_error: grpc.RpcError,
+    address: str,
+    security: Security = THIS_MACHINE,
+    *,
+    answered: bool = False,
 ) -> PageferryError:
-    """The error that the host at `address` raised, or the one that says it is not there."""
-    code, details = _outcome(rpc_error)
+    """The error that the host at `address` raised, or the one that says it is not there.
+
+    What the host says about it is cleaned: see `wire.text`.
+
+    Args:
+        rpc_error: of a call.
+        address: of the host.
+        security: that the channel was made with.
+        answered: the host answered a call before, so its address is not what is wrong.
+    """
+    code, said = _outcome(rpc_error)
+    details = line(said)
     if code is grpc.StatusCode.UNAVAILABLE:
         reason = security.explain(address)
         if reason is not None:
@@ -61,7 +76,7 @@ def error_from_rpc(
         return VerificationFailed(details, tuple(map(int, gfns[:MAX_GFNS])))
     if leaf is not None:
         return leaf(details)
-    return _foreign(code, details, address)
+    return _foreign(code, details, address, answered=answered)
 
 
 _FOREIGN: dict[grpc.StatusCode, tuple[type[PageferryError], str]] = {
@@ -93,14 +108,24 @@ _FOREIGN: dict[grpc.StatusCode, tuple[type[PageferryError], str]] = {
 """Statuses that no pageferry host raised: gRPC itself did, or another program."""
 
 
-def _foreign(code: grpc.StatusCode, details: str, address: str) -> PageferryError:
+_GONE = (
+    "the host at {address} answered before and does not any more ({details}); see whether it or "
+    "the network between ended, and start it again"
+)
+
+
+def _foreign(
+    code: grpc.StatusCode, details: str, address: str, *, answered: bool
+) -> PageferryError:
     # A connection is made here: without a socket for it nobody was asked.
     here = ran_out_as_told(details) if code is grpc.StatusCode.UNAVAILABLE else None
     if here is not None:
         return here
     unknown = (PageferryError, f"the host at {{address}} answered {code.name}: {{details}}")
     kind, text = _FOREIGN.get(code, unknown)
-    return kind(text.format(address=address, details=" ".join(details.split())))
+    if answered and code is grpc.StatusCode.UNAVAILABLE:
+        text = _GONE
+    return kind(text.format(address=address, details=details))
 
 
 def _outcome(rpc_error: grpc.RpcError) -> tuple[grpc.StatusCode, str]:
@@ -117,12 +142,15 @@ def _metadata(rpc_error: grpc.RpcError) -> dict[str, str]:
 
 
 @contextmanager
-def rpc_errors(address: str, security: Security = THIS_MACHINE) -> Iterator[None]:
+def rpc_errors(
+    address: str, security: Security = THIS_MACHINE, *, answered: bool = False
+) -> Iterator[None]:
     """Turn the RPC errors of calls to `address` into pageferry's own.
 
     Args:
         address: of the host.
         security: that the channel was made with.
+        answered: see `error_from_rpc`.
 
     Raises:
         PageferryError: the leaf that the other host raised.
@@ -130,4 +158,4 @@ def rpc_errors(address: str, security: Security = THIS_MACHINE) -> Iterator[None
     try:
         yield
     except grpc.RpcError as error:
-        raise error_from_rpc(error, address, security) from error
+        raise error_from_rpc(error, address, security, answered=answered) from error

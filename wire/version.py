@@ -5,7 +5,7 @@ from __future__ import annotations
 from pageferry.v1 import common_pb2
 from paging_core.errors import ContractMismatch
 
-CONTRACT = (1, 1)
+CONTRACT = (1, 2)
 """Major and minor. A higher minor version only adds; another major one is refused."""
 
 

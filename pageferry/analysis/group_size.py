@@ -1,9 +1,26 @@
-"""The group size that a workload would have wanted, and what another one would have cost.
+"""What groups of another size would have cost on the same writes, as far as the trace can know.
 
-From the frames that were truly written, epoch by epoch: with aligned groups of n gfns every
-touched group is one fault, and its unwritten frames are opened, marked and sent for nothing.
-What an ungrouped trace says here is exact for its own epochs; in a grouped one, writes that
-followed the first to an open frame are unseen, but so they would be with single pages.
+From the frames that were truly written, epoch by epoch. The first fixup in an aligned run of n gfns
+opens the run; of its other written frames those are saved that a group can open:
+
+HAP, runs of gfns    every frame of the run
+runs of entries      what is mapped and was written before. A frame that the trace has not seen
+                     written and whose first write was the guest's own first access (no shadow entry
+                     was there: `write_build`; or the entry was there and the fault was not charged
+                     to tracking) is taken to be untouched: no group opens it, whatever n. If it was
+                     not (its entry was torn down by the clean), groups save it: `faults_least`.
+
+A fixup is charged to tracking with exit and repair only where the entry was there to be repaired;
+where it had to be built, the fault would have come anyway, or is the price of the clean, and the
+mark alone is the fixup's. So it is that an ungrouped run of a program that touches fresh memory has
+13,000 fixups and pays for 4,000.
+
+Runs of entries are runs of addresses, and the trace has gfns: they are taken for the same. Where
+the guest's kernel changes its tables (fork, copy on write) they are not, and nothing is said.
+Frames of a run that nobody wrote in the epoch are opened if they are mapped and were written
+before, which the trace knows only of those that it saw written: falsely dirty are between
+`falsely_dirty_least` and `falsely_dirty`. The numbers of the run itself are `measured`;
+docs/analysis.md says how far the others were off in migrations that were run.
 """
 
 from __future__ import annotations
@@ -19,51 +36,176 @@ from pageferry.analysis.break_even import (
 )
 from pageferry.analysis.groups import prices_of
 from pageferry.analysis.trace import FlowTrace
+from pageferry.document import Document
 
 SIZES = tuple(1 << i for i in range(11))
 DEFAULT_LINK_BITS_PER_S = 1_000_000_000
 """Of migrations on the real clock, which model no link."""
+NEAR = 1.1
+"""Sizes that cost at most a tenth more than the best are as good as it: estimates are no better."""
 
-_TOUCHED = """
-SELECT count(*) AS touched, sum(least($n, $frames - first * $n))::BIGINT AS frames,
-       sum(written)::BIGINT AS written
-FROM (SELECT epoch, gfn // $n AS first, count(*) AS written FROM dirtied GROUP BY ALL)
+# A frame's first write in an epoch, as far as it took a fixup or a group spared it one, with the
+# fault that it took; one to an opened frame would have met an entry that is there.
+_WRITES = """
+CREATE TEMP TABLE writes AS
+SELECT d.epoch, d.gfn, d.time_ns, d.seen_before, d.how = 'fixup' AS fixed,
+       d.how = 'fixup' AND coalesce(f.detail, '') = 'write_build' AS built
+FROM (SELECT *, row_number() OVER (PARTITION BY gfn ORDER BY epoch) > 1 AS seen_before
+      FROM dirtied) d
+ASOF LEFT JOIN (SELECT gfn, time_ns, detail FROM events WHERE kind = 'fault') f
+  ON f.gfn = d.gfn AND f.time_ns <= d.time_ns
+WHERE d.how <> 'logged'
+"""
+_REPAIRED = """
+SELECT count(*) FILTER (fixed AND NOT built) AS repaired,
+       count(*) FILTER (fixed AND NOT built AND NOT seen_before) AS first,
+       count(*) FILTER (fixed) AS fixups
+FROM writes
+"""
+# `charged`: exit and repair are the fixup's. `apart`: no group opens it, see above.
+_CLASSED = """
+CREATE TEMP TABLE classed AS
+SELECT *, NOT built AND NOT (fixed AND NOT seen_before AND {first_is_access}) AS charged,
+       {virtual} AND fixed AND NOT seen_before AND (built OR {first_is_access}) AS apart
+FROM writes
+"""
+_RUNS = """
+CREATE OR REPLACE TEMP TABLE runs AS
+SELECT epoch, gfn // $n AS run, count(*) AS written, count(*) FILTER (apart) AS apart,
+       count(*) FILTER (seen_before) AS known,
+       arg_min(apart, time_ns) AS opener_apart, arg_min(charged, time_ns) AS opener_charged,
+       least($n, $frames - (gfn // $n) * $n) AS frames
+FROM classed GROUP BY epoch, gfn // $n
+"""
+_COUNTS = """
+SELECT count(*) AS touched, coalesce(sum(written), 0)::BIGINT AS written,
+       coalesce(sum(apart + (NOT opener_apart)::INT), 0)::BIGINT AS faults,
+       count(*) FILTER (opener_charged) AS charged,
+       coalesce(sum(frames - written), 0)::BIGINT AS unwritten,
+       coalesce(sum(known), 0)::BIGINT AS known
+FROM runs
+"""
+# Frames of the touched runs that the trace saw written in an earlier epoch.
+_SEEN = """
+SELECT count(*) AS seen FROM runs r
+JOIN (SELECT gfn // $n AS run, min(epoch) AS epoch FROM dirtied GROUP BY gfn) f
+  ON f.run = r.run AND f.epoch < r.epoch
+"""
+_LOGGED = """
+SELECT count(*) AS logged FROM dirtied d
+JOIN runs r ON r.epoch = d.epoch AND r.run = d.gfn // $n WHERE d.how = 'logged'
 """
 
 
 def group_sizes(trace: FlowTrace) -> dict[str, Any]:
-    """Costs by group size, and the best one for the guest alone and for a link that binds."""
-    link = trace.document["config"]["link_bits_per_s"] or DEFAULT_LINK_BITS_PER_S
-    prices = prices_of(trace.document)
+    """Costs by group size, and the best ones for the guest alone and for a link that binds."""
+    config = trace.document["config"]
+    link = config["link_bits_per_s"] or DEFAULT_LINK_BITS_PER_S
+    # What the D-bit filter takes out of the bitmap does not cross.
+    crosses = 0.0 if config["d_bit_filter"] else 1.0
     sends = {
         "guest": 0.0,
-        "with_suppression": page_ns(link, DIGEST_BYTES),
-        "without_suppression": page_ns(link),
+        "with_suppression": crosses * page_ns(link, DIGEST_BYTES),
+        "without_suppression": crosses * page_ns(link),
     }
-    curve = [_at(trace, n, prices, sends) for n in SIZES]
-    wanted = {
-        case: min(curve, key=lambda at: (at["cost_ns"][case], at["n"]))["n"] for case in sends
-    }
-    return {"link_bits_per_s": link, "wanted": wanted, "curve": curve}
+    found = {"link_bits_per_s": link, "measured": _measured(trace.document)}
+    if unknown := _unknown(trace.document):
+        return {**found, "unknown": unknown, "apart": 0, "wanted": None, "curve": []}
+    apart, whole = _classify(trace)
+    curve = [_at(trace, n, sends) for n in SIZES]
+    wanted = {case: _wanted(curve, case) for case in sends} if whole else None
+    return {**found, "unknown": None, "apart": apart, "wanted": wanted, "curve": curve}
 
 
-def _at(trace: FlowTrace, n: int, prices: Prices, sends: dict[str, float]) -> dict[str, Any]:
-    row = trace.row(_TOUCHED, n=n, frames=trace.n_frames)
-    touched, written = row["touched"], row["written"] or 0
-    falsely = (row["frames"] or 0) - written
-    k = written / touched if touched else 1.0
+def _unknown(document: Document) -> str | None:
+    """Why the trace says nothing about groups of another size, if so."""
+    if document["config"]["paging"] == "shadow" and document["guest"]["events"]["guest_fault"]:
+        return (
+            "the guest's kernel changed its page tables, and the trace does not show which frames "
+            "were neighbours in which address space"
+        )
+    return None
+
+
+def _classify(trace: FlowTrace) -> tuple[int, int]:
+    """Make the table `classed`; how many writes no group saves, and how many there are."""
+    trace.db.execute(_WRITES)
+    counts = trace.row(_REPAIRED)
+    # More repairs than were charged: the guest's own first writes to entries it had read through.
+    uncharged = counts["repaired"] - _charged(trace.document, counts["fixups"])
+    virtual = trace.document["config"]["group_scope"] == "virtual"
+    # Tables made by a statement with parameters: DuckDB takes none there.
+    switches = {
+        "virtual": str(virtual).upper(),
+        "first_is_access": str(2 * uncharged > max(1, counts["first"])).upper(),
+    }
+    trace.db.execute(_CLASSED.format(**switches))
+    row = trace.row("SELECT count(*) FILTER (apart) AS apart, count(*) AS whole FROM classed")
+    return row["apart"], row["whole"]
+
+
+def _charged(document: Document, fixups: int) -> float:
+    """Fixups that were charged with exit and repair, from the time that was spent on them."""
+    prices, mark_ns = prices_of(document), document["config"]["costs_ns"]["mark_dirty"]
+    repair_ns = prices.fault_ns - mark_ns
+    spent_ns = document["guest"]["time_ns"]["fixup"] - fixups * mark_ns
+    return spent_ns / repair_ns if repair_ns > 0 else float("inf")
+
+
+def _measured(document: Document) -> dict[str, Any]:
+    times, config = document["guest"]["time_ns"], document["config"]
+    return {
+        "n": config["group_pages"],
+        "faults": document["faults"]["fixup"],
+        "falsely_dirty": document["pages"]["falsely_dirty"],
+        "fixup_ns": times["fixup"],
+        "group_ns": times["group"],
+    }
+
+
+def _wanted(curve: list[dict[str, Any]], case: str) -> dict[str, int]:
+    """The smallest and the largest size that may be as good as the best."""
+    good: set[int] = set()
+    for costs in ("cost_ns", "cost_least_ns"):
+        best = min(at[costs][case] for at in curve)
+        good |= {at["n"] for at in curve if at[costs][case] <= NEAR * best}
+    return {"from": min(good), "to": max(good)}
+
+
+def _at(trace: FlowTrace, n: int, sends: dict[str, float]) -> dict[str, Any]:
+    config, prices = trace.document["config"], prices_of(trace.document)
+    mark_ns = config["costs_ns"]["mark_dirty"]
+    trace.db.execute(_RUNS.replace("$n", str(n)).replace("$frames", str(trace.n_frames)))
+    row = trace.row(_COUNTS)
+    written, faults, least = row["written"], row["faults"], row["touched"]
+    falsely = max(0, row["unwritten"] - trace.row(_LOGGED, n=n)["logged"])
+    seen = min(falsely, max(0, trace.row(_SEEN, n=n)["seen"] - row["known"]))
+    falsely_least = seen if config["group_scope"] == "virtual" else falsely
+    k = 1 + (written - faults) / least if least else 1.0
     cases = {case: Prices(prices.fault_ns, prices.open_ns, ns) for case, ns in sends.items()}
+    fixup_ns = row["charged"] * (prices.fault_ns - mark_ns) + faults * mark_ns
+    fixup_least_ns = row["charged"] * (prices.fault_ns - mark_ns) + least * mark_ns
+    ends = (
+        _costs(fixup_ns, written - faults, falsely, cases),
+        _costs(fixup_least_ns, written - least, falsely_least, cases),
+    )
     return {
         "n": n,
-        "faults": touched,
-        "falsely_dirty": falsely,
+        "faults": faults,
+        "faults_least": least,
+        "falsely_dirty": 0 if config["d_bit_filter"] else falsely,
+        "falsely_dirty_least": 0 if config["d_bit_filter"] else falsely_least,
         "written_per_group": k,
-        "cost_ns": {
-            case: touched * p.fault_ns
-            + (written - touched) * p.open_ns
-            + falsely * (p.open_ns + p.send_ns)
-            for case, p in cases.items()
-        },
+        "fixup_ns": fixup_ns,
+        "cost_ns": {case: max(end[case] for end in ends) for case in cases},
+        "cost_least_ns": {case: min(end[case] for end in ends) for case in cases},
         "break_even_k": {case: written_at_break_even(n, p) for case, p in cases.items()},
         "pays": {case: gain_ns(n, min(k, n), p) > 0 for case, p in cases.items()},
+    }
+
+
+def _costs(fixup_ns: float, saved: int, falsely: int, cases: dict[str, Prices]) -> dict[str, float]:
+    return {
+        case: fixup_ns + saved * p.open_ns + falsely * (p.open_ns + p.send_ns)
+        for case, p in cases.items()
     }

@@ -117,7 +117,9 @@ def prices_of(document: Document) -> Prices:
     """What a fixup costs under the migration's cost table, and one more frame of a group."""
     costs = document["config"]["costs_ns"]
     repair = "fixup" if document["config"]["paging"] == "shadow" else "p2m_violation"
-    return Prices(costs["exit"] + costs[repair] + costs["mark_dirty"], costs["group_open"])
+    # The D-bit filter looks at every opened frame when the log is cleaned.
+    scan = costs["d_bit_scan"] if document["config"]["d_bit_filter"] else 0
+    return Prices(costs["exit"] + costs[repair] + costs["mark_dirty"], costs["group_open"] + scan)
 
 
 def saved(trace: FlowTrace) -> Saved:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pageferry.analysis.analysis import Analysis
 from pageferry.tables import CAUSE_LABELS, count
 from paging_core.units import format_bytes, format_ns
@@ -9,7 +11,7 @@ from paging_core.units import format_bytes, format_ns
 
 def conclusions(analysis: Analysis) -> list[str]:
     """The three objections and the wish, answered for this migration."""
-    return [_slowdown(analysis), *_groups(analysis), _neighbours(analysis), _wanted(analysis)]
+    return [_slowdown(analysis), *_groups(analysis), _neighbours(analysis), *_wanted(analysis)]
 
 
 def _slowdown(analysis: Analysis) -> str:
@@ -59,10 +61,43 @@ def _neighbours(analysis: Analysis) -> str:
     )
 
 
-def _wanted(analysis: Analysis) -> str:
-    wanted = analysis["group_size"]["wanted"]
-    return (
-        f"This workload would have wanted groups of {wanted['guest']} if only the guest's time "
-        f"counted, of {wanted['with_suppression']} on a link that binds with unchanged pages "
-        f"suppressed, and of {wanted['without_suppression']} without suppression."
+def _wanted(analysis: Analysis) -> list[str]:
+    sizes = analysis["group_size"]
+    wanted = sizes["wanted"]
+    if sizes["unknown"]:
+        said = (
+            "What groups of another size would have cost cannot be told from this trace: "
+            f"{sizes['unknown']}; pageferry sweep --group-pages 1,16,64 measures it."
+        )
+        return [said]
+    if wanted is None:
+        return ["No frame took a fixup, so there is nothing that groups could have saved."]
+    said = (
+        f"Reckoned from these writes, {_size(wanted['guest'])} would have cost the guest least, "
+        f"{_size(wanted['with_suppression'])} on a link that binds with unchanged pages "
+        f"suppressed, and {_size(wanted['without_suppression'])} without suppression."
     )
+    virtual = analysis["config"]["group_scope"] == "virtual"
+    return [said, _unknown(sizes)] if virtual else [said]
+
+
+def _size(wanted: dict[str, int]) -> str:
+    low, high = wanted["from"], wanted["to"]
+    if low == high:
+        return "single pages" if low == 1 else f"groups of {low}"
+    return f"{'single pages' if low == 1 else f'groups of {low}'} to {high}"
+
+
+def _unknown(sizes: dict[str, Any]) -> str:
+    """What a trace of runs of shadow entries does not show."""
+    said = (
+        "Between sizes that are named together this trace cannot choose: it does not show which "
+        "unwritten neighbours are mapped, and what groups save or add in building shadows is in "
+        "none of these figures; pageferry sweep --group-pages measures it."
+    )
+    if sizes["apart"]:
+        said += (
+            f" {count(sizes['apart'])} fixups met a frame that had not been seen written and that "
+            "the guest accessed for the first time: they are taken for faults that no group saves."
+        )
+    return said

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich import box
 from rich.table import Table
 
 from pageferry.analysis.analysis import Analysis
+from pageferry.analysis.group_size import NEAR
 from pageferry.tables import count
 from paging_core.units import FRAME_BYTES, format_bytes, format_ns
 
 
 def tables(analysis: Analysis) -> list[Table]:
     """By round, by group size, by distance, by window."""
-    return [_rounds(analysis), _sizes(analysis), _distances(analysis), _windows(analysis)]
+    sizes = [_sizes(analysis)] if analysis["group_size"]["curve"] else []
+    return [_rounds(analysis), *sizes, _distances(analysis), _windows(analysis)]
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -44,18 +47,30 @@ def _sizes(analysis: Analysis) -> Table:
     columns = ("n", "faults", "falsely dirty", "written of n")
     prices = [column for title in cases.values() for column in (title, "pays from")]
     title = (
-        "Groups of n on the same writes: what they would cost, and how many of n must be written"
+        "Groups of n on the same writes: what they would cost (to a tenth; ≤: at most), and how "
+        "many of n must be written"
     )
     table = _table(title, (*columns, *prices))
     for row in analysis["group_size"]["curve"]:
         shown = [
             text
             for case in cases
-            for text in (format_ns(row["cost_ns"][case]), f"{row['break_even_k'][case]:.1f}")
+            for text in (_cost(row, case), f"{row['break_even_k'][case]:.1f}")
         ]
-        counts = (str(row["n"]), count(row["faults"]), count(row["falsely_dirty"]))
-        table.add_row(*counts, f"{row['written_per_group']:.1f}", *shown)
+        counts = (_at_most(row, "faults"), _at_most(row, "falsely_dirty"))
+        table.add_row(str(row["n"]), *counts, f"{row['written_per_group']:.1f}", *shown)
     return table
+
+
+def _at_most(row: dict[str, Any], name: str) -> str:
+    """A count, or what it cannot exceed where the trace does not say more."""
+    sign = "≤" if row[f"{name}_least"] < row[name] else ""
+    return f"{sign}{count(row[name])}"
+
+
+def _cost(row: dict[str, Any], case: str) -> str:
+    sign = "≤" if NEAR * row["cost_least_ns"][case] < row["cost_ns"][case] else ""
+    return f"{sign}{format_ns(row['cost_ns'][case])}"
 
 
 def _distances(analysis: Analysis) -> Table:

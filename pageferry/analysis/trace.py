@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,13 +14,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pageferry import results
+from pageferry.damage import computing_from
 from pageferry.document import Document
 from pageferry.results import BadResult
+from paging_core.reading import read_json
+from paging_core.text import shown
 from paging_core.units import FRAME_BYTES
 from source_host.watch.flow_files import FLOW_SCHEMA, MANIFEST, TABLES
 
 RESULT = "result.json"
 """The result document of the migration, beside its trace."""
+_MOST_NS = 2**61
 MEMORY_LIMIT = "1GB"
 """Of DuckDB; what does not fit is spilled to a temporary directory."""
 
@@ -43,7 +46,7 @@ class FlowTrace:
     @property
     def n_frames(self) -> int:
         """Frames of guest memory."""
-        return self.document["config"]["memory_bytes"] // FRAME_BYTES
+        return int(self.document["config"]["memory_bytes"]) // FRAME_BYTES
 
     def rows(self, sql: str, **values: object) -> list[dict[str, Any]]:
         """The answer to a question, row by row."""
@@ -83,19 +86,18 @@ def flow_trace(directory: Path) -> Iterator[FlowTrace]:
     with (
         TemporaryDirectory(prefix="pageferry-") as spill,
         duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}) as db,
+        computing_from(
+            f"the flow trace in {directory}",
+            "if the disk has room it is damaged: record it again",
+            duckdb.Error,
+        ),
     ):
-        try:
-            for table in TABLES:
-                db.read_parquet(str(directory / f"{table}.parquet")).create_view(table)
-            trace = FlowTrace(directory, document, db)
-            _check_same_migration(trace)
-            yield trace
-        except duckdb.Error as error:
-            reason = str(error).partition("\n")[0]
-            raise BadResult(
-                f"the flow trace in {directory} cannot be read ({reason}); if the disk has room "
-                "it is damaged: record it again"
-            ) from error
+        for table in TABLES:
+            db.read_parquet(str(directory / f"{table}.parquet")).create_view(table)
+        trace = FlowTrace(directory, document, db)
+        _check_same_migration(trace)
+        _check_rows(trace)
+        yield trace
 
 
 def _check_same_migration(trace: FlowTrace) -> None:
@@ -115,6 +117,23 @@ def _check_same_migration(trace: FlowTrace) -> None:
         )
 
 
+def _check_rows(trace: FlowTrace) -> None:
+    """Whether rows are of this guest and within any migration's time."""
+    for table in TABLES:
+        frames = "" if table == "moments" else " OR gfn < -1 OR gfn >= $frames"
+        values = {} if table == "moments" else {"frames": trace.n_frames}
+        wrong = trace.row(
+            f"SELECT count(*) FILTER (time_ns < 0 OR time_ns > {_MOST_NS}{frames}) AS n "  # noqa: S608
+            f"FROM {table}",
+            **values,
+        )["n"]
+        if wrong:
+            raise BadResult(
+                f"{trace.directory / table}.parquet has {wrong} rows that cannot be of this "
+                "migration; record the flow again"
+            )
+
+
 def _manifest(directory: Path) -> Mapping[str, Any]:
     if not directory.is_dir():
         raise BadResult(f"there is no directory {directory}; name one of pageferry migrate --flow")
@@ -125,25 +144,24 @@ def _manifest(directory: Path) -> Mapping[str, Any]:
                 "run it again into an empty directory"
             )
         raise BadResult(f"{directory} holds no flow trace; pageferry migrate --flow DIR makes one")
-    try:
-        manifest = json.loads((directory / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise BadResult(f"{directory / MANIFEST} cannot be read: {error}") from error
+    manifest = read_json(directory / MANIFEST, BadResult, way_out="record the flow again")
     found = manifest.get("schema") if isinstance(manifest, dict) else None
     if found != FLOW_SCHEMA:
         raise BadResult(
-            f"the flow trace in {directory} is of version {found!r}, this pageferry reads "
-            f"{FLOW_SCHEMA}; record it again"
+            f"the flow trace in {directory} is of version {shown(str(found))}, this pageferry "
+            f"reads {FLOW_SCHEMA}; record it again"
         )
     return dict(manifest)
 
 
 def _check_table(directory: Path, table: str, manifest: Mapping[str, Any]) -> None:
     path = directory / f"{table}.parquet"
+    if path.exists() and not path.is_file():  # reading it might never end
+        raise BadResult(f"{path} is no regular file; record the flow again")
     try:
         metadata = pq.read_metadata(path)
         schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise BadResult(f"{path} is missing or damaged; record the flow again") from error
     rows = manifest.get("rows")
     same = isinstance(rows, dict) and rows.get(table) == metadata.num_rows

@@ -24,8 +24,11 @@ def compare(files: tuple[str, ...]) -> None:
     from pageferry import results
     from pageferry.cli.output import stdout_console
     from pageferry.comparison import labels
+    from pageferry.damage import computing_from
     from pageferry.tables import summary
 
     documents = [results.read(Path(file)) for file in files]
-    names = labels(documents, [Path(file).stem for file in files])
-    stdout_console().print(summary(documents, names))
+    with computing_from("one of the results", "write them again with pageferry migrate --json"):
+        names = labels(documents, [Path(file).stem for file in files])
+        table = summary(documents, names)
+    stdout_console().print(table)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -49,12 +48,12 @@ def demo(ctx: click.Context, /, group_pages: int, directory: str | None, no_prog
             param_hint="--group-pages",
         )
     trace = _shipped(_TRACE)
-    single = MigrationOptions(
+    single = MigrationOptions.of(
         memory_bytes=_MEMORY_BYTES,
         trace=str(trace),
         link_bits_per_s=_LINK_BITS_PER_S,
     )
-    grouped = replace(single, group_pages=group_pages)
+    grouped = single.but(group_pages=group_pages)
     both = {"groups of 1": single, f"groups of {group_pages}": grouped}
     ctx.exit(show_both(both, Output(progress=not no_progress), directory))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pageferry.cli.reach import each_of, reaches_a_host, show_list
+from pageferry.cli.reach import each_of, reaches_a_host, show_list, state_name
 
 _DID = {"start": "started", "pause": "paused", "delete": "deleted"}
 
@@ -57,10 +57,9 @@ def guests(
 def _row(status: Any) -> dict[str, Any]:
     from pageferry.v1 import common_pb2
 
-    state = common_pb2.GuestState.Name(status.state)
     return {
         "guest": status.guest_id,
-        "state": state.removeprefix("GUEST_STATE_").lower(),
+        "state": state_name(common_pb2.GuestState, "GUEST_STATE_", status.state),
         "memory_bytes": status.memory_bytes,
         "time_ns": status.time_ns,
         "accesses": status.accesses,

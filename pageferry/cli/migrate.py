@@ -7,15 +7,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pageferry.cli.kinds import (
-    DOWNTIME_LIMIT_NS,
-    GROUP_PAGES,
-    LATENCY_NS,
-    MEMORY_BYTES,
-    RATE_BITS_PER_S,
-    WARMUP_NS,
-)
-from pageferry.cli.sections import SectionedCommand, section
+from pageferry.cli.kinds import setting_options
+from pageferry.cli.sections import SectionedCommand, in_sections, section
 
 
 @click.command(
@@ -27,201 +20,21 @@ Examples:
   pageferry migrate --paging hap --pml --workload zipf --link 10Gbit/s
   pageferry migrate --trace examples/traces/redis.parquet --policy qemu
   pageferry migrate --clock real --memory 1GiB --workload idle --fill random
+  pageferry migrate --guest guest-1f2e3d4c --source rack1:50051 --dest rack2:50052
 \b
 Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says why;
 2 an option cannot be, nothing was started; 130 stopped by Ctrl-C.
 """,
 )
-@section("The guest")
-@click.option(
-    "--memory",
-    "memory_bytes",
-    type=MEMORY_BYTES,
-    default="256MiB",
-    show_default=True,
-    help="Guest memory, a multiple of the 4 KiB frame.",
-)
-@click.option(
-    "--workload",
-    metavar="NAME[:k=v,…]",
-    default=None,
-    help="What the guest runs; see pageferry workloads.  [default: hotcold]",
-)
-@click.option(
-    "--trace",
-    metavar="FILE",
-    default=None,
-    help="Replay this memory trace of a real program instead of a workload. With --source, a "
-    "path on that host.",
-)
-@click.option(
-    "--seed",
-    type=int,
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Of everything random: the same seed gives the same result anywhere.",
-)
-@click.option(
-    "--fill",
-    type=click.Choice(["zero", "mixed", "random"]),
-    default="mixed",
-    show_default=True,
-    help="What stands in memory before the workload writes to it; mixed is a third zeros, "
-    "a third like text, a third random.",
-)
-@section("How its writes are tracked")
-@click.option(
-    "--paging",
-    type=click.Choice(["shadow", "hap"]),
-    default="shadow",
-    show_default=True,
-    help="Who translates guest physical memory: shadow page tables "
-    "kept by the hypervisor, or a P2M that the hardware walks.",
-)
-@click.option(
-    "--clean",
-    type=click.Choice(["blow", "write-protect", "lazy", "eager", "clear-log"]),
-    default=None,
-    help="How write access is revoked after each round. Shadow: blow "
-    "(Xen, drop every shadow) or write-protect (KVM). HAP: lazy (mark the root) or "
-    "eager (every leaf). Both: clear-log (KVM since 2018: a chunk of memory at a time, right "
-    "before its pages are sent).  [default: blow, lazy]",
-)
-@click.option(
-    "--clear-chunk",
-    "clear_chunk_bytes",
-    type=MEMORY_BYTES,
-    default="4MiB",
-    show_default=True,
-    help="Memory whose log is cleared at a time by --clean clear-log; QEMU takes 1GiB.",
-)
-@click.option(
-    "--pml",
-    is_flag=True,
-    help="HAP: the hardware notes writes in a buffer of 512 entries; an exit when it is full "
-    "instead of a fault for each page.",
-)
-@click.option(
-    "--group-pages",
-    type=GROUP_PAGES,
-    metavar="N|adaptive",
-    default=1,
-    show_default=True,
-    help="Frames that one fixup fault (the first write to a clean one) opens and marks dirty; "
-    "a power of two to 4096. More: fewer faults, more frames sent that nobody wrote. "
-    "adaptive: sizes are learned from what became of the frames that were opened.",
-)
-@click.option(
-    "--group-trigger",
-    type=click.IntRange(1, 4096),
-    metavar="K",
-    default=1,
-    show_default=True,
-    help="A group opens with its K-th dirty frame; 2 and more spare lonely writes.",
-)
-@click.option(
-    "--group-scope",
-    type=click.Choice(["virtual", "physical"]),
-    default=None,
-    help="Groups are neighbours in the address space or in guest memory.  "
-    "[default: virtual under shadow, physical under HAP]",
-)
-@click.option(
-    "--d-bit-filter",
-    is_flag=True,
-    help="Drop frames of a group at clean time that the hardware's D bit says nobody wrote.",
-)
-@click.option(
-    "--no-prefetch",
-    is_flag=True,
-    help="Shadow: a fault builds one entry, and not up to 31 more behind it as in Xen.",
-)
-@click.option(
-    "--out-of-sync",
-    is_flag=True,
-    help="Shadow: let the guest write its own L1 "
-    "tables and compare them later, instead of emulating each write.",
-)
-@click.option(
-    "--costs",
-    "costs_file",
-    metavar="FILE",
-    default=None,
-    type=click.Path(),
-    help="TOML file of nanoseconds per event; see pageferry costs.",
-)
-@section("The migration")
-@click.option(
-    "--policy",
-    type=click.Choice(["xen", "xen-2009", "qemu"]),
-    default="xen",
-    show_default=True,
-    help="When the guest is paused for the rest. xen: under 50 dirty pages, or after 5 rounds. "
-    "xen-2009: after 29 rounds or 3 x memory sent, and pages dirty again are skipped. "
-    "qemu: when the rest fits the downtime limit.",
-)
-@click.option(
-    "--downtime-limit",
-    "downtime_limit_ns",
-    type=DOWNTIME_LIMIT_NS,
-    default="300ms",
-    show_default=True,
-    help="The goal of --policy qemu; the other two have none.",
-)
-@click.option(
-    "--max-rounds",
-    type=click.IntRange(0, 10_000),
-    metavar="N",
-    default=0,
-    help="Most rounds beside the running guest.  [default: 5, 29 or 30, by policy]",
-)
-@click.option(
-    "--warmup",
-    "warmup_ns",
-    type=WARMUP_NS,
-    default="0ms",
-    show_default=True,
-    help="Let the guest run for so long before tracking is switched on.",
-)
-@click.option(
-    "--no-suppress",
-    is_flag=True,
-    help="Send the content of dirty pages that did not change, and not a digest.",
-)
-@click.option(
-    "--zstd-level",
-    type=click.IntRange(-50, 22),
-    default=None,
-    metavar="N",
-    help="Compress pages: 1 is fast, 22 small, 0 off.  [default: 1 where it pays]",
-)
-@section("Clock and link")
-@click.option(
-    "--clock",
-    type=click.Choice(["virtual", "real"]),
-    default="virtual",
-    show_default=True,
-    help="virtual: time is modelled, and a seed gives the same result on every machine. "
-    "real: the guest runs beside the transfer, and what is shown was measured.",
-)
-@click.option(
-    "--link",
-    "link_bits_per_s",
-    type=RATE_BITS_PER_S,
-    default="1Gbit/s",
-    show_default=True,
-    help="Bandwidth of the modelled link (virtual clock).",
-)
-@click.option(
-    "--latency",
-    "latency_ns",
-    type=LATENCY_NS,
-    default="100us",
-    show_default=True,
-    help="Its latency, one way.",
-)
+@setting_options
 @section("Hosts and output")
+@click.option(
+    "--guest",
+    metavar="ID",
+    default=None,
+    help="Migrate this guest, which is at --source already (pageferry guests lists them), and boot "
+    "none: after a failure, or to another destination. It has its settings from when it booted.",
+)
 @click.option(
     "--source",
     metavar="ADDR",
@@ -283,8 +96,9 @@ def migrate(
 
     _refuse_a_modelled_link(ctx)
     _refuse_tls_of_our_own(ctx)
+    _refuse_to_boot_what_is_there(ctx)
     output = Output(json_target, quiet=quiet, progress=not no_progress)
-    ctx.exit(run(MigrationOptions(**options), output))
+    ctx.exit(run(MigrationOptions.typed(options), output))
 
 
 def _refuse_a_modelled_link(ctx: click.Context) -> None:
@@ -307,4 +121,20 @@ def _refuse_tls_of_our_own(ctx: click.Context) -> None:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(
                 f"--{name} is about hosts that run already: give --source and --dest too", ctx
+            )
+
+
+def _refuse_to_boot_what_is_there(ctx: click.Context) -> None:
+    if ctx.params["guest"] is None:
+        return
+    if ctx.params["source"] is None or ctx.params["dest"] is None:
+        raise click.UsageError(
+            "--guest names one at a host that runs already: give --source and --dest too", ctx
+        )
+    for param in in_sections(ctx.command, "The guest", "How its writes are tracked"):
+        if ctx.get_parameter_source(str(param.name)) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"{param.opts[0]} is settled when a guest boots, and --guest names one that did; "
+                "drop one of them",
+                ctx,
             )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pageferry.cli.reach import each_of, reaches_a_host, show_list
+from pageferry.cli.reach import each_of, reaches_a_host, show_list, state_name
 
 _DID = {"cancel": "is being cancelled", "resolve": "resolved"}
 
@@ -48,23 +48,31 @@ def migrations(
         raise click.UsageError(f"name the migrations to {action}", ctx)
     with SourceClient(address, Security.of(tls, insecure=insecure)) as client:
         if action is not None:
-            act = {"cancel": client.cancel, "resolve": client.resolve}[action]
-            ctx.exit(each_of(act, names, _DID[action]))
+            to_do = {"cancel": client.cancel, "resolve": lambda name: _resolve(client, name)}
+            ctx.exit(each_of(to_do[action], names, _DID[action]))
         _show([_row(status) for status in client.migrations()], as_json=as_json)
 
 
-def _row(status: Any) -> dict[str, Any]:
-    from pageferry.v1 import source_pb2
+def _resolve(client: Any, name: str) -> str:
+    from pageferry.whereabouts import of_migration
 
-    state = source_pb2.MigrationState.Name(status.state)
+    return of_migration(client.resolve(name))
+
+
+def _row(status: Any) -> dict[str, Any]:
+    from pageferry.document import OUTCOMES
+    from pageferry.v1 import source_pb2
+    from pageferry.whereabouts import of_migration
+
     return {
         "migration": status.migration_id,
         "guest": status.guest_id,
         "destination": status.destination,
-        "state": state.removeprefix("MIGRATION_STATE_").lower(),
+        "state": state_name(source_pb2.MigrationState, "MIGRATION_STATE_", status.state),
         "rounds": len(status.rounds),
         "wire_bytes": status.totals.wire_bytes,
         "downtime_ns": status.downtime.total_ns,
+        "where": of_migration(status) if status.state in OUTCOMES else "",
         "error": status.error,
     }
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import click
 
-from pageferry.cli.axes import axes
+from pageferry.cli.kinds import option_of
+from pageferry.settings import AXES
 
 
 @click.command(
-    params=list(axes().values()),
+    params=[option_of(one) for one in AXES.values()],
     epilog="""\b
 Examples:
   pageferry predict --memory 64MiB --workload zipf
@@ -39,7 +40,7 @@ def predict(json_target: str | None, **options: Any) -> None:
     from pageferry.predict.table import table
     from pageferry.request import MigrationOptions
 
-    asked = MigrationOptions(**options)
+    asked = MigrationOptions.typed(options)
     asked.guest_config()
     if json_target is not None:
         results.check_target(json_target)

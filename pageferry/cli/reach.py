@@ -33,7 +33,7 @@ def each_of(action: Callable[[str], object], names: Sequence[str], did: str) -> 
     """Do something to each; one that cannot be does not keep the others from it.
 
     Args:
-        action: to do.
+        action: to do; a text that it returns is said behind what was done.
         names: to what.
         did: past participle, for a line on each.
 
@@ -46,13 +46,27 @@ def each_of(action: Callable[[str], object], names: Sequence[str], did: str) -> 
     code = 0
     for name in names:
         try:
-            action(name)
+            said = action(name)
         except PageferryError as error:
             complain(str(error))
             code = EXIT_FAILED
         else:
-            click.echo(f"{name} {did}")
+            click.echo(f"{name} {did}: {said}" if isinstance(said, str) else f"{name} {did}")
     return code
+
+
+def state_name(states: Any, prefix: str, number: int) -> str:
+    """A state as people read it; a number that the contract has no name for stays one.
+
+    Args:
+        states: the enumeration, of the generated code.
+        prefix: of its names.
+        number: as the host said.
+    """
+    if number not in states.values():
+        return f"unknown ({number})"
+    name: str = states.Name(number)
+    return name.removeprefix(prefix).lower()
 
 
 def show_list(
@@ -77,8 +91,8 @@ def show_list(
         click.echo(nothing, err=True)
         return
     from rich import box
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from pageferry.cli.output import stdout_console
 
@@ -86,5 +100,5 @@ def show_list(
     for name in rows[0]:
         table.add_column(name.removesuffix("_ns").removesuffix("_bytes"), overflow="fold")
     for row in rows:
-        table.add_row(*(escape(reading.get(name, str)(value)) for name, value in row.items()))
+        table.add_row(*(Text(reading.get(name, str)(value)) for name, value in row.items()))
     stdout_console().print(table)

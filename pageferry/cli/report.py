@@ -32,6 +32,7 @@ def report(directory: str, target: str | None) -> None:
     """
     from pageferry import results
     from pageferry.cli.output import stderr_console
+    from pageferry.damage import computing_from
     from pageferry.sweep.directory import MANIFEST, existing
 
     place = Path(directory)
@@ -44,7 +45,8 @@ def report(directory: str, target: str | None) -> None:
 
         checked(place)
     results.check_target(file)
-    text = _sweep(place) if is_sweep else _flow(place)
+    with computing_from(f"what lies in {place}", "run it again into another directory"):
+        text = _sweep(place) if is_sweep else _flow(place)
     results.write_text(text, file)
     stderr_console().print(f"report in {file}", markup=False, soft_wrap=True)
 

@@ -17,10 +17,14 @@ from pageferry.interrupts import Interrupted, Interrupts
 from pageferry.journey import Ended, Watcher, travel
 from pageferry.progress import progress_for
 from pageferry.request import MigrationOptions
+from pageferry.room import check_room
 from pageferry.source_client import SourceClient
 from pageferry.tables import rounds, summary
 from pageferry.v1 import common_pb2
-from paging_core.errors import HostUnreachable, PageferryError
+from pageferry.whereabouts import of_state
+from paging_core.config import GuestConfig
+from paging_core.errors import ContractMismatch, HostUnreachable, NotFound, PageferryError
+from wire.convert import guest_config
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,7 @@ def run(options: MigrationOptions, output: Output) -> int:
     Raises:
         InvalidInput: something asked for cannot be; nothing was started.
     """
-    options.guest_config()
+    check(options)
     if output.json_target is not None:
         results.check_target(output.json_target)
 
@@ -80,6 +84,20 @@ def run(options: MigrationOptions, output: Output) -> int:
         return finished.exit_code
 
     return interruptible(action)
+
+
+def check(options: MigrationOptions) -> None:
+    """Refuse what cannot be before anything starts.
+
+    Raises:
+        InvalidInput: a value that cannot be, or more memory than this machine has for its hosts.
+    """
+    if options.guest is not None:
+        options.check_hosts()
+        return
+    guest = options.guest_config()
+    if options.source is None:
+        check_room(guest.memory_bytes)
 
 
 def interruptible(action: Callable[[Interrupts], int]) -> int:
@@ -105,23 +123,27 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
     """One migration with its progress; its document is written before this returns.
 
     Raises:
-        HostUnreachable: a host of our own did not start.
+        HostUnreachable: a host of our own did not start; or the source of a guest that exists
+            does not answer.
+        NotFound: the source has no guest of that name.
+        ContractMismatch: it does not say what the guest is made of.
         Interrupted: Ctrl-C before the migration began, or for the second time.
     """
-    guest = options.guest_config()
+    booted = options.guest_config() if options.guest is None else None
     console = stderr_console()
     with progress_for(console, silent=output.quiet or not output.progress) as progress:
         if options.source is None:
             progress.doing(_STARTING)
         with (
-            hosts(*options.hosts()) as where,
+            hosts(*options.hosts(), booted.memory_bytes if booted else None) as where,
             SourceClient(where.source, options.security()) as client,
         ):
+            guest, trace_digest = (booted, None) if booted else _existing(client, options)
             watcher = Watcher(progress, _notifier(console), interrupts)
             ended = travel(client, where.destination, guest, options, watcher)
             if ended.status.error_status == HostUnreachable.grpc_status:
                 ended.status.error = where.post_mortem() or ended.status.error
-            document = document_of(ended.status, guest)
+            document = document_of(ended.status, guest, trace_digest)
             if output.json_target is not None:
                 results.write(document, output.json_target)
             _keep_beside_the_flow(document, options)
@@ -142,10 +164,23 @@ def _finished(document: Document, ended: Ended, where: Hosts, client: SourceClie
             )
         case "cancelled":
             code = ended.interrupted.exit_code if ended.interrupted else EXIT_FAILED
-            whereabouts = _whereabouts(client, ended.guest_id)
+            whereabouts = _whereabouts(client, ended, where)
             return Finished(document, code, f"cancelled before the hand-over: {whereabouts}")
         case outcome:
-            return Finished(document, EXIT_FAILED, ended.status.error or f"it ended {outcome}")
+            why = (ended.status.error or f"it ended {outcome}").rstrip(".")
+            complaint = f"{why}; {_whereabouts(client, ended, where)}"
+            return Finished(document, EXIT_FAILED, complaint)
+
+
+def _existing(client: SourceClient, options: MigrationOptions) -> tuple[GuestConfig, int | None]:
+    """What a guest that the source has is made of, and the digest of its trace."""
+    status = client.guest(str(options.guest))
+    if not status.HasField("spec"):
+        raise ContractMismatch(
+            f"the source host at {client.address} does not say what its guests are made of: it "
+            "speaks a contract before 1.2; update it, or boot a guest without --guest"
+        )
+    return guest_config(status.spec), status.trace_xxh3_64 or None
 
 
 def _arrival(document: Document, ended: Ended, where: Hosts) -> str:
@@ -191,16 +226,33 @@ def _title(document: Document) -> str:
     return f"{load}\n{config['paging']}, {config['clean']}, {logged}\n{config['clock']} clock"
 
 
-_WHEREABOUTS = {
-    common_pb2.GUEST_STATE_RUNNING: "the guest goes on at the source",
-    common_pb2.GUEST_STATE_PAUSED: "the guest is still at the source, paused",
-    common_pb2.GUEST_STATE_CRASHED: "the guest is still at the source, where its kernel gave up",
-}
-
-
-def _whereabouts(client: SourceClient, guest_id: str) -> str:
+def _whereabouts(client: SourceClient, ended: Ended, where: Hosts) -> str:
+    """Where the guest is now, and what can be done about it there."""
+    guest_id = ended.guest_id
     try:
-        state = client.guest(guest_id).state
+        status = client.guest(guest_id)
+    except NotFound:
+        return "no guest was booted"
     except PageferryError as error:
-        return f"what became of {guest_id} is not known ({error})"
-    return _WHEREABOUTS.get(state, "the guest is not at the source any more")
+        if where.ours:
+            return "the guest is gone: it lived in a host of this command"
+        return f"what became of {guest_id} is not known: {error}"
+    said = of_state(status.state)
+    if where.ours:
+        # Somebody who wants to look at it, or to try again, needs hosts that stay.
+        return f"{said}, and ends with it: the hosts were this command's own"
+    return f"{said}; {_what_next(status, ended, where)}"
+
+
+def _what_next(status: common_pb2.GuestStatus, ended: Ended, where: Hosts) -> str:
+    match status.state:
+        case common_pb2.GUEST_STATE_IN_DOUBT:
+            ask = f"pageferry migrations {where.source} resolve {ended.status.migration_id}"
+            return f"ask the destination again with: {ask}"
+        case common_pb2.GUEST_STATE_RUNNING | common_pb2.GUEST_STATE_PAUSED:
+            return (
+                f"migrate it again with: pageferry migrate --guest {ended.guest_id} "
+                f"--source {where.source} --dest {where.destination}"
+            )
+        case _:
+            return f"its name is {ended.guest_id}"

@@ -30,6 +30,12 @@ def _sections(function: _Function) -> dict[str, list[click.Parameter]]:
     return found
 
 
+def in_sections(command: click.Command, *titles: str) -> list[click.Parameter]:
+    """The options of a command that stand under some of its titles."""
+    sections = _sections(command.callback) if command.callback else {}
+    return [param for title in titles for param in sections[title]]
+
+
 class SectionedCommand(click.Command):
     """A command whose help shows the sections of its options."""
 

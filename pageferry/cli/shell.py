@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,11 +15,15 @@ from typing import Any, NamedTuple
 import click
 
 from paging_core.errors import InvalidInput, PageferryError
+from paging_core.text import printable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+_MOST_CHARS = 4000
+"""Of an error: most name a file, and lists of what there is are long."""
 
+_BREAKS = re.compile(r"[^\S\n\r]*[\n\r]\s*")
 _LAB = ("altair", "duckdb", "vl_convert")
 """What the extra ``lab`` brings."""
 
@@ -115,7 +120,10 @@ def _fail(error: Exception) -> int:
 
 def complain(message: str) -> None:
     """Say in one line on stderr what went wrong."""
-    click.echo(f"error: {' '.join(message.split())}", err=True)
+    # Breaks become blanks, but blanks stay: a text that is quoted is shown as it is.
+    line = printable(_BREAKS.sub(" ", message.strip()))
+    cut = "…" if len(line) > _MOST_CHARS else ""
+    click.echo(f"error: {line[:_MOST_CHARS]}{cut}", err=True)
 
 
 def _see_help(error: click.UsageError) -> str:

@@ -9,43 +9,44 @@ from typing import Any
 
 import click
 
-from pageferry.cli.axes import axes
-from pageferry.sweep.grid import LOADS, Grid, Value
+from pageferry.cli.sections import SectionedCommand, section
+from pageferry.settings import AXES
+from pageferry.sweep.grid import Grid, Value
+from paging_core.kinds import Choice, Flag, Text
+from paging_core.settings import Setting
 
-_REPEATED = (*LOADS, "costs")
-"""Axes whose values may hold commas: given once for each value."""
-_COMMON = (
-    "workload", "trace", "memory", "paging", "clean", "pml", "group_pages", "group_scope",
-    "d_bit_filter", "suppress", "policy", "link", "seed",
-)  # fmt: skip
-"""Axes that have an option of their own; a grid file can have all."""
+
+def _may_hold_commas(setting: Setting) -> bool:
+    """Whether its values are given once each, and not as a list."""
+    return isinstance(setting.kind, Text)
 
 
 def _axis_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add an option for each common axis."""
-    for axis in reversed(_COMMON):
-        repeated = axis in _REPEATED
+    """Add an option for each axis."""
+    for axis, setting in reversed(list(AXES.items())):
         decorate = click.option(
             f"--{axis.replace('_', '-')}",
             axis,
             multiple=True,
-            metavar="VALUE" if repeated else "LIST",
-            help=_help(axis, repeated=repeated),
+            metavar="VALUE" if _may_hold_commas(setting) else "LIST",
+            help=_help(setting),
         )
         function = decorate(function)
-    return function
+    return section("Axes: settings of pageferry migrate, each with one value or several")(function)
 
 
-def _help(axis: str, *, repeated: bool) -> str:
-    option = axes()[axis]
-    if option.is_flag:
+def _help(setting: Setting) -> str:
+    if isinstance(setting.kind, Flag):
         return "true, false, or true,false."
-    if isinstance(option.type, click.Choice):
-        return f"Of {', '.join(option.type.choices)}."
-    return "Give it once for each value." if repeated else "Values with commas between them."
+    if isinstance(setting.kind, Choice):
+        return f"Of {', '.join(setting.kind.of)}."
+    if _may_hold_commas(setting):
+        return "Give it once for each value."
+    return "Values with commas between them."
 
 
 @click.command(
+    cls=SectionedCommand,
     epilog="""\b
 Examples:
   pageferry sweep --out out/groups --group-pages 1,4,16,64,256,1024 --paging shadow,hap
@@ -62,7 +63,7 @@ A grid file:
   [[grid]]
   paging = "hap"
   pml = true
-"""
+""",
 )
 @click.argument("grid_file", metavar="[GRID.toml]", required=False, type=click.Path())
 @click.option(
@@ -131,7 +132,7 @@ def _grids(file: str | None, given: dict[str, list[Value]]) -> list[Grid]:
 
     overrides = {axis: values for axis, values in given.items() if values}
     if file is not None:
-        return [grid.overridden(overrides) for grid in read_grids(Path(file), list(axes()))]
+        return [grid.overridden(overrides) for grid in read_grids(Path(file), list(AXES))]
     if not overrides:
         raise click.UsageError(
             "an empty sweep: name a GRID.toml, or an axis such as --group-pages 1,64"
@@ -140,8 +141,9 @@ def _grids(file: str | None, given: dict[str, list[Value]]) -> list[Grid]:
 
 
 def _split(axis: str, texts: Sequence[str]) -> list[Value]:
-    words = texts if axis in _REPEATED else [w for text in texts for w in text.split(",")]
-    if not axes()[axis].is_flag:
+    setting = AXES[axis]
+    words = texts if _may_hold_commas(setting) else [w for text in texts for w in text.split(",")]
+    if not isinstance(setting.kind, Flag):
         return list(words)
     switches = {"true": True, "false": False}
     for word in words:

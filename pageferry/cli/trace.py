@@ -47,35 +47,44 @@ A file, or a pipe, so that the text (14 bytes per access) never lies on a disk:
     "--window",
     type=COUNT,
     metavar="COUNT",
-    default="100k",
-    show_default=True,
-    help="Collapse a page's accesses within so many instructions; smaller is finer and larger.",
+    default=None,
+    help="Collapse a page's accesses within so many instructions; smaller is finer and larger.  "
+    "[default: 100k, or what 4 ms hold]",
 )
 @click.option(
     "--instructions-per-second",
     type=COUNT,
     metavar="COUNT",
-    default="1G",
-    show_default=True,
-    help="How fast a guest replays it; a server that mostly waits executes few.",
+    default=None,
+    help="How fast a guest replays it; a server that mostly waits executes few.  [default: 1G]",
+)
+@click.option(
+    "--pace",
+    type=COUNT,
+    metavar="COUNT",
+    default=None,
+    help="Accesses per second instead, of a text without instructions (lines of I): time is "
+    "counted in accesses.",
 )
 def lackey(
     file: str,
     out: str,
     force: bool,
     command: str | None,
-    window: int,
-    instructions_per_second: int,
+    window: int | None,
+    instructions_per_second: int | None,
+    pace: int | None,
 ) -> None:
     """Read the output of Valgrind's lackey tool (--trace-mem=yes); - is stdin.
 
     It is read as a stream, of any size, into page-level accesses over instruction time:
-    per window of instructions, one row for all reads of a page and one for all writes.
+    per window of instructions, one row for all reads of a page and one for all writes. A text
+    that is compressed is named as such, with the command that streams it in here.
     """
     from pageferry.cli.trace_import import import_file
     from paging_core.traces.lackey import ImportOptions
 
-    options = ImportOptions(command, window, instructions_per_second)
+    options = ImportOptions(command, window, instructions_per_second, pace)
     import_file(file, out, options, force=force)
 
 

@@ -39,7 +39,7 @@ def import_file(file: str, out: str, options: ImportOptions, *, force: bool) -> 
     with _opened(file) as (stream, size_bytes), _progress(name, size_bytes) as advance:
         info = import_lackey(stream, target, options, name=name, progress=advance)
     size = format_bytes(target.stat().st_size)
-    click.echo(f"{out}: {info.instructions:,} instructions in {size}; see pageferry trace show")
+    click.echo(f"{out}: {info.instructions:,} {info.counts} in {size}; see pageferry trace show")
 
 
 @contextmanager

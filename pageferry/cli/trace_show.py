@@ -7,16 +7,21 @@ from collections.abc import Iterator
 import numpy as np
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from paging_core.footprint import frames_mapped, memory_for
+from paging_core.text import printable
 from paging_core.traces.profile import Profile
 from paging_core.traces.reader import TraceFile
 from paging_core.traces.replay import map_pages
-from paging_core.units import FRAME_BYTES, FRAME_SHIFT, NS_PER_S, format_bytes, format_ns
+from paging_core.traces.schema import INSTRUCTIONS
+from paging_core.units import FRAME_BYTES, FRAME_SHIFT, PS_PER_NS, format_bytes, format_ns
 
 _REGION_GAP_PAGES = 256
 """Pages further apart than 1 MiB are in different regions."""
 _REGIONS_SHOWN = 24
+_MOST_CHARS = 4096
+"""Of a fact: a path, and what somebody wrote into the trace."""
 
 
 def facts(trace: TraceFile, found: Profile) -> Table:
@@ -25,21 +30,22 @@ def facts(trace: TraceFile, found: Profile) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _facts(trace, found):
-        table.add_row(name, value)
+        table.add_row(name, Text(printable(value)[:_MOST_CHARS]))
     return table
 
 
 def _facts(trace: TraceFile, found: Profile) -> Iterator[tuple[str, str]]:
     info = trace.info
-    lap = format_ns(info.instructions * NS_PER_S / info.instructions_per_second)
+    lap = format_ns(info.lap_ps / PS_PER_NS)
+    counted = f"{info.instructions:,}"
     pages, written = len(found.pages), int(np.count_nonzero(found.writes))
     frames = frames_mapped(map_pages(found.pages, found.pages[:0], 0))
     mapped, taken = format_bytes(pages * FRAME_BYTES), format_bytes(frames * FRAME_BYTES)
-    window = f"{info.window_instructions:,} instructions"
+    window = f"{info.window_instructions:,} {info.counts}"
     yield "trace", f"{trace.path}, {format_bytes(trace.size_bytes)}, xxh3 {trace.digest:016x}"
     yield "recorded", f"{info.tool}: {info.command or 'nobody knows what'}"
-    yield "instructions", f"{info.instructions:,}"
-    yield "replayed in", f"{lap}, at {info.instructions_per_second:,} instructions a second"
+    yield "instructions", counted if info.counts == INSTRUCTIONS else "not recorded"
+    yield "replayed in", f"{lap}, at {info.instructions_per_second:,} {info.counts} a second"
     yield "accesses", f"{info.reads + info.writes:,}, of which {info.writes:,} write"
     yield "rows", f"{trace.n_rows:,}, of which {found.written_rows:,} write; windows of {window}"
     yield "pages", f"{pages:,}, of which {written:,} are written"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pageferry import results
 from pageferry.cli.output import stderr_console, stdout_console
-from pageferry.cli.run import Output, interruptible, migrate_once
+from pageferry.cli.run import Output, check, interruptible, migrate_once
 from pageferry.cli.shell import complain
 from pageferry.comparison import conclusions
 from pageferry.document import Document
@@ -30,7 +30,7 @@ def show_both(both: Mapping[str, MigrationOptions], output: Output, directory: s
     """
     targets = {title: _target(directory, title) for title in both}
     for title, options in both.items():
-        options.guest_config()
+        check(options)
         if targets[title] is not None:
             results.check_target(str(targets[title]))
 

@@ -60,7 +60,7 @@ class WriteLog:
         """Distinct frames written in the windows that a time span touches.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel gave up before the span ended.
+            GuestCrashed: the guest's kernel gave up before the span ended.
         """
         first, end = from_ns // self._window_ns, -(-to_ns // self._window_ns)
         while len(self._windows) < end:

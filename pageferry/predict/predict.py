@@ -17,7 +17,6 @@ from paging_core.config import GuestConfig
 from paging_core.errors import BadOption
 from paging_core.model_guest import ModelGuest
 from paging_core.units import NS_PER_S
-from source_host.messages import filled_in, plan_of
 from source_host.precopy.plan import Plan
 
 SCHEMA_VERSION = 1
@@ -69,18 +68,17 @@ def from_rehearsal(options: MigrationOptions) -> Prediction:
 def document_of(options: MigrationOptions, predictions: list[Prediction]) -> Document:
     """Predictions as one JSON document, with everything that decided them."""
     config, plan = _checked(options)
-    request = filled_in(options.migrate_request("guest", ""), plan)
     return {
         "schema": {"name": "pageferry.prediction", "version": SCHEMA_VERSION},
-        "config": configured(config, request),
+        "config": configured(config, plan),
         "predictions": [asdict(each) for each in predictions],
     }
 
 
 def _checked(options: MigrationOptions) -> tuple[GuestConfig, Plan]:
-    if options.source is not None or options.clock != "virtual":
+    if options.source is not None or options["clock"] != "virtual":
         raise BadOption("a prediction knows neither hosts nor the real clock; drop those options")
-    return options.guest_config(), plan_of(options.migrate_request("guest", ""))
+    return options.guest_config(), options.plan()
 
 
 @contextmanager

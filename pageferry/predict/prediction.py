@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from pageferry.document import Document
@@ -40,4 +41,10 @@ def errors(prediction: Prediction, document: Document) -> dict[str, float]:
         "downtime_s": document["time"]["downtime_s"],
         "bytes_wire": document["bytes"]["wire"],
     }
-    return {name: getattr(prediction, name) / was - 1 for name, was in measured.items()}
+    return {name: _off(getattr(prediction, name), was) for name, was in measured.items()}
+
+
+def _off(predicted: float, was: float) -> float:
+    if was:
+        return predicted / was - 1
+    return math.inf if predicted else 0.0  # such as the downtime of one that failed

@@ -19,6 +19,7 @@ from paging_core.errors import IllegalTransition
 from paging_core.guest import Guest
 from paging_core.memory import Frames
 from paging_core.units import FRAME_BYTES, NS_PER_S
+from source_host.precopy.clocks import ANY_LENGTH
 from source_host.precopy.encoder import Encoder
 from source_host.precopy.engine import Engine
 from source_host.precopy.plan import Plan
@@ -64,6 +65,11 @@ class Nowhere:
         """None: what was sent is there."""
         return 0
 
+    @property
+    def message_bytes(self) -> int:
+        """Any: nothing waits behind it."""
+        return ANY_LENGTH
+
     def drain(self) -> None:
         """Nothing is under way."""
 
@@ -106,12 +112,12 @@ def rehearse(guest: Guest, plan: Plan) -> Prediction:
     """Let a guest go through its warm-up and its migration; it ends paused.
 
     Raises:
-        GuestOutOfMemory: its kernel gave up meanwhile, as it would in the migration.
+        GuestCrashed: its kernel gave up meanwhile, as it would in the migration.
     """
     clock, progress = plan.make_clock(guest), Progress("rehearsal", ())
     nobody_cancels = Event()
     clock.resume()
-    clock.let_run(plan.warmup_ns, nobody_cancels)
+    clock.let_run(plan.warmup_ns)
     began_ns = guest.time_ns
     with clock.exclusive():
         guest.start_tracking()

@@ -48,3 +48,20 @@ def chart_of(rows: pa.Table | Sequence[Mapping[str, Any]]) -> alt.Chart:
     """A chart of these rows, which go with it."""
     values = rows.to_pylist() if isinstance(rows, pa.Table) else list(rows)
     return alt.Chart(cast("Any", alt).Data(values=values))
+
+
+def without_empty(spec: Spec) -> Spec | None:
+    """A chart without the layers that have no rows; None if nothing is left to draw.
+
+    Vega gives a layer without rows an infinite extent: a page of it is millions of pixels high.
+    """
+    if "layer" not in spec:
+        return spec if _has_rows(spec, spec) else None
+    layers = [layer for layer in spec["layer"] if _has_rows(layer, spec)]
+    return {**spec, "layer": layers} if layers else None
+
+
+def _has_rows(part: Spec, spec: Spec) -> bool:
+    data = part.get("data") or spec.get("data") or {}
+    rows = data["values"] if "values" in data else spec.get("datasets", {}).get(data.get("name"))
+    return bool(rows)

@@ -80,7 +80,7 @@ def load_of(document: Document) -> str:
     """What the guest ran, in a word."""
     config = document["config"]
     if config["trace"]:
-        return config["trace"]["file"].removesuffix(".parquet")
+        return str(config["trace"]["file"]).removesuffix(".parquet")
     return str(config["workload"]).partition(":")[0]
 
 
@@ -222,17 +222,25 @@ def _sizes(analysis: Analysis) -> Spec:
         "without_suppression": "link binds, pages",
     }
     rows = [
-        {"n": at["n"], "case": labels[case], "ms": ns / 1e6}
+        {"n": at["n"], "case": labels[case], "ms": ns / 1e6,
+         "least": at["cost_least_ns"][case] / 1e6}
         for at in analysis["group_size"]["curve"] for case, ns in at["cost_ns"].items()
+        if at["cost_least_ns"][case] > 0
     ]  # fmt: skip
-    chart = (
+    x = alt.X("n:Q", title="pages in a group", scale=alt.Scale(type="log", base=2))
+    y = alt.Y("ms:Q", title="cost, ms", scale=alt.Scale(type="log"))
+    colour = alt.Color("case:N", title=None, sort=None)
+    lines = (
         chart_of(rows).mark_line(point=True)
-        .encode(x=alt.X("n:Q", title="pages in a group", scale=alt.Scale(type="log", base=2)),
-                y=alt.Y("ms:Q", title="cost, ms", scale=alt.Scale(type="log")),
-                color=alt.Color("case:N", title=None, sort=None),
-                tooltip=["n:Q", "case:N", alt.Tooltip("ms:Q", format=".3f")])
+        .encode(x=x, y=y, color=colour,
+                tooltip=["n:Q", "case:N", alt.Tooltip("ms:Q", format=".3f", title="at most, ms"),
+                         alt.Tooltip("least:Q", format=".3f", title="at least, ms")])
     )  # fmt: skip
-    return spec_of(chart, "what groups of n would cost on the same writes")
+    unsure = [row for row in rows if row["least"] < row["ms"]]
+    bands = chart_of(unsure).mark_area(opacity=0.2).encode(x=x, y=y, y2="least:Q", color=colour)
+    return spec_of(
+        alt.layer(bands, lines), "groups of n on the same writes, estimated; bands: not known"
+    )
 
 
 def _working_set(analysis: Analysis) -> Spec:

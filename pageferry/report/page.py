@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import vl_convert
 
-from pageferry.report.charts import Spec
+from pageferry.report.charts import Spec, without_empty
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fdfdfc; --line: #8885; }
@@ -19,6 +19,7 @@ body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(
        margin: 0 auto; max-width: 72rem; padding: 1rem; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 .verdict { border-left: .25rem solid #0072B2; padding-left: 1rem; max-width: 46rem; }
+.said { max-width: 46rem; margin: .5rem 0; }
 .note { max-width: 46rem; opacity: .85; }
 .charts { display: grid; gap: 1.5rem;
           grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
@@ -31,6 +32,8 @@ th, td { padding: .2rem .5rem; text-align: right; border-bottom: 1px solid var(-
 th { cursor: pointer; position: sticky; top: 0; background: var(--paper); }
 th::after { content: " ↕"; opacity: .4; }
 td.text, th.text { text-align: left; }
+td.factor { padding-left: 0; opacity: .75; }
+tr.group td { padding-top: .6rem; font-weight: bold; }
 code { font-size: .75rem; user-select: all; }
 @media print { body { max-width: none; font-size: 11px; } .chart { break-inside: avoid; }
   .chart svg { max-width: 100%; height: auto; }
@@ -46,10 +49,12 @@ for (const head of document.querySelectorAll('th')) head.onclick = () => {
   const down = head.dataset.down = head.dataset.down === '1' ? '0' : '1';
   const key = row => { const cell = row.children[at];
     return 'value' in cell.dataset ? +cell.dataset.value : cell.textContent; };
-  const rows = [...table.tBodies[0].rows].sort((a, b) => {
-    const x = key(a), y = key(b); return (x > y) - (x < y); });
-  if (down === '0') rows.reverse();
-  table.tBodies[0].append(...rows);
+  for (const body of table.tBodies) {
+    const rows = [...body.rows].filter(row => !row.classList.contains('group')).sort((a, b) => {
+      const x = key(a), y = key(b); return (x > y) - (x < y); });
+    if (down === '0') rows.reverse();
+    body.append(...rows);
+  }
 };
 """
 
@@ -60,10 +65,11 @@ class Section:
 
     Attributes:
         title: the heading.
-        text: sentences below it.
+        text: what it shows, in small, below it.
         charts: side by side as far as there is room.
         wide: fewer charts beside each other.
         table: HTML of a table.
+        sentences: what it says, a paragraph each.
     """
 
     title: str
@@ -71,6 +77,7 @@ class Section:
     charts: Sequence[Spec] = field(default_factory=list)
     wide: bool = False
     table: str = ""
+    sentences: Sequence[str] = ()
 
 
 def page(title: str, sentences: Sequence[str], sections: Sequence[Section]) -> str:
@@ -97,9 +104,11 @@ def _section(section: Section, specs: dict[str, Spec]) -> str:
     parts = [f"<h2>{html.escape(section.title)}</h2>"]
     if section.text:
         parts.append(f'<p class="note">{html.escape(section.text)}</p>')
-    if section.charts:
+    parts += [f'<p class="said">{html.escape(sentence)}</p>' for sentence in section.sentences]
+    charts = [whole for spec in section.charts if (whole := without_empty(spec)) is not None]
+    if charts:
         parts.append(f'<div class="charts{" wide" if section.wide else ""}">')
-        for spec in section.charts:
+        for spec in charts:
             name = f"chart{len(specs)}"
             specs[name] = spec
             parts.append(f'<div class="chart" id="{name}"></div>')

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,12 @@ import altair as alt
 
 from pageferry import results
 from pageferry.analysis.trace import RESULT
+from pageferry.damage import computing_from
 from pageferry.predict.prediction import Prediction, errors
 from pageferry.report.charts import Spec, chart_of, spec_of
 from pageferry.report.page import Section
+from pageferry.results import BadResult
+from paging_core.reading import read_json
 
 PREDICTIONS = "predictions.json"
 _MEASURES = {"total_s": "total time", "bytes_wire": "bytes on the wire", "downtime_s": "downtime"}
@@ -42,11 +44,13 @@ def _errors(load: str, flow: Path) -> list[_Off]:
     if not (flow / PREDICTIONS).exists():
         return []
     document = results.read(flow / RESULT)
-    said = json.loads((flow / PREDICTIONS).read_text())["predictions"]
-    return [
-        {"load": load, "model": each["model"], **errors(Prediction(**each), document)}
-        for each in said
-    ]
+    file = flow / PREDICTIONS
+    said = read_json(file, BadResult, way_out="predict again")
+    with computing_from(str(file), f"write it again with pageferry predict --json {file}"):
+        return [
+            {"load": load, "model": str(each["model"]), **errors(Prediction(**each), document)}
+            for each in said["predictions"]
+        ]
 
 
 def _chart(off: Sequence[_Off], measure: str, title: str) -> Spec:

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-import altair as alt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pageferry.report.charts import COLOURS, Spec, chart_of, spec_of
 from pageferry.report.flows import flow_sections, neighbour_charts
+from pageferry.report.loads import load_tables
 from pageferry.report.page import Section, page
+from pageferry.report.pictures import causes, frontiers
 from pageferry.report.predictions import prediction_section
+from pageferry.report.repeats import Repeated, repeated, surroundings
 from pageferry.report.runs import runs_table
-from pageferry.report.variants import compared, totals
-from pageferry.report.verdict import verdict
+from pageferry.report.variants import compared
+from pageferry.report.verdict import Verdict, verdict
 from pageferry.results import BadResult
 from pageferry.sweep.directory import existing
-from pageferry.tables import CAUSE_LABELS
-from paging_core.events import CAUSES
+from pageferry.sweep.settings import SURROUNDINGS
 
 _MAPS = 2
 """Flow traces that are drawn whole; of the others only the neighbour curves."""
@@ -39,143 +39,130 @@ def sweep_report(directory: Path) -> str:
             f"no point of the sweep in {directory} completed; see the errors in its "
             "results.parquet, or run it"
         )
-    flows = _flows(directory, runs)
+    rows = runs.to_pylist()
+    alike = repeated(rows)
     sections = [
+        *_by_load(alike),
+        *_verdict(verdict(alike)),
+        *_pictures(alike),
+        *_flows(directory, alike),
         Section(
-            "Faults against bytes",
-            "All loads together, each run against single pages of the same paging. Down and left "
-            "is better: fewer fixup faults, fewer bytes on the wire. The line follows fixed "
-            "groups of n = 1 … 1024; points are what could be done instead.",
-            [_frontier(totals(runs), p, s) for p in ("shadow", "hap") for s in (True, False)],
-            wide=True,
-        ),
-        Section(
-            "Slowdown by cause",
-            "Guest time spent because of tracking, as a share of what the guest itself ran; the "
-            "mean over all loads, then each load. Groups shrink the fixups; the rebuilding of "
-            "shadows after each clean is what they cannot reach.",
-            [*_means(runs), *_each(runs)],
+            "Every run",
+            "Click on a heading to sort; the command repeats a run alone.",
+            table=runs_table(table, runs),
         ),
     ]
-    if flows:
+    return page("Page groups: what the sweep says", _what_was_run(table, rows, alike), sections)
+
+
+def _what_was_run(
+    table: pa.Table, rows: Sequence[dict[str, Any]], alike: Sequence[Repeated]
+) -> list[str]:
+    loads = list(dict.fromkeys(run.load for run in alike))
+    seeds = sorted({row["seed"] for row in rows})
+    n_failed = table.num_rows - len(rows)
+    said = f"{len(rows)} migrations, each verified; {n_failed} failed. " if n_failed else ""
+    said = said or f"{len(rows)} migrations, each verified. "
+    said += f"Loads: {', '.join(loads)}. "
+    said += f"Seeds: {', '.join(map(str, seeds))}." if len(seeds) > 1 else f"Seed {seeds[0]}."
+    named = {setting.name for setting in surroundings(rows)}
+    same = [
+        setting.show(rows[0][setting.name])
+        for setting in SURROUNDINGS
+        if setting.name not in named and len({row[setting.name] for row in rows}) == 1
+    ]
+    return [said, f"The same in all of them: {', '.join(same)}."]
+
+
+def _by_load(alike: Sequence[Repeated]) -> list[Section]:
+    several = any(len(run.runs) > 1 for run in alike)
+    note = (
+        "What tracking cost the guest, on top of what it would have run, and what the network "
+        "carried; × is against single pages of the same load in the same surroundings."
+    )
+    if several:
+        note += (
+            " Runs that differ in nothing but their seed are one line: the mean, and between "
+            "what they lie; × is the mean of each seed against its own single pages."
+        )
+    (first, table), *rest = load_tables(alike)
+    return [
+        Section(f"Load: {first}", note, table=table),
+        *(Section(f"Load: {load}", table=table) for load, table in rest),
+    ]
+
+
+def _verdict(said: Verdict) -> list[Section]:
+    sections = []
+    if said.holds:
+        sections.append(Section("What holds", sentences=said.holds))
+    if said.exceptions:
+        sections.append(Section("The exceptions, by name", sentences=said.exceptions))
+    return sections
+
+
+def _pictures(alike: Sequence[Repeated]) -> list[Section]:
+    sections = []
+    if drawn := frontiers(alike):
+        sections.append(
+            Section(
+                "Faults against bytes",
+                "Each load against its own single pages. Down and left is better: fewer fixup "
+                "faults, fewer bytes on the wire. The line follows the fixed groups that were "
+                "run, by their size; points are what could be done instead.",
+                drawn,
+                wide=True,
+            )
+        )
+    if drawn := causes(alike):
+        sections.append(
+            Section(
+                "Slowdown by cause",
+                "Guest time spent because of tracking, as a share of what the guest itself ran. "
+                "Groups shrink the fixups; the rebuilding of shadows after each clean is what "
+                "they cannot reach. With several seeds the bars are means, and a line spans "
+                "what the runs add up to.",
+                drawn,
+                wide=True,
+            )
+        )
+    return sections
+
+
+def _flows(directory: Path, alike: Sequence[Repeated]) -> list[Section]:
+    """Neighbours, maps and rounds of the flow traces, and how good predictions were."""
+    sections: list[Section] = []
+    single, grouped = (_traced(directory, alike, grouped=each) for each in (False, True))
+    by_load: dict[str, tuple[str, Path]] = {}
+    for load, name, flow in single or grouped:
+        by_load.setdefault(load, (name, flow))
+    charts = [chart for name, flow in by_load.values() for chart in neighbour_charts(name, flow)]
+    if charts:
         sections.append(
             Section(
                 "Are neighbours of a dirtied frame dirtied soon?",
                 "Of the frames at a distance that were clean when a frame was dirtied: how many "
                 "became dirty in the same round, by distance and by delay. The dashed line is the "
                 "chance of any frame.",
-                [chart for load, flow in flows for chart in neighbour_charts(load, flow)],
+                charts,
             )
         )
-        for load, flow in (_flows(directory, runs, grouped=True) or flows)[:_MAPS]:
-            sections += flow_sections(flow, load)
-    sections += prediction_section(flows)
-    sections.append(
-        Section(
-            "Every run",
-            "Click on a heading to sort; the command repeats a run alone.",
-            table=runs_table(table, runs),
-        )
-    )
-    return page("Page groups: what the sweep says", verdict(runs), sections)
+    for _, name, flow in (grouped or single)[:_MAPS]:
+        sections += flow_sections(flow, name)
+    traced = [(name, flow) for _, name, flow in (*single, *grouped)]
+    return sections + prediction_section(traced)
 
 
-def _flows(directory: Path, runs: pa.Table, *, grouped: bool = False) -> list[tuple[str, Path]]:
-    """The flow traces of single pages, or of groups, by load; recorded programs first."""
-    found: dict[str, Path] = {}
-    for row in runs.select(["point", "load", "trace", "group_pages"]).to_pylist():
-        flow = directory / "flows" / row["point"]
-        if (row["group_pages"] != 1) == grouped and (flow / "result.json").exists():
-            found.setdefault(("" if row["trace"] else "~") + row["load"], flow)
-    return [(name.removeprefix("~"), flow) for name, flow in sorted(found.items())]
-
-
-def _frontier(sums: pa.Table, paging: str, suppress: bool) -> Spec:
-    mask = pc.and_(pc.equal(sums["paging"], paging), pc.equal(sums["suppress"], suppress))
-    rows = sums.filter(mask)
-    base = chart_of(rows).encode(
-        x=alt.X("wire:Q", title="bytes on the wire, × single pages", scale=alt.Scale(zero=False)),
-        y=alt.Y("fixups:Q", title="fixup faults, × single pages"),
-        tooltip=[
-            alt.Tooltip("variant:N", title="variant"),
-            alt.Tooltip("fixups:Q", format=".3f"),
-            alt.Tooltip("wire:Q", format=".3f", title="bytes"),
-            alt.Tooltip("tracking:Q", format=".3f", title="tracking time"),
-            alt.Tooltip("downtime:Q", format=".3f"),
-        ],
-    )
-    plain = base.transform_filter("datum.plain")
-    others = base.transform_filter("!datum.plain")
-    line = plain.mark_line(color=COLOURS[0], point=True).encode(order="group_pages:Q")
-    names = plain.mark_text(dy=-9, fontSize=10, color="currentColor").encode(text="group_pages:N")
-    points = others.mark_point(size=90, filled=True).encode(
-        color=alt.Color("variant:N", title=None),
-        shape=alt.Shape("variant:N", title=None),
-    )
-    kind = "suppression" if suppress else "no suppression"
-    return spec_of(alt.layer(line, names, points), f"{paging}, {kind}", 300)
-
-
-def _stacked(rows: pa.Table, title: str) -> Spec:
-    """Bars of a table with columns size, order, cause, percent."""
-    chart = (
-        chart_of(rows)
-        .mark_bar()
-        .encode(
-            x=alt.X("size:N", title="pages in a group", sort=alt.SortField("order"),
-                    axis=alt.Axis(labelAngle=0)),
-            y=alt.Y("sum(percent):Q", title="slowdown, %"),
-            color=alt.Color("cause:N", title=None, legend=alt.Legend(columns=2),
-                            scale=alt.Scale(domain=list(CAUSE_LABELS.values()),
-                                            range=[*COLOURS, "#444444"])),
-            tooltip=["cause:N", "size:N", alt.Tooltip("percent:Q", format=".3f", title="%")],
-        )
-    )  # fmt: skip
-    return spec_of(chart, title)
-
-
-def _causes(runs: pa.Table, paging: str) -> pa.Table:
-    """Per load, size and cause: percent of base time."""
-    rows = []
-    for run in runs.to_pylist():
-        fixed = run["plain"] or run["variant"] == "adaptive"
-        if run["paging"] != paging or not run["suppress"] or not fixed or not run["base_ns"]:
-            continue
-        size = "adaptive" if run["group_pages"] == 0 else str(run["group_pages"])
-        order = run["group_pages"] or 1 << 20
-        for cause in CAUSES:
-            percent = 100 * run[f"time_{cause}_ns"] / run["base_ns"]
-            if percent:
-                rows.append({"load": run["load"], "size": size, "order": order,
-                             "cause": CAUSE_LABELS[cause], "percent": percent})  # fmt: skip
-    return pa.Table.from_pylist(
-        rows,
-        pa.schema({"load": pa.string(), "size": pa.string(), "order": pa.int64(),
-                   "cause": pa.string(), "percent": pa.float64()}),
-    )  # fmt: skip
-
-
-def _means(runs: pa.Table) -> list[Spec]:
-    charts = []
-    for paging in ("shadow", "hap"):
-        rows = _causes(runs, paging)
-        if not rows.num_rows:
-            continue
-        n_loads = len(pc.unique(rows["load"]))
-        mean = rows.group_by(["size", "order", "cause"]).aggregate([("percent", "sum")])
-        shares = pc.divide(mean["percent_sum"], n_loads)
-        mean = mean.drop_columns(["percent_sum"]).append_column("percent", shares)
-        charts.append(_stacked(mean, f"{paging}, mean of {n_loads} loads"))
-    return charts
-
-
-def _each(runs: pa.Table) -> list[Spec]:
-    by_paging = {paging: _causes(runs, paging) for paging in ("shadow", "hap")}
-    loads: Sequence[str] = sorted(
-        {load for rows in by_paging.values() for load in pc.unique(rows["load"]).to_pylist()}
-    )
-    return [
-        _stacked(rows.filter(pc.equal(rows["load"], load)), f"{load}, {paging}")
-        for load in loads
-        for paging, rows in by_paging.items()
-    ]
+def _traced(
+    directory: Path, alike: Sequence[Repeated], *, grouped: bool
+) -> list[tuple[str, str, Path]]:
+    """Load, name and directory of flow traces; those of recorded programs first."""
+    found: list[tuple[bool, str, str, Path]] = []
+    for group in alike:
+        for run in group.runs:
+            flow = directory / "flows" / run["point"]
+            if (run["group_pages"] != 1) == grouped and (flow / "result.json").exists():
+                seed = f", seed {run['seed']}" if len(group.runs) > 1 else ""
+                name = f"{group.load}, {group.where}, {run['variant']}{seed}"
+                found.append((not run["trace"], group.load, name, flow))
+    return [(load, name, flow) for _, load, name, flow in sorted(found)]

@@ -1,36 +1,31 @@
 """The runs of a sweep as a reader compares them: which remedy, against which single pages.
 
 A *variant* is what was done about the faults: groups of n, groups that learn, another clean
-policy, PML. Every run is set against its *baseline*: the same load, link, policy and seed, the
-same kind of paging and suppression, single pages, and the clean policy that Xen has (blow, lazy).
+policy, PML. Every run is set against its *baseline*: the run that agrees with it in every other
+setting (what the guest runs with all of its parameters, the seed, memory, link, prices, policy,
+the kind of paging …) and has single pages and the clean policy that Xen has (blow, lazy).
 """
 
 from __future__ import annotations
 
-import duckdb
+from collections.abc import Mapping
+from typing import Any
+
 import pyarrow as pa
 
+from pageferry.sweep.settings import (
+    ADAPTIVE_PAGES,
+    ALIKE,
+    BY_NAME,
+    REMEDIES,
+    values_of,
+)
 from paging_core.events import CAUSES
 
-_VARIANT = """
-CASE WHEN pml THEN 'PML' ELSE
-  concat_ws(', ',
-    CASE WHEN group_pages = 0 THEN 'adaptive' ELSE 'n = ' || group_pages END,
-    CASE WHEN paging = 'shadow' AND group_scope = 'physical' AND group_pages <> 1
-         THEN 'runs of gfns' END,
-    CASE WHEN group_trigger > 1 THEN 'from dirty frame ' || group_trigger END,
-    CASE WHEN d_bit_filter THEN 'D-bit filter' END,
-    CASE WHEN clean NOT IN ('blow', 'lazy') THEN clean END)
-END
-"""
-_KEYS = (
-    "load", "memory_bytes", "paging", "suppress", "zstd_level", "link_bits_per_s", "latency_ns",
-    "policy", "downtime_limit_ns", "max_rounds", "warmup_ns", "seed", "fill", "prefetch",
-    "out_of_sync",
-)  # fmt: skip
-_TRACKING = " + ".join(f"time_{cause}_ns" for cause in CAUSES)
+Row = Mapping[str, Any]
 
-_MEASURES = {
+MEASURES = {
+    "overhead": "overhead_percent",
     "fixups": "faults_fixup",
     "faults": "faults_total",
     "wire": "bytes_wire",
@@ -39,10 +34,8 @@ _MEASURES = {
     "downtime": "downtime_s",
 }
 """What is set against the baseline, by the name of the ratio."""
-_RATIOS = ", ".join(
-    f"b.{measure} AS base_{ratio}, r.{measure} / nullif(b.{measure}, 0) AS {ratio}"
-    for ratio, measure in _MEASURES.items()
-)
+_NAMED = ("group_pages", "group_scope", "group_trigger", "d_bit_filter", "clean")
+"""The order in which a variant's name says what it differs in; the rest of them after these."""
 
 
 def compared(results: pa.Table) -> pa.Table:
@@ -50,41 +43,78 @@ def compared(results: pa.Table) -> pa.Table:
 
     Returns:
         Columns of the sweep's table and `variant`, `plain` (fixed groups and nothing else),
-        `tracking_ns`, and the ratios `fixups`, `faults`, `wire`, `tracking`, `total`, `downtime`
-        to the baseline, whose own values are `base_<ratio>`; NULL where there is none, or 0.
+        `overhead_percent` (what tracking cost the guest, on top of what it would have run),
+        `tracking_ns`, and the ratios `overhead`, `fixups`, `faults`, `wire`, `tracking`, `total`,
+        `downtime` to the baseline, whose own values are `base_<ratio>`; NULL where there is
+        none, or 0.
     """
-    same = " AND ".join(f"r.{key} IS NOT DISTINCT FROM b.{key}" for key in _KEYS)
-    with duckdb.connect() as db:
-        db.register("results", results)
-        db.execute(
-            f"CREATE TABLE runs AS SELECT *, {_VARIANT} AS variant, {_TRACKING} AS tracking_ns, "
-            "NOT pml AND group_pages > 0 AND group_trigger = 1 AND NOT d_bit_filter "
-            "AND clean IN ('blow', 'lazy') AND (paging = 'hap' OR group_scope = 'virtual') "
-            "AS plain FROM results WHERE status = 'ok'"
-        )
-        return db.sql(
-            f"SELECT r.*, {_RATIOS} FROM runs r "
-            f"LEFT JOIN (FROM runs WHERE plain AND group_pages = 1) b ON {same} "
-            "ORDER BY r.load, r.paging, r.suppress DESC, r.plain DESC, r.group_pages, r.variant"
-        ).to_arrow_table()
+    runs = [_described(row) for row in results.to_pylist() if row["status"] == "ok"]
+    baselines = {values_of(run, ALIKE): run for run in runs if _single(run)}
+    rows = [{**run, **_ratios(run, baselines.get(values_of(run, ALIKE)))} for run in runs]
+    return pa.Table.from_pylist(sorted(rows, key=_place), _schema(results.schema))
 
 
-# Only loads whose baseline has something to be compared with.
-_SUMS = ", ".join(
-    f"sum({measure}) FILTER (base_{ratio} > 0) / "
-    f"nullif(sum(base_{ratio}) FILTER (base_{ratio} > 0), 0) AS {ratio}"
-    for ratio, measure in _MEASURES.items()
-)
+def variant_of(row: Row) -> str:
+    """What was done, in words: unlike remedies have unlike names."""
+    differs = [s.name for s in REMEDIES if s.name != "group_pages" and not _is_plain(row, s.name)]
+    parts = ["PML"] if row["pml"] else [BY_NAME["group_pages"].show(row["group_pages"])]
+    order = [*_NAMED, *(name for name in differs if name not in _NAMED)]
+    parts += [BY_NAME[name].show(row[name]) for name in order if name in differs and name != "pml"]
+    return ", ".join(parts)
 
 
-def totals(runs: pa.Table) -> pa.Table:
-    """The ratios of every variant over all loads together: sums against sums."""
-    with duckdb.connect() as db:
-        db.register("runs", runs)
-        return db.sql(
-            f"SELECT paging, suppress, plain, group_pages, variant, count(*) AS loads, {_SUMS}, "
-            "sum(bytes_wire)::BIGINT AS bytes_wire, "
-            "sum(pages_falsely_dirty)::BIGINT AS falsely_dirty "
-            "FROM runs WHERE wire IS NOT NULL GROUP BY ALL "
-            "ORDER BY paging, suppress DESC, plain DESC, group_pages, variant"
-        ).to_arrow_table()
+def is_plain(row: Row) -> bool:
+    """Groups of a fixed size, one of them included, and nothing else."""
+    rest = (s.name for s in REMEDIES if s.name != "group_pages")
+    return bool(row["group_pages"] != ADAPTIVE_PAGES and all(_is_plain(row, n) for n in rest))
+
+
+def _single(row: Row) -> bool:
+    return is_plain(row) and _is_plain(row, "group_pages")
+
+
+def _is_plain(row: Row, name: str) -> bool:
+    plain = BY_NAME[name].plain
+    return plain is not None and bool(row[name] == plain(row["paging"]))
+
+
+def _described(row: Row) -> dict[str, Any]:
+    tracking_ns = sum(row[f"time_{cause}_ns"] for cause in CAUSES)
+    return {
+        **row,
+        "variant": variant_of(row),
+        "plain": is_plain(row),
+        "tracking_ns": tracking_ns,
+        "overhead_percent": 100 * (row["slowdown"] - 1),
+    }
+
+
+def _ratios(run: Row, baseline: Row | None) -> dict[str, Any]:
+    ratios: dict[str, Any] = {}
+    for name, measure in MEASURES.items():
+        base = baseline[measure] if baseline is not None else None
+        ratios[f"base_{name}"] = base
+        ratios[name] = run[measure] / base if base else None
+    return ratios
+
+
+def _place(run: Row) -> tuple[Any, ...]:
+    """By load, kind of paging and suppression, plain groups by size, then the other variants."""
+    rest = [_sortable(run[setting.name]) for setting in ALIKE]
+    return (
+        run["load"], run["paging"], not run["suppress"], *rest, not run["plain"],
+        run["group_pages"], run["variant"], run["point"],
+    )  # fmt: skip
+
+
+def _sortable(value: Any) -> tuple[bool, Any]:
+    return (value is not None, value if value is not None else 0)
+
+
+def _schema(results: pa.Schema) -> pa.Schema:
+    fields: dict[str, pa.DataType] = {field.name: field.type for field in results}
+    fields |= {"variant": pa.string(), "plain": pa.bool_(), "tracking_ns": pa.int64()}
+    fields["overhead_percent"] = pa.float64()
+    for name, measure in MEASURES.items():
+        fields |= {f"base_{name}": fields[measure], name: pa.float64()}
+    return pa.schema(fields)

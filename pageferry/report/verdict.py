@@ -1,154 +1,265 @@
-"""The verdict of a sweep in plain sentences, each with its numbers."""
+"""The verdict of a sweep: what holds for all of its loads, then the exceptions by name.
+
+Nothing here is summed over loads, links, memories or seeds: a statement is about the ratio of each
+load's run to single pages of that very load, and is made for each kind of surroundings by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-import pyarrow as pa
+from pageferry.report.loads import DOWNTIME, FIGURES, OVERHEAD, WIRE, Figure
+from pageferry.report.repeats import Repeated
 
-from pageferry.report.variants import totals
-from paging_core.events import CAUSES
-
-Totals = Sequence[Mapping[str, Any]]
-_PAYS = 0.98
+_SAME = 0.02
 """A change of less than 2 % is called none."""
+_CHANGES = ("down", "the same to 2 %", "up", "not the same with every size")
 
 
-def verdict(runs: pa.Table) -> list[str]:
-    """What the runs say about the five objections of 2009; as much as they can say."""
-    rows: Totals = totals(runs).to_pylist()
-    said = [_worth(rows, "shadow"), _worth(rows, "hap"), _first_objection(runs)]
-    said += [
-        _kept_shadows(runs),
-        _bandwidth(rows),
-        _helps_more(rows, "shadow"),
-        _helps_more(rows, "hap"),
+@dataclass(frozen=True)
+class Verdict:
+    """Sentences.
+
+    Attributes:
+        holds: what holds for all loads, or for most of them.
+        exceptions: the loads for which it does not, by name and with their numbers.
+    """
+
+    holds: tuple[str, ...]
+    exceptions: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One load under one remedy, against single pages of the same load."""
+
+    run: Repeated
+    single: Repeated
+    figure: Figure
+
+    @property
+    def ratio(self) -> float | None:
+        found = self.run.spread(self.figure.ratio)
+        return None if found is None else found.mean
+
+    @property
+    def change(self) -> str:
+        ratio = self.ratio
+        assert ratio is not None  # noqa: S101 - cases without one are left out
+        return _CHANGES[1] if abs(ratio - 1) <= _SAME else _CHANGES[0 if ratio < 1 else 2]
+
+    def __str__(self) -> str:
+        before, after = (each.spread(self.figure.column) for each in (self.single, self.run))
+        assert before is not None and after is not None and self.ratio is not None  # noqa: S101, PT018
+        show = self.figure.show
+        return f"{show(before.mean)} → {show(after.mean)}, ×{self.ratio:.2f}"
+
+
+_ByLoad = Mapping[str, Sequence[Repeated]]
+
+
+def verdict(runs: Sequence[Repeated]) -> Verdict:
+    """What the runs say, as much as they can say."""
+    holds: list[str] = []
+    exceptions: list[str] = []
+    for where in dict.fromkeys(run.where for run in runs):
+        mine: dict[str, list[Repeated]] = {}
+        for run in runs:
+            if run.where == where:
+                mine.setdefault(run.load, []).append(run)
+        _alone(where, mine, holds)
+        _first_objection(where, mine, holds)
+        _groups(where, mine, holds, exceptions)
+        _best_size(where, mine, holds)
+        _others(where, mine, holds)
+    return Verdict(tuple(holds), tuple(exceptions))
+
+
+def _single(runs: Sequence[Repeated]) -> Repeated | None:
+    return next((run for run in runs if run["plain"] and run["group_pages"] == 1), None)
+
+
+def _grouped(runs: Sequence[Repeated]) -> list[Repeated]:
+    return [run for run in runs if run["plain"] and run["group_pages"] > 1]
+
+
+def _listed(words: Sequence[object]) -> str:
+    shown = [str(word) for word in words]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _on_loads(found: int, of: int, name: str) -> str:
+    """In how many of the loads."""
+    if of == 1:
+        return f"on {name}"
+    if found == of:
+        return "on both loads" if of == 2 else f"on all {of} loads"
+    return f"on {found} of {of} loads"
+
+
+def _alone(where: str, loads: _ByLoad, holds: list[str]) -> None:
+    """What tracking costs with single pages, before anything is done about it."""
+    costs = [
+        (found.mean, load)
+        for load, runs in loads.items()
+        if (single := _single(runs)) is not None
+        and (found := single.spread(OVERHEAD.column)) is not None
     ]
-    said.append(_adaptive(rows))
-    return [sentence for sentence in said if sentence]
+    if not costs:
+        return
+    (least, low), (most, high) = min(costs), max(costs)
+    if len(costs) == 1:
+        said = f"{OVERHEAD.show(least)} on {low}"
+    else:
+        said = f"between {OVERHEAD.show(least)} ({low}) and {OVERHEAD.show(most)} ({high})"
+    holds.append(f"{where}: single pages cost the guest {said}.")
 
 
-def _of(rows: Totals, paging: str, *, suppress: bool = True, plain: bool = True) -> Totals:
-    return [
-        r
-        for r in rows
-        if r["paging"] == paging and r["suppress"] == suppress and r["plain"] == plain
-    ]
-
-
-def _change(ratio: float) -> str:
-    percent = 100 * (ratio - 1)
-    return (
-        f"{percent:+.1f} %".replace("-", "−")
-        if abs(percent) < 10
-        else f"{percent:+.0f} %".replace("-", "−")
+def _first_objection(where: str, loads: _ByLoad, holds: list[str]) -> None:
+    """Which part is big: the fixups, or shadows torn down and built again?"""
+    shares: list[tuple[str, float]] = []
+    for load, runs in loads.items():
+        single = _single(runs)
+        share = None if single is None else single.spread(_rebuilding)
+        if single is not None and single["paging"] == "shadow" and share is not None:
+            shares.append((load, share.mean))
+    if not shares:
+        return
+    large = [f"{load} ({share:.0f} %)" for load, share in shares if share > 50]
+    most = max(share for _, share in shares)
+    if large:
+        said = f"is the larger part of the tracking time on {_listed(large)}"
+        said += " and on no other load" if len(large) < len(shares) else ""
+    else:
+        said = f"is at most {most:.0f} % of the tracking time of any load"
+    holds.append(
+        f"{where}: with single pages, tearing shadows down and building them again {said}. Groups "
+        "can only save the fixup faults, and the entries they install on the way."
     )
 
 
-def _best(rows: Totals) -> Mapping[str, Any] | None:
-    found = [r for r in rows if r["tracking"] is not None]
-    return min(found, key=lambda r: r["tracking"], default=None)
+def _rebuilding(run: Mapping[str, object]) -> float | None:
+    names = ("time_rebuild_ns", "time_teardown_ns", "tracking_ns")
+    rebuild, teardown, tracking = (int(str(run[name])) for name in names)
+    return 100 * (rebuild + teardown) / tracking if tracking else None
 
 
-def _worth(rows: Totals, paging: str) -> str:
-    best = _best([r for r in _of(rows, paging) if r["group_pages"] > 1])
-    if best is None:
-        return ""
-    name = "shadow paging that blows its tables" if paging == "shadow" else "HAP"
-    helped = "help" if best["tracking"] < _PAYS else "do not help"
-    return (
-        f"Under {name}, page groups {helped} the guest: {best['variant']} does best over all "
-        f"loads, with {_change(best['fixups'])} fixup faults, {_change(best['tracking'])} time "
-        f"spent on tracking and {_change(best['wire'])} bytes on the wire, unchanged pages "
-        "suppressed."
-    )
-
-
-def _first_objection(runs: pa.Table) -> str:
-    single = [
-        r for r in runs.to_pylist()
-        if r["paging"] == "shadow" and r["plain"] and r["group_pages"] == 1 and r["suppress"]
-    ]  # fmt: skip
-    spent = {cause: sum(r[f"time_{cause}_ns"] for r in single) for cause in CAUSES}
-    whole = sum(spent.values())
-    if not whole:
-        return ""
-    blown = 100 * (spent["rebuild"] + spent["teardown"]) / whole
-    return (
-        f"The first objection: with single pages {blown:.0f} % of shadow paging's tracking time "
-        "goes into tearing tables down and building them again, "
-        f"{100 * spent['fixup'] / whole:.0f} % into fixup faults, all loads together; it is the "
-        f"larger part on {_named(_blown(r) > r['time_fixup_ns'] and r['load'] for r in single)}. "
-        "Groups can only save the second part, and the entries they install on the way."
-    )
-
-
-def _blown(run: Mapping[str, Any]) -> int:
-    return int(run["time_rebuild_ns"] + run["time_teardown_ns"])
-
-
-def _named(loads: Iterable[str | bool]) -> str:
-    found = sorted({str(load) for load in loads if load})
-    return ", ".join(found) if found else "none of them"
-
-
-def _kept_shadows(runs: pa.Table) -> str:
-    """Keeping shadows against groups of 64, load by load: the published 31 % against 21 %."""
-    by_variant: dict[str, dict[str, float]] = {"n = 64": {}, "n = 1, write-protect": {}}
-    for r in runs.to_pylist():
-        if r["paging"] == "shadow" and r["suppress"] and r["tracking"] is not None:
-            by_variant.get(r["variant"], {})[r["load"]] = r["tracking"]
-    groups, kept = by_variant.values()
-    both = {load for load in groups if load in kept and min(groups[load], kept[load]) < 1}
-    if not both:
-        return ""
-    return (
-        "Keeping the shadows and revoking write access alone (write-protect, single pages) gains "
-        f"more than groups of 64 on {_named(load for load in both if kept[load] < groups[load])}, "
-        f"less on {_named(load for load in both if kept[load] >= groups[load])}."
-    )
-
-
-def _bandwidth(rows: Totals) -> str:
+def _groups(where: str, loads: _ByLoad, holds: list[str], exceptions: list[str]) -> None:
+    """Fixed groups of every size that was run, against single pages."""
+    sizes = sorted({run["group_pages"] for runs in loads.values() for run in _grouped(runs)})
+    if not sizes:
+        return
     parts = []
-    for paging in ("shadow", "hap"):
-        with_, without = (
-            next((r for r in _of(rows, paging, suppress=s) if r["group_pages"] == 64), None)
-            for s in (True, False)
-        )
-        if with_ is not None and without is not None:
-            parts.append(
-                f"{paging} {_change(without['wire'])} bytes and {_change(without['downtime'])} "
-                f"downtime without suppression, {_change(with_['wire'])} and "
-                f"{_change(with_['downtime'])} with it"
-            )
-    if not parts:
-        return ""
-    return (
-        f"The second and third: groups of 64 cost {'; '.join(parts)}. A digest for each "
-        "unchanged page takes most of the price of false dirties away."
-    )
+    for figure in FIGURES:
+        cases = {load: list(_cases(runs, figure)) for load, runs in loads.items()}
+        cases = {load: found for load, found in cases.items() if found}
+        if cases:
+            said, named = _over_loads(figure, cases)
+            parts.append(said)
+            exceptions += [f"{where}: {text}" for text in named]
+    if parts:
+        against = f"groups of {_listed(sizes)} against single pages"
+        holds.append(f"{where}: {against}: {'; '.join(parts)}.")
 
 
-def _helps_more(rows: Totals, paging: str) -> str:
-    groups = _best([r for r in _of(rows, paging) if r["group_pages"] > 1])
-    others = [r for r in _of(rows, paging, plain=False) if r["variant"] != "adaptive"]
-    other = _best([r for r in others if r["wire"] <= 1.05])
-    if groups is None or other is None or other["tracking"] >= groups["tracking"]:
-        return ""
-    return (
-        f"Groups help, but this helps more under {paging}: {other['variant']}, "
-        f"{_change(other['tracking'])} tracking time and {_change(other['wire'])} bytes, against "
-        f"{_change(groups['tracking'])} and {_change(groups['wire'])} with {groups['variant']} "
-        "alone."
-    )
+def _cases(runs: Sequence[Repeated], figure: Figure) -> Iterator[_Case]:
+    single = _single(runs)
+    for run in _grouped(runs) if single is not None else ():
+        case = _Case(run, single, figure)  # type: ignore[arg-type]
+        if case.ratio is not None:
+            yield case
 
 
-def _adaptive(rows: Totals) -> str:
+def _over_loads(figure: Figure, loads: Mapping[str, Sequence[_Case]]) -> tuple[str, Iterator[str]]:
+    """What most loads do, and the others by name."""
+    by_change: dict[str, list[str]] = {change: [] for change in _CHANGES}
+    for load, cases in loads.items():
+        found = {case.change for case in cases}
+        by_change[found.pop() if len(found) == 1 else _CHANGES[-1]].append(load)
+    change = max(_CHANGES, key=lambda each: len(by_change[each]))
+    same = by_change[change]
+    ratios = sorted(case.ratio or 0.0 for load in same for case in loads[load])
+    said = f"{figure.title} {change} {_on_loads(len(same), len(loads), same[0])}"
+    span = " to ".join(dict.fromkeys(f"×{ratio:.2f}" for ratio in (ratios[0], ratios[-1])))
+    named = (
+        f"{figure.title} {other} on {load} ({_farthest(loads[load])})"
+        for other, there in by_change.items() if other != change
+        for load in there
+    )  # fmt: skip
+    return f"{said} ({span})", named
+
+
+def _farthest(cases: Sequence[_Case]) -> str:
+    by_size = sorted(cases, key=lambda case: case.run["group_pages"])
+    ends = [pick(by_size, key=lambda case: case.ratio or 0) for pick in (min, max)]
+    shown = [case for case in by_size if case in ends]
+    return "; ".join(f"{case} with n = {case.run['group_pages']}" for case in shown)
+
+
+def _best_size(where: str, loads: _ByLoad, holds: list[str]) -> None:
+    """The size with the least overhead, where there was a choice."""
+    best: dict[int, list[str]] = {}
+    sizes: set[int] = set()
+    for load, runs in loads.items():
+        found = [
+            (cost.mean, run["group_pages"])
+            for run in _grouped(runs) if (cost := run.spread(OVERHEAD.column)) is not None
+        ]  # fmt: skip
+        if len(found) > 1:
+            best.setdefault(min(found)[1], []).append(load)
+            sizes |= {size for _, size in found}
+    if not best:
+        return
+    n_loads = sum(map(len, best.values()))
     parts = [
-        f"{r['paging']} {_change(r['fixups'])} fixups, {_change(r['wire'])} bytes"
-        for r in rows
-        if r["variant"] == "adaptive" and r["suppress"] and r["fixups"] is not None
-    ]
-    return f"Groups that learn their size: {'; '.join(parts)}." if parts else ""
+        f"n = {size} on {_listed(best[size])}" if len(best) > 1
+        else f"n = {size} {_on_loads(n_loads, n_loads, best[size][0])}"
+        for size in sorted(best)
+    ]  # fmt: skip
+    holds.append(
+        f"{where}: of the sizes that were run ({_listed(sorted(sizes))}) the least overhead has "
+        f"{'; '.join(parts)}."
+    )
+
+
+def _others(where: str, loads: _ByLoad, holds: list[str]) -> None:
+    """What costs the guest less than any fixed size of group that was run with the same load."""
+    better: dict[str, list[tuple[str, str]]] = {}
+    tried: dict[str, int] = {}
+    for load, runs in loads.items():
+        plain = [_cost(run) for run in runs if run["plain"]]
+        if not plain:
+            continue
+        for run in runs:
+            if run["plain"]:
+                continue
+            variant = str(run["variant"])
+            tried[variant] = tried.get(variant, 0) + 1
+            if _cost(run) < min(plain):
+                better.setdefault(variant, []).append((load, _price(run)))
+    parts = []
+    for variant, found in better.items():
+        if len(found) == tried[variant] > 1:
+            parts.append(f"{variant} on all {len(found)} loads that were run with it")
+        else:
+            parts.append(f"{variant} on {_listed([f'{load} ({p})' for load, p in found])}")
+    if parts:
+        holds.append(
+            f"{where}: less overhead than single pages and every fixed group that was run has: "
+            f"{'; '.join(parts)}."
+        )
+
+
+def _cost(run: Repeated) -> float:
+    found = run.spread(OVERHEAD.column)
+    return float("inf") if found is None else found.mean
+
+
+def _price(run: Repeated) -> str:
+    shown = [OVERHEAD.show(_cost(run))]
+    for figure, name in ((WIRE, "bytes"), (DOWNTIME, "downtime")):
+        ratio = run.spread(figure.ratio)
+        if ratio is not None:
+            shown.append(f"{name} ×{ratio.mean:.2f}")
+    return ", ".join(shown)

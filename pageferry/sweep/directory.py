@@ -14,19 +14,21 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pageferry.damage import computing_from
 from pageferry.results import BadResult, encode
 from pageferry.sweep.model import model_digest
 from pageferry.sweep.point import Point
-from pageferry.sweep.table import Row, row_of, table_of
+from pageferry.sweep.table import SCHEMA, Row, row_of, table_of
 from pageferry.sweep.work import Finished
 from paging_core.errors import AlreadyExists, BadOption, LimitExceeded
+from paging_core.reading import read_json
 
 SWEEP_SCHEMA = "pageferry/sweep/v1"
 MANIFEST = "sweep.json"
@@ -92,8 +94,11 @@ class SweepDirectory:
     def read_table(self) -> pa.Table:
         """All finished points: from ``results.parquet`` if it holds them all."""
         target = self.path / RESULTS
-        if target.exists() and pq.read_metadata(target).num_rows == len(self._files()):
-            return pq.read_table(target)
+        with suppress(OSError, pa.ArrowException):  # damaged: it is made of the points again
+            if target.is_file() and pq.read_metadata(target).num_rows == len(self._files()):
+                table = pq.read_table(target)
+                if table.schema.equals(SCHEMA):
+                    return table
         return table_of(self._rows())
 
     def _rows(self) -> list[Row]:
@@ -156,7 +161,7 @@ def _check_model(path: Path) -> None:
         text = json.dumps({"schema": SWEEP_SCHEMA, "model": model_digest()}, indent=2)
         with _disk(path):
             _write(path / MANIFEST, text + "\n")
-    elif _manifest(path)["model"] != model_digest():
+    elif _manifest(path).get("model") != model_digest():
         raise BadOption(
             f"the sweep in {path} was begun with another version of pageferry's model and its "
             "results would not compare; use another --out"
@@ -164,20 +169,19 @@ def _check_model(path: Path) -> None:
 
 
 def _manifest(path: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise BadResult(f"{path / MANIFEST} cannot be read: {error}") from error
+    manifest = read_json(path / MANIFEST, BadResult, way_out="sweep into another directory")
     if not isinstance(manifest, dict) or manifest.get("schema") != SWEEP_SCHEMA:
         raise BadResult(f"{path} is not a sweep of version {SWEEP_SCHEMA}; run it again")
     return manifest
 
 
 def _read(file: Path) -> Row:
-    try:
-        row: Row = json.loads(file.read_text())
-    except (OSError, ValueError) as error:
-        raise BadResult(f"{file} cannot be read ({error}); delete it and sweep again") from error
+    again = "delete it and sweep again"
+    row = read_json(file, lambda line: BadResult(f"{line}; {again}"))
+    if not isinstance(row, dict) or row.get("status") not in ("ok", "failed"):
+        raise BadResult(f"{file} holds no point of a sweep; {again}")
+    with computing_from(str(file), again):
+        table_of([row])
     return row
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paging_core.errors import BadOption
+from paging_core.reading import read_toml
+from paging_core.text import shown
 
 Value = str | int | float | bool
 Settings = Mapping[str, Value]
@@ -67,12 +68,7 @@ def read_grids(path: Path, axes: Sequence[str]) -> list[Grid]:
     Raises:
         BadOption: unreadable, no TOML, an unknown axis, an axis without values, or nothing.
     """
-    try:
-        content = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise BadOption(f"cannot read {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BadOption(f"{path} is not TOML: {error}") from error
+    content = read_toml(path)
     own = content.pop("grid", [])
     if not isinstance(own, list) or not all(isinstance(table, dict) for table in own):
         raise BadOption(f"{path}: a grid of its own begins with [[grid]], in two brackets")
@@ -93,10 +89,10 @@ def _within(shared: Grid, table: dict[str, Any], name: str, axes: Sequence[str])
 def _grid(content: dict[str, Any], name: str, axes: Sequence[str]) -> Grid:
     flow = content.pop(FLOW, False)
     if not isinstance(flow, bool):
-        raise BadOption(f"{name}: flow is true or false, not {flow!r}")
+        raise BadOption(f"{name}: flow is true or false, not {shown(repr(flow))}")
     for axis in content:
         if axis not in axes:
-            raise BadOption(f"{name}: there is no axis {axis!r}; {_meant(axis, axes)}")
+            raise BadOption(f"{name}: there is no axis {shown(axis)}; {_meant(axis, axes)}")
     return Grid(name, {axis: _values(content[axis], axis, name) for axis in content}, flow)
 
 
@@ -111,5 +107,5 @@ def _values(value: object, axis: str, name: str) -> list[Value]:
         raise BadOption(f"{name}: axis {axis} has no values; give one or leave it out")
     for each in values:
         if not isinstance(each, (str, int, float, bool)):
-            raise BadOption(f"{name}: {each!r} is no value of axis {axis}")
+            raise BadOption(f"{name}: {shown(repr(each))} is no value of axis {axis}")
     return values

@@ -11,7 +11,6 @@ import xxhash
 from pageferry.configured import Configured, configured
 from pageferry.request import MigrationOptions
 from paging_core.config import GuestConfig
-from source_host.messages import filled_in, plan_of
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,7 @@ class Point:
         Raises:
             InvalidInput: the settings contradict each other.
         """
-        request = self.options.migrate_request("guest", "")
-        return configured(self.guest, filled_in(request, plan_of(request)))
+        return configured(self.guest, self.options.plan())
 
     @cached_property
     def id(self) -> str:
@@ -61,5 +59,5 @@ class Point:
         """What the guest runs, in a word."""
         trace = self.configured["trace"]
         if trace is not None:
-            return trace["file"].removesuffix(".parquet")
+            return str(trace["file"]).removesuffix(".parquet")
         return str(self.configured["workload"]).partition(":")[0]

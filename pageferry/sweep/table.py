@@ -3,43 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
 
 from pageferry.document import Document
-from pageferry.request import ADAPTIVE
 from pageferry.sweep.point import Point
+from pageferry.sweep.settings import NAMES, SETTINGS, settings_of
 from pageferry.sweep.work import Finished
 from paging_core.events import CAUSES, FAULT_KINDS
 
-_SETTINGS = {
-    "load": pa.string(),
-    "workload": pa.string(),
-    "trace": pa.string(),
-    "memory_bytes": pa.int64(),
-    "fill": pa.string(),
-    "paging": pa.string(),
-    "clean": pa.string(),
-    "clear_chunk_bytes": pa.int64(),
-    "pml": pa.bool_(),
-    "group_pages": pa.int32(),
-    "group_trigger": pa.int32(),
-    "group_scope": pa.string(),
-    "d_bit_filter": pa.bool_(),
-    "prefetch": pa.bool_(),
-    "out_of_sync": pa.bool_(),
-    "suppress": pa.bool_(),
-    "zstd_level": pa.int32(),
-    "link_bits_per_s": pa.int64(),
-    "latency_ns": pa.int64(),
-    "policy": pa.string(),
-    "downtime_limit_ns": pa.int64(),
-    "max_rounds": pa.int32(),
-    "warmup_ns": pa.int64(),
-    "seed": pa.int64(),
-}
 _PAGES = ("sent", "unique", "resent", "data", "zero", "suppressed", "skipped", "falsely_dirty")
 _MEASURES = {
     "verified": pa.bool_(),
@@ -64,7 +37,8 @@ SCHEMA = pa.schema(
         "status": pa.string(),
         "error": pa.string(),
         "command": pa.string(),
-        **_SETTINGS,
+        "load": pa.string(),
+        **{setting.name: setting.kind for setting in SETTINGS},
         **_MEASURES,
     }
 )
@@ -80,7 +54,8 @@ def row_of(point: Point, finished: Finished) -> Row:
         "status": "failed" if finished.error else "ok",
         "error": finished.error,
         "command": point.command,
-        **_settings(point),
+        "load": point.load,
+        **settings_of(point.configured),
     }
     if finished.document is not None:
         row |= _measures(finished.document)
@@ -89,22 +64,16 @@ def row_of(point: Point, finished: Finished) -> Row:
 
 def table_of(rows: list[Row]) -> pa.Table:
     """All rows in an order that does not depend on who finished first."""
-    table = pa.Table.from_pylist(rows, SCHEMA)
-    order = [(name, "ascending") for name in _SETTINGS]
+    table = pa.Table.from_pylist([_whole(row) for row in rows], SCHEMA)
+    order = [(name, "ascending") for name in ("load", *NAMES)]
     return table.sort_by([*order, ("point", "ascending")])
 
 
-def _settings(point: Point) -> Row:
-    config: Mapping[str, Any] = point.configured
-    trace = point.configured["trace"]
-    pages = point.configured["group_pages"]
-    named: Row = {
-        "load": point.load,
-        "workload": point.configured["workload"] or "",
-        "trace": trace["file"] if trace else "",
-        "group_pages": 0 if pages == ADAPTIVE else pages,
-    }
-    return {name: named.get(name, config.get(name)) for name in _SETTINGS}
+def _whole(row: Row) -> Row:
+    """With columns that there were not when it was written: its document has every setting."""
+    if all(name in row for name in NAMES) or not row.get("document"):
+        return row
+    return {**row, **settings_of(json.loads(row["document"])["config"])}
 
 
 def _measures(document: Document) -> Row:

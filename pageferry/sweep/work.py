@@ -73,5 +73,5 @@ def _predictions(task: Task) -> Predictions | None:
     """What the models say of the point, shown an earlier run: the same load, another seed."""
     if not task.predict:
         return None
-    earlier = replace(task.options, seed=task.options.seed + 1, flow=None)
+    earlier = replace(task.options.but(seed=task.options["seed"] + 1), flow=None)
     return document_of(earlier, predict(earlier))

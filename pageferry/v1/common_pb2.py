@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pageferry/v1/common.proto\x12\x0cpageferry.v1\"/\n\x0f\x43ontractVersion\x12\r\n\x05major\x18\x01 \x01(\r\x12\r\n\x05minor\x18\x02 \x01(\r\"\x7f\n\x0bGroupPolicy\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\'\n\x05scope\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GroupScope\x12\x14\n\x0c\x64_bit_filter\x18\x03 \x01(\x08\x12\x0f\n\x07trigger\x18\x04 \x01(\r\x12\x10\n\x08\x61\x64\x61ptive\x18\x05 \x01(\x08\"\x8d\x02\n\rTrackerConfig\x12$\n\x06paging\x18\x01 \x01(\x0e\x32\x14.pageferry.v1.Paging\x12(\n\x05\x63lean\x18\x02 \x01(\x0e\x32\x19.pageferry.v1.CleanPolicy\x12\x0b\n\x03pml\x18\x03 \x01(\x08\x12(\n\x05group\x18\x04 \x01(\x0b\x32\x19.pageferry.v1.GroupPolicy\x12\x13\n\x0bno_prefetch\x18\x05 \x01(\x08\x12\x13\n\x0bout_of_sync\x18\x06 \x01(\x08\x12\x1a\n\x12shadow_pool_frames\x18\x07 \x01(\x04\x12\x13\n\x0btlb_entries\x18\x08 \x01(\r\x12\x1a\n\x12\x63lear_chunk_frames\x18\t \x01(\x04\"\xb9\x02\n\tGuestSpec\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12,\n\x07tracker\x18\x03 \x01(\x0b\x32\x1b.pageferry.v1.TrackerConfig\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\r\n\x05trace\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12&\n\x04\x66ill\x18\x07 \x01(\x0e\x32\x18.pageferry.v1.MemoryFill\x12G\n\x11\x63ost_overrides_ns\x18\x08 \x03(\x0b\x32,.pageferry.v1.GuestSpec.CostOverridesNsEntry\x1a\x36\n\x14\x43ostOverridesNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xbf\x01\n\x0bGuestStatus\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GuestState\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07time_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x15\n\rmemory_digest\x18\x06 \x01(\x06\x12\x14\n\x0cstate_digest\x18\x07 \x01(\x06\x12\x0f\n\x07message\x18\x08 \x01(\t\"5\n\x0cGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x13\n\x0bwith_digest\x18\x02 \x01(\x08\"\x13\n\x11ListGuestsRequest\"6\n\tGuestList\x12)\n\x06guests\x18\x01 \x03(\x0b\x32\x19.pageferry.v1.GuestStatus\"n\n\x10StepGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x12\n\x08\x61\x63\x63\x65sses\x18\x02 \x01(\x04H\x00\x12\x15\n\x0b\x64uration_ns\x18\x03 \x01(\x04H\x00\x12\x13\n\x0bwith_digest\x18\x04 \x01(\x08\x42\x08\n\x06\x61mount\"\xf9\x02\n\tGuestCost\x12\x33\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32#.pageferry.v1.GuestCost.FaultsEntry\x12\x33\n\x06\x65vents\x18\x02 \x03(\x0b\x32#.pageferry.v1.GuestCost.EventsEntry\x12<\n\x0btracking_ns\x18\x03 \x03(\x0b\x32\'.pageferry.v1.GuestCost.TrackingNsEntry\x12\x0f\n\x07\x62\x61se_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x10\n\x08slowdown\x18\x06 \x01(\x01\x1a-\n\x0b\x46\x61ultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x31\n\x0fTrackingNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*C\n\x06Paging\x12\x16\n\x12PAGING_UNSPECIFIED\x10\x00\x12\x11\n\rPAGING_SHADOW\x10\x01\x12\x0e\n\nPAGING_HAP\x10\x02*\xad\x01\n\x0b\x43leanPolicy\x12\x1c\n\x18\x43LEAN_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43LEAN_POLICY_BLOW\x10\x01\x12\x1e\n\x1a\x43LEAN_POLICY_WRITE_PROTECT\x10\x02\x12\x15\n\x11\x43LEAN_POLICY_LAZY\x10\x03\x12\x16\n\x12\x43LEAN_POLICY_EAGER\x10\x04\x12\x1a\n\x16\x43LEAN_POLICY_CLEAR_LOG\x10\x05*\\\n\nGroupScope\x12\x1b\n\x17GROUP_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13GROUP_SCOPE_VIRTUAL\x10\x01\x12\x18\n\x14GROUP_SCOPE_PHYSICAL\x10\x02*n\n\nMemoryFill\x12\x1b\n\x17MEMORY_FILL_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_FILL_ZERO\x10\x01\x12\x15\n\x11MEMORY_FILL_MIXED\x10\x02\x12\x16\n\x12MEMORY_FILL_RANDOM\x10\x03*A\n\x05\x43lock\x12\x15\n\x11\x43LOCK_UNSPECIFIED\x10\x00\x12\x11\n\rCLOCK_VIRTUAL\x10\x01\x12\x0e\n\nCLOCK_REAL\x10\x02*\xa4\x01\n\nGuestState\x12\x1b\n\x17GUEST_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12GUEST_STATE_PAUSED\x10\x01\x12\x17\n\x13GUEST_STATE_RUNNING\x10\x02\x12\x18\n\x14GUEST_STATE_IN_DOUBT\x10\x03\x12\x15\n\x11GUEST_STATE_MOVED\x10\x04\x12\x17\n\x13GUEST_STATE_CRASHED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pageferry/v1/common.proto\x12\x0cpageferry.v1\"/\n\x0f\x43ontractVersion\x12\r\n\x05major\x18\x01 \x01(\r\x12\r\n\x05minor\x18\x02 \x01(\r\"\x7f\n\x0bGroupPolicy\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\'\n\x05scope\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GroupScope\x12\x14\n\x0c\x64_bit_filter\x18\x03 \x01(\x08\x12\x0f\n\x07trigger\x18\x04 \x01(\r\x12\x10\n\x08\x61\x64\x61ptive\x18\x05 \x01(\x08\"\x8d\x02\n\rTrackerConfig\x12$\n\x06paging\x18\x01 \x01(\x0e\x32\x14.pageferry.v1.Paging\x12(\n\x05\x63lean\x18\x02 \x01(\x0e\x32\x19.pageferry.v1.CleanPolicy\x12\x0b\n\x03pml\x18\x03 \x01(\x08\x12(\n\x05group\x18\x04 \x01(\x0b\x32\x19.pageferry.v1.GroupPolicy\x12\x13\n\x0bno_prefetch\x18\x05 \x01(\x08\x12\x13\n\x0bout_of_sync\x18\x06 \x01(\x08\x12\x1a\n\x12shadow_pool_frames\x18\x07 \x01(\x04\x12\x13\n\x0btlb_entries\x18\x08 \x01(\r\x12\x1a\n\x12\x63lear_chunk_frames\x18\t \x01(\x04\"\xb9\x02\n\tGuestSpec\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12,\n\x07tracker\x18\x03 \x01(\x0b\x32\x1b.pageferry.v1.TrackerConfig\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\r\n\x05trace\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12&\n\x04\x66ill\x18\x07 \x01(\x0e\x32\x18.pageferry.v1.MemoryFill\x12G\n\x11\x63ost_overrides_ns\x18\x08 \x03(\x0b\x32,.pageferry.v1.GuestSpec.CostOverridesNsEntry\x1a\x36\n\x14\x43ostOverridesNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xfd\x01\n\x0bGuestStatus\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GuestState\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07time_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x15\n\rmemory_digest\x18\x06 \x01(\x06\x12\x14\n\x0cstate_digest\x18\x07 \x01(\x06\x12\x0f\n\x07message\x18\x08 \x01(\t\x12%\n\x04spec\x18\x14 \x01(\x0b\x32\x17.pageferry.v1.GuestSpec\x12\x15\n\rtrace_xxh3_64\x18\x15 \x01(\x06\"5\n\x0cGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x13\n\x0bwith_digest\x18\x02 \x01(\x08\"\x13\n\x11ListGuestsRequest\"6\n\tGuestList\x12)\n\x06guests\x18\x01 \x03(\x0b\x32\x19.pageferry.v1.GuestStatus\"n\n\x10StepGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x12\n\x08\x61\x63\x63\x65sses\x18\x02 \x01(\x04H\x00\x12\x15\n\x0b\x64uration_ns\x18\x03 \x01(\x04H\x00\x12\x13\n\x0bwith_digest\x18\x04 \x01(\x08\x42\x08\n\x06\x61mount\"\xf9\x02\n\tGuestCost\x12\x33\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32#.pageferry.v1.GuestCost.FaultsEntry\x12\x33\n\x06\x65vents\x18\x02 \x03(\x0b\x32#.pageferry.v1.GuestCost.EventsEntry\x12<\n\x0btracking_ns\x18\x03 \x03(\x0b\x32\'.pageferry.v1.GuestCost.TrackingNsEntry\x12\x0f\n\x07\x62\x61se_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x10\n\x08slowdown\x18\x06 \x01(\x01\x1a-\n\x0b\x46\x61ultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x31\n\x0fTrackingNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*C\n\x06Paging\x12\x16\n\x12PAGING_UNSPECIFIED\x10\x00\x12\x11\n\rPAGING_SHADOW\x10\x01\x12\x0e\n\nPAGING_HAP\x10\x02*\xad\x01\n\x0b\x43leanPolicy\x12\x1c\n\x18\x43LEAN_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43LEAN_POLICY_BLOW\x10\x01\x12\x1e\n\x1a\x43LEAN_POLICY_WRITE_PROTECT\x10\x02\x12\x15\n\x11\x43LEAN_POLICY_LAZY\x10\x03\x12\x16\n\x12\x43LEAN_POLICY_EAGER\x10\x04\x12\x1a\n\x16\x43LEAN_POLICY_CLEAR_LOG\x10\x05*\\\n\nGroupScope\x12\x1b\n\x17GROUP_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13GROUP_SCOPE_VIRTUAL\x10\x01\x12\x18\n\x14GROUP_SCOPE_PHYSICAL\x10\x02*n\n\nMemoryFill\x12\x1b\n\x17MEMORY_FILL_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_FILL_ZERO\x10\x01\x12\x15\n\x11MEMORY_FILL_MIXED\x10\x02\x12\x16\n\x12MEMORY_FILL_RANDOM\x10\x03*A\n\x05\x43lock\x12\x15\n\x11\x43LOCK_UNSPECIFIED\x10\x00\x12\x11\n\rCLOCK_VIRTUAL\x10\x01\x12\x0e\n\nCLOCK_REAL\x10\x02*\xa4\x01\n\nGuestState\x12\x1b\n\x17GUEST_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12GUEST_STATE_PAUSED\x10\x01\x12\x17\n\x13GUEST_STATE_RUNNING\x10\x02\x12\x18\n\x14GUEST_STATE_IN_DOUBT\x10\x03\x12\x15\n\x11GUEST_STATE_MOVED\x10\x04\x12\x17\n\x13GUEST_STATE_CRASHED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,18 +39,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GUESTCOST_EVENTSENTRY']._serialized_options = b'8\001'
   _globals['_GUESTCOST_TRACKINGNSENTRY']._loaded_options = None
   _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_options = b'8\001'
-  _globals['_PAGING']._serialized_start=1627
-  _globals['_PAGING']._serialized_end=1694
-  _globals['_CLEANPOLICY']._serialized_start=1697
-  _globals['_CLEANPOLICY']._serialized_end=1870
-  _globals['_GROUPSCOPE']._serialized_start=1872
-  _globals['_GROUPSCOPE']._serialized_end=1964
-  _globals['_MEMORYFILL']._serialized_start=1966
-  _globals['_MEMORYFILL']._serialized_end=2076
-  _globals['_CLOCK']._serialized_start=2078
-  _globals['_CLOCK']._serialized_end=2143
-  _globals['_GUESTSTATE']._serialized_start=2146
-  _globals['_GUESTSTATE']._serialized_end=2310
+  _globals['_PAGING']._serialized_start=1689
+  _globals['_PAGING']._serialized_end=1756
+  _globals['_CLEANPOLICY']._serialized_start=1759
+  _globals['_CLEANPOLICY']._serialized_end=1932
+  _globals['_GROUPSCOPE']._serialized_start=1934
+  _globals['_GROUPSCOPE']._serialized_end=2026
+  _globals['_MEMORYFILL']._serialized_start=2028
+  _globals['_MEMORYFILL']._serialized_end=2138
+  _globals['_CLOCK']._serialized_start=2140
+  _globals['_CLOCK']._serialized_end=2205
+  _globals['_GUESTSTATE']._serialized_start=2208
+  _globals['_GUESTSTATE']._serialized_end=2372
   _globals['_CONTRACTVERSION']._serialized_start=43
   _globals['_CONTRACTVERSION']._serialized_end=90
   _globals['_GROUPPOLICY']._serialized_start=92
@@ -62,21 +62,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GUESTSPEC_COSTOVERRIDESNSENTRY']._serialized_start=753
   _globals['_GUESTSPEC_COSTOVERRIDESNSENTRY']._serialized_end=807
   _globals['_GUESTSTATUS']._serialized_start=810
-  _globals['_GUESTSTATUS']._serialized_end=1001
-  _globals['_GUESTREQUEST']._serialized_start=1003
-  _globals['_GUESTREQUEST']._serialized_end=1056
-  _globals['_LISTGUESTSREQUEST']._serialized_start=1058
-  _globals['_LISTGUESTSREQUEST']._serialized_end=1077
-  _globals['_GUESTLIST']._serialized_start=1079
-  _globals['_GUESTLIST']._serialized_end=1133
-  _globals['_STEPGUESTREQUEST']._serialized_start=1135
-  _globals['_STEPGUESTREQUEST']._serialized_end=1245
-  _globals['_GUESTCOST']._serialized_start=1248
-  _globals['_GUESTCOST']._serialized_end=1625
-  _globals['_GUESTCOST_FAULTSENTRY']._serialized_start=1482
-  _globals['_GUESTCOST_FAULTSENTRY']._serialized_end=1527
-  _globals['_GUESTCOST_EVENTSENTRY']._serialized_start=1529
-  _globals['_GUESTCOST_EVENTSENTRY']._serialized_end=1574
-  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_start=1576
-  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_end=1625
+  _globals['_GUESTSTATUS']._serialized_end=1063
+  _globals['_GUESTREQUEST']._serialized_start=1065
+  _globals['_GUESTREQUEST']._serialized_end=1118
+  _globals['_LISTGUESTSREQUEST']._serialized_start=1120
+  _globals['_LISTGUESTSREQUEST']._serialized_end=1139
+  _globals['_GUESTLIST']._serialized_start=1141
+  _globals['_GUESTLIST']._serialized_end=1195
+  _globals['_STEPGUESTREQUEST']._serialized_start=1197
+  _globals['_STEPGUESTREQUEST']._serialized_end=1307
+  _globals['_GUESTCOST']._serialized_start=1310
+  _globals['_GUESTCOST']._serialized_end=1687
+  _globals['_GUESTCOST_FAULTSENTRY']._serialized_start=1544
+  _globals['_GUESTCOST_FAULTSENTRY']._serialized_end=1589
+  _globals['_GUESTCOST_EVENTSENTRY']._serialized_start=1591
+  _globals['_GUESTCOST_EVENTSENTRY']._serialized_end=1636
+  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_start=1638
+  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_end=1687
 # @@protoc_insertion_point(module_scope)

@@ -340,6 +340,8 @@ class GuestStatus(_message.Message):
     MEMORY_DIGEST_FIELD_NUMBER: _builtins.int
     STATE_DIGEST_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    TRACE_XXH3_64_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     state: Global___GuestState.ValueType
     memory_bytes: _builtins.int
@@ -353,6 +355,12 @@ class GuestStatus(_message.Message):
     """xxh3 of the state that is not memory; only when asked for"""
     message: _builtins.str
     """why it crashed, where it moved"""
+    trace_xxh3_64: _builtins.int
+    """of the trace that it replays; 0 without one"""
+    @_builtins.property
+    def spec(self) -> Global___GuestSpec:
+        """Of a guest at a source, so that it can be migrated by who did not boot it. Since 1.2."""
+
     def __init__(
         self,
         *,
@@ -364,10 +372,12 @@ class GuestStatus(_message.Message):
         memory_digest: _builtins.int = ...,
         state_digest: _builtins.int = ...,
         message: _builtins.str = ...,
+        spec: Global___GuestSpec | None = ...,
+        trace_xxh3_64: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accesses", b"accesses", "guest_id", b"guest_id", "memory_bytes", b"memory_bytes", "memory_digest", b"memory_digest", "message", b"message", "state", b"state", "state_digest", b"state_digest", "time_ns", b"time_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accesses", b"accesses", "guest_id", b"guest_id", "memory_bytes", b"memory_bytes", "memory_digest", b"memory_digest", "message", b"message", "spec", b"spec", "state", b"state", "state_digest", b"state_digest", "time_ns", b"time_ns", "trace_xxh3_64", b"trace_xxh3_64"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -506,11 +506,16 @@ class IncomingStatus(_message.Message):
     NEXT_SEQUENCE_FIELD_NUMBER: _builtins.int
     RECEIVED_FRAMES_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
+    RECEIVED_BYTES_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     state: Global___IncomingState.ValueType
     next_sequence: _builtins.int
     received_frames: _builtins.int
     message: _builtins.str
+    received_bytes: _builtins.int
+    """Since 1.2. That came on the connection of its stream, framing and messages that are not whole
+    yet included; 0 where nobody knows. While it grows, the link is slow and not dead.
+    """
     def __init__(
         self,
         *,
@@ -519,10 +524,11 @@ class IncomingStatus(_message.Message):
         next_sequence: _builtins.int = ...,
         received_frames: _builtins.int = ...,
         message: _builtins.str = ...,
+        received_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "migration_id", b"migration_id", "next_sequence", b"next_sequence", "received_frames", b"received_frames", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message", b"message", "migration_id", b"migration_id", "next_sequence", b"next_sequence", "received_bytes", b"received_bytes", "received_frames", b"received_frames", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

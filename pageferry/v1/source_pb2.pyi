@@ -402,6 +402,7 @@ class MigrationStatus(_message.Message):
     GUEST_FIELD_NUMBER: _builtins.int
     MEMORY_DIGEST_FIELD_NUMBER: _builtins.int
     ESTIMATED_DOWNTIME_NS_FIELD_NUMBER: _builtins.int
+    GUEST_STATE_FIELD_NUMBER: _builtins.int
     migration_id: _builtins.str
     guest_id: _builtins.str
     destination: _builtins.str
@@ -415,6 +416,8 @@ class MigrationStatus(_message.Message):
     memory_digest: _builtins.int
     """root of the digest tree at the hand-over"""
     estimated_downtime_ns: _builtins.int
+    guest_state: _common_pb2.GuestState.ValueType
+    """of the guest at this source; since 1.2"""
     @_builtins.property
     def rounds(self) -> _containers.RepeatedCompositeFieldContainer[Global___RoundStats]:
         """finished"""
@@ -454,10 +457,11 @@ class MigrationStatus(_message.Message):
         guest: _common_pb2.GuestSpec | None = ...,
         memory_digest: _builtins.int = ...,
         estimated_downtime_ns: _builtins.int = ...,
+        guest_state: _common_pb2.GuestState.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "current", b"current", "downtime", b"downtime", "guest", b"guest", "request", b"request", "totals", b"totals"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "current", b"current", "destination", b"destination", "downtime", b"downtime", "error", b"error", "error_status", b"error_status", "estimated_downtime_ns", b"estimated_downtime_ns", "guest", b"guest", "guest_id", b"guest_id", "memory_digest", b"memory_digest", "migration_id", b"migration_id", "request", b"request", "rounds", b"rounds", "state", b"state", "totals", b"totals", "verified", b"verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost", b"cost", "current", b"current", "destination", b"destination", "downtime", b"downtime", "error", b"error", "error_status", b"error_status", "estimated_downtime_ns", b"estimated_downtime_ns", "guest", b"guest", "guest_id", b"guest_id", "guest_state", b"guest_state", "memory_digest", b"memory_digest", "migration_id", b"migration_id", "request", b"request", "rounds", b"rounds", "state", b"state", "totals", b"totals", "verified", b"verified"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

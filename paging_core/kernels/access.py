@@ -1,4 +1,8 @@
-"""One store of the guest's kernel, from TLB to frame, through its direct map."""
+"""One store of the guest's kernel, from TLB to frame, through its direct map.
+
+A kernel that is panicking stores nothing any more, and one whose direct map leads elsewhere
+panics: nothing is ever stored where it was not logged.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from paging_core.compiled import kernel
 from paging_core.kernels.arrays import frame_at, memory, tlb_at
 from paging_core.kernels.exits import emulate_store, translate_miss
 from paging_core.kernels.shadow_fault import BLOCK_WRITE, EMULATE
-from paging_core.kernels.state import KERNEL_BASE, Core
+from paging_core.kernels.state import KERNEL_BASE, PANICKED, Core
 from paging_core.kernels.tlb import tlb_tag
 
 
@@ -19,18 +23,36 @@ def _translate_write(m: Core, va: int, write: int) -> int:
 
 
 @kernel
-def kernel_store(m: Core, gfn: int, word: int, value: int) -> None:
-    """The guest kernel stores a word to a frame."""
-    at = _translate_write(m, KERNEL_BASE + (gfn << 12) + (word << 3), 1)
-    frame_at(m, gfn).written = 1
-    if at >= EMULATE:
-        emulate_store(m, gfn, word, value)
-    else:
-        memory(m)[gfn * 512 + word] = value
+def panic(m: Core) -> None:
+    """The guest's kernel found nonsense in its own memory: the guest has crashed."""
+    if m.vcpu.out_of_memory == 0:
+        m.vcpu.out_of_memory = PANICKED
 
 
 @kernel
-def kernel_block(m: Core, gfn: int) -> None:
-    """Make a frame ready for the guest kernel to fill it whole."""
-    _translate_write(m, KERNEL_BASE + (gfn << 12), BLOCK_WRITE)
+def kernel_store(m: Core, gfn: int, word: int, value: int) -> None:
+    """The guest kernel stores a word to a frame."""
+    if m.vcpu.out_of_memory == PANICKED:
+        return
+    at = _translate_write(m, KERNEL_BASE + (gfn << 12) + (word << 3), 1)
+    if at == gfn:
+        frame_at(m, gfn).written = 1
+        memory(m)[gfn * 512 + word] = value
+    elif at == gfn + EMULATE:
+        frame_at(m, gfn).written = 1
+        emulate_store(m, gfn, word, value)
+    else:
+        panic(m)
+
+
+@kernel
+def kernel_block(m: Core, gfn: int) -> bool:
+    """Make a frame ready for the guest kernel to fill it whole; False if it must not."""
+    if m.vcpu.out_of_memory == PANICKED:
+        return False
+    at = _translate_write(m, KERNEL_BASE + (gfn << 12), BLOCK_WRITE)
+    if at & (EMULATE - 1) != gfn:
+        panic(m)
+        return False
     frame_at(m, gfn).written = 1
+    return True

@@ -8,7 +8,7 @@ from paging_core.kernels.account import pay
 from paging_core.kernels.adaptive import N_ORDERS
 from paging_core.kernels.arrays import entries, memory, page_at
 from paging_core.kernels.bitmap import is_dirty
-from paging_core.kernels.guest_walk import frame_of
+from paging_core.kernels.guest_walk import frame_of, present_frame
 from paging_core.kernels.state import FL1, PRESENT, Core
 
 PHYSICAL = -1
@@ -22,11 +22,13 @@ _PLACES_PER_LOOK = 64
 
 @kernel
 def guest_leaf(m: Core, page: int, slot: int) -> int:
-    """The guest entry behind a shadow L1 slot; under a superpage, made up from its L2 entry."""
+    """The guest entry behind a shadow L1 slot; under a superpage, made up from its L2 entry.
+
+    One that maps no frame of the guest is 0: as good as not present.
+    """
     p = page_at(m, page)
-    if p.kind == FL1:
-        return memory(m)[p.key] + (slot << 12)
-    return memory(m)[p.gfn * 512 + slot]
+    entry = memory(m)[p.key] + (slot << 12) if p.kind == FL1 else memory(m)[p.gfn * 512 + slot]
+    return entry if present_frame(m, entry) >= 0 else 0
 
 
 @kernel

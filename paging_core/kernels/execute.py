@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
+from paging_core.kernels.access import panic
 from paging_core.kernels.arrays import frame_at, memory, tlb_at
-from paging_core.kernels.exits import translate_miss
+from paging_core.kernels.exits import emulate_store, translate_miss
 from paging_core.kernels.guest_kernel import (
     end_process,
     fork,
@@ -15,7 +16,8 @@ from paging_core.kernels.guest_kernel import (
     unmap_range,
 )
 from paging_core.kernels.look_ahead import look_ahead
-from paging_core.kernels.state import Core, Records
+from paging_core.kernels.shadow_fault import EMULATE
+from paging_core.kernels.state import PANICKED, Core, Records
 from paging_core.kernels.tlb import tlb_tag
 from paging_core.workloads.ops import (
     EXIT,
@@ -32,15 +34,37 @@ from paging_core.workloads.ops import (
 
 _ACCESS = int(Event.ACCESS)
 _PS_PER_NS = 1000
+_MOST_FAULTS = 4
+"""Of one access, one after the other: a page that is there and was shared takes one."""
 
 
 @kernel
-def _user_access(m: Core, va: int, write: int) -> int:
-    """Translate for user code; its kernel handles what its tables forbid."""
+def _store_to_table(m: Core, gfn: int, op: Records) -> None:
+    """User code stores to a page table that it has mapped: emulated, word by word."""
+    if op.kind == WRITE:
+        word = (op.address >> 3) & 511
+        for i in range(max(1, min(int(op.words), 512 - word))):
+            emulate_store(m, gfn, word + i, op.value + i)
+
+
+@kernel
+def _user_access(m: Core, op: Records, write: int) -> int:
+    """Translate for user code; its kernel handles what its tables forbid. -1: it gave up."""
+    va = op.address
     gfn = translate_miss(m, va, write, 0)
+    faults = 0
     while gfn < 0 and m.vcpu.out_of_memory == 0:
+        faults += 1
+        if faults > _MOST_FAULTS:
+            panic(m)
+            break
         handle_guest_fault(m, va)
         gfn = translate_miss(m, va, write, 0)
+    if m.vcpu.out_of_memory == PANICKED:
+        return -1
+    if gfn >= EMULATE:
+        gfn -= EMULATE
+        _store_to_table(m, gfn, op)
     return gfn
 
 
@@ -102,7 +126,7 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
         else:
             m.run_ps = start_ps + run_ps
             look_ahead(m, ops, at)
-            gfn = _user_access(m, va, write)
+            gfn = _user_access(m, op, write)
             tag_bits = tlb_tag(m, 0)
             if gfn < 0:
                 break

@@ -3,22 +3,47 @@
 One 16-bit count per frame, four to a word, from frame 1 on. The kernel reads its own
 structures for free; its stores go through the direct map like any other guest store and
 are tracked, trapped and migrated like any other.
+
+What it reads there may be anything. A frame number is used only if the guest has such a frame,
+a count only within 16 bits; where that does not hold, the kernel panics and frame 0 stands in.
 """
 
 from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
-from paging_core.kernels.access import kernel_block, kernel_store
+from paging_core.kernels.access import kernel_block, kernel_store, panic
 from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import memory
-from paging_core.kernels.state import Core
+from paging_core.kernels.guest_walk import present_frame, superpage_head
+from paging_core.kernels.state import OUT_OF_MEMORY, Core
 
+_MOST_REFERENCES = 0xFFFF
 COUNTS_FRAME = 1
 """First frame of the reference counts."""
 
 _CLEAR = int(Event.GUEST_PAGE_CLEAR)
 _COPY = int(Event.GUEST_PAGE_COPY)
+
+
+@kernel
+def frame_in(m: Core, entry: int) -> int:
+    """The frame that a present entry maps, as the guest's kernel follows it."""
+    gfn = present_frame(m, entry)
+    if gfn < 0:
+        panic(m)
+        return 0
+    return gfn
+
+
+@kernel
+def superpage_in(m: Core, entry: int) -> int:
+    """Likewise the first frame of a superpage."""
+    head = superpage_head(m, entry)
+    if head < 0:
+        panic(m)
+        return 0
+    return head
 
 
 @kernel
@@ -30,7 +55,10 @@ def references(m: Core, gfn: int) -> int:
 
 @kernel
 def set_references(m: Core, gfn: int, count: int) -> None:
-    """Store a frame's reference count."""
+    """Store a frame's reference count; one that is none is a panic."""
+    if not 0 <= count <= _MOST_REFERENCES:
+        panic(m)
+        return
     table = COUNTS_FRAME + (gfn >> 11)
     slot = (gfn >> 2) & 511
     shift = (gfn & 3) * 16
@@ -55,12 +83,13 @@ def take_frame(m: Core) -> int:
     """
     vcpu = m.vcpu
     gfn = -1
-    if vcpu.free_frames > 0:
+    if vcpu.free_frames > 0 and vcpu.out_of_memory == 0:
         gfn = _find_free(m, vcpu.alloc_hint, m.n_frames)
         if gfn < 0:
             gfn = _find_free(m, vcpu.first_frame, vcpu.alloc_hint)
     if gfn < 0:
-        vcpu.out_of_memory = 1
+        if vcpu.out_of_memory == 0:
+            vcpu.out_of_memory = OUT_OF_MEMORY
         return 0
     vcpu.alloc_hint = gfn + 1
     vcpu.free_frames -= 1
@@ -101,7 +130,8 @@ def put_frame(m: Core, gfn: int) -> None:
 @kernel
 def clear_frame(m: Core, gfn: int) -> None:
     """Fill a frame with zeros."""
-    kernel_block(m, gfn)
+    if not kernel_block(m, gfn):
+        return
     pay(m, _CLEAR, BASE, 1)
     for i in range(512):
         memory(m)[gfn * 512 + i] = 0
@@ -110,7 +140,8 @@ def clear_frame(m: Core, gfn: int) -> None:
 @kernel
 def copy_frame(m: Core, source: int, target: int) -> None:
     """Copy a frame."""
-    kernel_block(m, target)
+    if not kernel_block(m, target):
+        return
     pay(m, _COPY, BASE, 1)
     for i in range(512):
         memory(m)[target * 512 + i] = memory(m)[source * 512 + i]

@@ -2,26 +2,32 @@
 
 It edits real x86-64 tables in guest frames with stores of its own, so the hypervisor sees
 what it would see of a real kernel: traps on table writes, INVLPG, CR3 loads.
+
+It believes nothing that stands in memory: entries are followed through `frame_in`, bits of an
+entry that is not present mean nothing, and a fork or an exit that comes by more frames than the
+guest has (tables that are there twice, or that lead in a circle) is a panic.
 """
 
 from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
-from paging_core.kernels.access import kernel_store
+from paging_core.kernels.access import kernel_store, panic
 from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import memory
 from paging_core.kernels.cr3 import guest_flush, guest_invalidate, load_cr3
 from paging_core.kernels.guest_frames import (
     clear_frame,
     copy_frame,
+    frame_in,
     put_frame,
     references,
     set_references,
+    superpage_in,
     take_frame,
     take_huge_frame,
 )
-from paging_core.kernels.guest_walk import frame_of, slot_of
+from paging_core.kernels.guest_walk import HUGE, slot_of
 from paging_core.kernels.state import (
     GUEST_COW,
     PRESENT,
@@ -30,13 +36,25 @@ from paging_core.kernels.state import (
     WRITABLE,
     Core,
 )
+from paging_core.workloads.ops import MAX_PROCESSES
 
 LEAF = PRESENT | WRITABLE | USER
 """A fresh mapping: neither accessed nor dirty."""
 KERNEL_SLOT = 256
 """The L4 slot of the direct map, in every address space."""
 
+_COW = PRESENT | GUEST_COW
 _GUEST_FAULT = int(Event.GUEST_FAULT)
+
+
+@kernel
+def _works_on(m: Core) -> bool:
+    """One more table or page of an address space: all of them are different frames."""
+    m.kernel_work += 1
+    if m.kernel_work > m.n_frames:
+        panic(m)
+        return False
+    return True
 
 
 @kernel
@@ -50,7 +68,7 @@ def _take_table(m: Core) -> int:
 def _next_table(m: Core, table: int, slot: int) -> int:
     entry = memory(m)[table * 512 + slot]
     if entry & PRESENT:
-        return frame_of(entry)
+        return frame_in(m, entry)
     below = _take_table(m)
     kernel_store(m, table, slot, (below << 12) | LEAF)
     return below
@@ -67,9 +85,10 @@ def _split_superpage(m: Core, l2: int, slot: int) -> int:
     """Replace a guest 2 MiB mapping by a table of 4 KiB ones; returns the table."""
     entry = memory(m)[l2 * 512 + slot]
     flags = entry & 0xFFF & ~SUPERPAGE
+    head = superpage_in(m, entry)
     table = _take_table(m)
     for i in range(512):
-        kernel_store(m, table, i, ((frame_of(entry) + i) << 12) | flags)
+        kernel_store(m, table, i, ((head + i) << 12) | flags)
     kernel_store(m, l2, slot, (table << 12) | LEAF)
     return table
 
@@ -78,7 +97,7 @@ def _split_superpage(m: Core, l2: int, slot: int) -> int:
 def _l1_table(m: Core, root: int, va: int) -> int:
     l2 = _l2_table(m, root, va)
     slot = slot_of(va, 2)
-    if memory(m)[l2 * 512 + slot] & SUPERPAGE:
+    if memory(m)[l2 * 512 + slot] & HUGE == HUGE:
         table = _split_superpage(m, l2, slot)
         guest_flush(m)
         return table
@@ -90,8 +109,8 @@ def _existing_l2(m: Core, root: int, va: int) -> int:
     entry = memory(m)[root * 512 + slot_of(va, 4)]
     if entry & PRESENT == 0:
         return -1
-    entry = memory(m)[frame_of(entry) * 512 + slot_of(va, 3)]
-    return frame_of(entry) if entry & PRESENT else -1
+    entry = memory(m)[frame_in(m, entry) * 512 + slot_of(va, 3)]
+    return frame_in(m, entry) if entry & PRESENT else -1
 
 
 @kernel
@@ -109,7 +128,7 @@ def map_page(m: Core, root: int, va: int) -> None:
 def _map_huge(m: Core, root: int, va: int) -> None:
     l2 = _l2_table(m, root, va)
     entry = memory(m)[l2 * 512 + slot_of(va, 2)]
-    if entry & SUPERPAGE:
+    if entry & HUGE == HUGE:
         return
     head = -1 if entry & PRESENT else take_huge_frame(m)
     if head < 0:
@@ -138,11 +157,11 @@ def map_range(m: Core, va: int, pages: int, huge: bool) -> None:
 
 @kernel
 def _unmap_huge(m: Core, l2: int, va: int) -> None:
-    entry = memory(m)[l2 * 512 + slot_of(va, 2)]
+    head = superpage_in(m, memory(m)[l2 * 512 + slot_of(va, 2)])
     kernel_store(m, l2, slot_of(va, 2), 0)
     for i in range(512):
         guest_invalidate(m, va + (i << 12))
-        put_frame(m, frame_of(entry) + i)
+        put_frame(m, head + i)
 
 
 @kernel
@@ -154,7 +173,7 @@ def _unmap_page(m: Core, root: int, va: int) -> None:
         return
     kernel_store(m, l1, slot, 0)
     guest_invalidate(m, va)
-    put_frame(m, frame_of(entry))
+    put_frame(m, frame_in(m, entry))
 
 
 @kernel
@@ -183,10 +202,12 @@ def _share_table(m: Core, parent: int, child: int) -> None:
         entry = memory(m)[parent * 512 + slot]
         if entry & PRESENT == 0:
             continue
+        if not _works_on(m):
+            return
         if entry & WRITABLE:
             entry = (entry & ~WRITABLE) | GUEST_COW
             kernel_store(m, parent, slot, entry)
-        gfn = frame_of(entry)
+        gfn = frame_in(m, entry)
         set_references(m, gfn, references(m, gfn) + 1)
         kernel_store(m, child, slot, entry)
 
@@ -197,13 +218,20 @@ def _share_l2(m: Core, parent: int, child: int) -> None:
         entry = memory(m)[parent * 512 + slot]
         if entry & PRESENT == 0:
             continue
-        table = _split_superpage(m, parent, slot) if entry & SUPERPAGE else frame_of(entry)
+        if not _works_on(m):
+            return
+        huge = entry & SUPERPAGE
+        table = _split_superpage(m, parent, slot) if huge else frame_in(m, entry)
         _share_table(m, table, _next_table(m, child, slot))
 
 
 @kernel
 def fork(m: Core, process: int) -> None:
     """Copy the current address space, copy-on-write, into a free process slot."""
+    if not 0 <= process < MAX_PROCESSES:
+        panic(m)
+        return
+    m.kernel_work = 0
     vcpu = m.vcpu
     parent = vcpu.cr3
     child = _take_table(m)
@@ -211,12 +239,12 @@ def fork(m: Core, process: int) -> None:
     for i4 in range(KERNEL_SLOT):
         if memory(m)[parent * 512 + i4] & PRESENT == 0:
             continue
-        parent3 = frame_of(memory(m)[parent * 512 + i4])
+        parent3 = frame_in(m, memory(m)[parent * 512 + i4])
         child3 = _next_table(m, child, i4)
         for i3 in range(512):
-            if memory(m)[parent3 * 512 + i3] & PRESENT:
+            if memory(m)[parent3 * 512 + i3] & PRESENT and _works_on(m):
                 child2 = _next_table(m, child3, i3)
-                _share_l2(m, frame_of(memory(m)[parent3 * 512 + i3]), child2)
+                _share_l2(m, frame_in(m, memory(m)[parent3 * 512 + i3]), child2)
     vcpu.roots[process] = child
     guest_flush(m)
 
@@ -225,33 +253,39 @@ def fork(m: Core, process: int) -> None:
 def _free_l2(m: Core, l2: int) -> None:
     for slot in range(512):
         entry = memory(m)[l2 * 512 + slot]
-        if entry & PRESENT == 0:
+        if entry & PRESENT == 0 or not _works_on(m):
             continue
-        table = frame_of(entry)
         if entry & SUPERPAGE:
+            head = superpage_in(m, entry)
             for i in range(512):
-                put_frame(m, table + i)
+                put_frame(m, head + i)
             continue
+        table = frame_in(m, entry)
         for i in range(512):
-            if memory(m)[table * 512 + i] & PRESENT:
-                put_frame(m, frame_of(memory(m)[table * 512 + i]))
+            if memory(m)[table * 512 + i] & PRESENT and _works_on(m):
+                put_frame(m, frame_in(m, memory(m)[table * 512 + i]))
         put_frame(m, table)
 
 
 @kernel
 def end_process(m: Core, process: int) -> None:
     """Free a process's pages and tables; the one that runs is not ended."""
+    if not 0 <= process < MAX_PROCESSES:
+        panic(m)
+        return
     root = m.vcpu.roots[process]
     if root == 0 or process == m.vcpu.process:
         return
+    m.kernel_work = 0
     for i4 in range(KERNEL_SLOT):
         if memory(m)[root * 512 + i4] & PRESENT == 0:
             continue
-        l3 = frame_of(memory(m)[root * 512 + i4])
+        l3 = frame_in(m, memory(m)[root * 512 + i4])
         for i3 in range(512):
-            if memory(m)[l3 * 512 + i3] & PRESENT:
-                _free_l2(m, frame_of(memory(m)[l3 * 512 + i3]))
-                put_frame(m, frame_of(memory(m)[l3 * 512 + i3]))
+            if memory(m)[l3 * 512 + i3] & PRESENT and _works_on(m):
+                l2 = frame_in(m, memory(m)[l3 * 512 + i3])
+                _free_l2(m, l2)
+                put_frame(m, l2)
         put_frame(m, l3)
     put_frame(m, root)
     m.vcpu.roots[process] = 0
@@ -261,6 +295,9 @@ def end_process(m: Core, process: int) -> None:
 def switch_process(m: Core, process: int) -> None:
     """Run another process from here on."""
     vcpu = m.vcpu
+    if not 0 <= process < MAX_PROCESSES:
+        panic(m)
+        return
     if vcpu.roots[process] == 0 or process == vcpu.process:
         return
     vcpu.process = process
@@ -270,7 +307,7 @@ def switch_process(m: Core, process: int) -> None:
 @kernel
 def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
     entry = memory(m)[l1 * 512 + slot]
-    gfn = frame_of(entry)
+    gfn = frame_in(m, entry)
     flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE
     if references(m, gfn) > 1:
         own = take_frame(m)
@@ -288,7 +325,7 @@ def handle_guest_fault(m: Core, va: int) -> None:
     root = m.vcpu.cr3
     l1 = _l1_table(m, root, va)
     slot = slot_of(va, 1)
-    if memory(m)[l1 * 512 + slot] & GUEST_COW:
+    if memory(m)[l1 * 512 + slot] & _COW == _COW:
         _copy_on_write(m, l1, slot, va)
     else:
         map_page(m, root, va)

@@ -1,4 +1,15 @@
-"""Walking the guest's own page tables, which live in guest frames as 8-byte entries."""
+"""Walking the guest's own page tables, which live in guest frames as 8-byte entries.
+
+Whatever stands in guest memory may be anything: the guest writes it, or whoever handed it over.
+`frame_of` only cuts bits out. What then reads memory or an array by it comes through one of
+
+    present_frame   hypervisor and hardware: a frame that is not there is not present
+    superpage_head  likewise, for all 512 frames of a superpage
+    guest_frames    the guest's own kernel (`frame_in`, `superpage_in`): it panics
+
+so no entry leads out of the guest. Entries of *shadow* tables are the hypervisor's own and hold
+frame numbers that came this way.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +29,32 @@ Walk = tuple[int, int, int, int, int, int]
 """(gfn or -1, writable, L3 table, L2 table, L1 table or -1 under a superpage, leaf entry)."""
 
 _FRAME_MASK = (1 << 40) - 1
+HUGE = PRESENT | SUPERPAGE
+"""Bits of an L2 entry that maps a superpage; without PRESENT no other bit means anything."""
 
 
 @kernel
 def frame_of(entry: int) -> int:
     """The frame number in a page table entry."""
     return (entry >> FRAME_SHIFT) & _FRAME_MASK
+
+
+@kernel
+def present_frame(m: Core, entry: int) -> int:
+    """The frame of the guest that an entry maps; -1 if it is not present, or maps no frame."""
+    gfn = frame_of(entry)
+    return gfn if entry & PRESENT and gfn < m.n_frames else -1
+
+
+@kernel
+def superpage_head(m: Core, entry: int) -> int:
+    """The first of 512 frames of the guest that an entry maps; -1 if it does not.
+
+    Hardware faults on an unaligned superpage (reserved bits).
+    """
+    gfn = frame_of(entry)
+    whole = gfn & 511 == 0 and gfn + 512 <= m.n_frames
+    return gfn if entry & HUGE == HUGE and whole else -1
 
 
 @kernel
@@ -36,24 +67,25 @@ def slot_of(va: int, level: int) -> int:
 def guest_walk(m: Core, va: int) -> Walk:
     """Translate through the tables of the current process; sets no A or D bits."""
     e4 = memory(m)[m.vcpu.cr3 * 512 + slot_of(va, 4)]
-    if e4 & PRESENT == 0:
+    t3 = present_frame(m, e4)
+    if t3 < 0:
         return -1, 0, -1, -1, -1, 0
-    t3 = frame_of(e4)
     e3 = memory(m)[t3 * 512 + slot_of(va, 3)]
-    if e3 & PRESENT == 0:
+    t2 = present_frame(m, e3)
+    if t2 < 0:
         return -1, 0, t3, -1, -1, 0
-    t2 = frame_of(e3)
     e2 = memory(m)[t2 * 512 + slot_of(va, 2)]
-    if e2 & PRESENT == 0:
-        return -1, 0, t3, t2, -1, 0
     upper = e4 & e3 & e2 & WRITABLE
     if e2 & SUPERPAGE:
-        return frame_of(e2) + slot_of(va, 1), upper, t3, t2, -1, e2
-    t1 = frame_of(e2)
+        head = superpage_head(m, e2)
+        if head < 0:
+            return -1, 0, t3, t2, -1, 0
+        return head + slot_of(va, 1), upper, t3, t2, -1, e2
+    t1 = present_frame(m, e2)
+    if t1 < 0:
+        return -1, 0, t3, t2, -1, 0
     e1 = memory(m)[t1 * 512 + slot_of(va, 1)]
-    if e1 & PRESENT == 0:
-        return -1, 0, t3, t2, t1, e1
-    return frame_of(e1), upper & e1, t3, t2, t1, e1
+    return present_frame(m, e1), upper & e1, t3, t2, t1, e1
 
 
 @kernel

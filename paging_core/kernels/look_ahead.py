@@ -18,7 +18,7 @@ from numba.extending import intrinsic
 
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import entries, memory
-from paging_core.kernels.guest_walk import frame_of, slot_of
+from paging_core.kernels.guest_walk import present_frame, slot_of
 from paging_core.kernels.state import (
     CORE_DTYPE,
     FRAME_DTYPE,
@@ -71,9 +71,9 @@ def _guest_slot(m: Core, va: int) -> int:
     table = m.vcpu.cr3
     for level in (4, 3, 2):
         entry = memory(m)[table * 512 + slot_of(va, level)]
-        if entry & PRESENT == 0 or entry & SUPERPAGE:
+        table = present_frame(m, entry)
+        if table < 0 or entry & SUPERPAGE:
             return -1
-        table = frame_of(entry)
     return table * 512 + slot_of(va, 1)
 
 
@@ -107,9 +107,8 @@ def _fetch_target(m: Core, va: int) -> None:
     slot = _shadow_slot(m, va) if shadow else _guest_slot(m, va)
     if slot < 0:
         return
-    entry = entries(m)[slot] if shadow else memory(m)[slot]
-    if entry & PRESENT:
-        gfn = frame_of(entry)
+    gfn = present_frame(m, entries(m)[slot] if shadow else memory(m)[slot])
+    if gfn >= 0:
         _fetch_frame(m, gfn)
         _fetch_word(m, gfn * 512 + ((va >> 3) & 511))
 

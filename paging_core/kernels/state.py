@@ -47,6 +47,10 @@ L4 = 5
 N_OOS = 3
 """Out-of-sync L1 tables per vCPU (Xen's SHADOW_OOS_PAGES)."""
 PML_ENTRIES = 512
+OUT_OF_MEMORY = 1
+"""Value of `vcpu.out_of_memory`: the guest's kernel found no free frame. Nothing runs after it."""
+PANICKED = 2
+"""Likewise: it found nonsense in its own tables or counts."""
 OPENED = 1
 """Value of `frames.opened`: dirty only as the neighbour of a fixup."""
 OPENED_AND_WRITTEN = 2
@@ -121,6 +125,7 @@ CORE_DTYPE = np.dtype(
         ("pml_used", np.int64),
         ("oos_gfn", np.int64, (N_OOS,)),
         ("oos_next", np.int64),
+        ("kernel_work", np.int64),  # frames that a fork or an exit has come by
         # log-dirty statistics, reset by a clean
         ("dirty_count", np.int64),
         ("fault_count", np.int64),

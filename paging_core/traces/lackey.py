@@ -5,7 +5,6 @@ Text is read in chunks, and rows are written in groups, so memory does not grow 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,8 @@ from paging_core.traces.kernels.lackey_parser import (
     parse_lines,
 )
 from paging_core.traces.kernels.replay_ops import Columns
-from paging_core.traces.schema import TraceInfo
+from paging_core.traces.lackey_text import HOW, command_in, refused, what_else_it_is
+from paging_core.traces.schema import ACCESSES, INSTRUCTIONS, TraceInfo
 from paging_core.traces.writer import TraceWriter
 
 DEFAULT_WINDOW = 100_000
@@ -35,8 +35,6 @@ GROUP_ROWS = 1 << 17
 """Rows that are written, and later read, at a time."""
 _CHUNK_BYTES = 1 << 18
 _MAX_LINE_BYTES = 1 << 16
-_COMMAND = re.compile(rb"^==\d+== Command: (.*)$", re.MULTILINE)
-_HOW = "record with: valgrind --tool=lackey --trace-mem=yes --log-file=FILE PROGRAM"
 
 
 @dataclass(frozen=True)
@@ -45,25 +43,56 @@ class ImportOptions:
 
     Attributes:
         command: what was traced; None takes it from Valgrind's own lines.
-        window_instructions: accesses are collapsed within windows of so many instructions.
-        instructions_per_second: of guest time when it is replayed.
+        window_instructions: accesses are collapsed within windows of so many instructions, or
+            of so many accesses with `pace`; None for 100,000, or what 4 ms hold.
+        instructions_per_second: of guest time when it is replayed; None for 1 G.
+        pace: accesses per second of guest time: time is counted in accesses and not in
+            instructions, which the text need not have. None counts instructions.
     """
 
     command: str | None = None
-    window_instructions: int = DEFAULT_WINDOW
-    instructions_per_second: int = DEFAULT_SPEED
+    window_instructions: int | None = None
+    instructions_per_second: int | None = None
+    pace: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1_000_000 <= self.instructions_per_second <= 10**12:
+        if self.pace is not None and self.instructions_per_second is not None:
             raise BadOption(
-                f"{self.instructions_per_second} instructions per second is not from 1M to 1000G"
+                "--pace and --instructions-per-second both say how fast it is replayed; drop one"
             )
-        most = self.info("", (0, 0, 0), {}).max_gap_instructions
-        if not 1 <= self.window_instructions <= most:
+        if self.pace is not None and not 1000 <= self.pace <= 10**12:
+            raise BadOption(f"a pace of {self.pace} accesses per second is not from 1k to 1000G")
+        if self.pace is None and not 1_000_000 <= self.per_second <= 10**12:
+            raise BadOption(f"{self.per_second} instructions per second is not from 1M to 1000G")
+        if not 1 <= self.window <= self._longest_window:
             raise BadOption(
-                f"a window of {self.window_instructions} instructions is not from 1 to {most}, "
-                f"which is 4 ms at {self.instructions_per_second} a second; take a shorter one"
+                f"a window of {self.window} {self.counts} is not from 1 to "
+                f"{self._longest_window}, which is 4 ms at {self.per_second} a second; take a "
+                "shorter one"
             )
+
+    @property
+    def counts(self) -> str:
+        """What time is counted in."""
+        return INSTRUCTIONS if self.pace is None else ACCESSES
+
+    @property
+    def per_second(self) -> int:
+        """Instructions, or accesses, per second of guest time."""
+        if self.pace is not None:
+            return self.pace
+        return self.instructions_per_second or DEFAULT_SPEED
+
+    @property
+    def window(self) -> int:
+        """The length of a window."""
+        if self.window_instructions is not None:
+            return self.window_instructions
+        return min(DEFAULT_WINDOW, self._longest_window)
+
+    @property
+    def _longest_window(self) -> int:
+        return TraceInfo("", "", 0, 0, 0, 1, self.per_second, {}).max_gap_instructions
 
     def info(
         self, command: str, counts: tuple[int, int, int], columns_xxh3: dict[str, str]
@@ -73,9 +102,10 @@ class ImportOptions:
             "lackey",
             command if self.command is None else self.command,
             *counts,
-            self.window_instructions,
-            self.instructions_per_second,
+            self.window,
+            self.per_second,
             columns_xxh3,
+            self.counts,
         )
 
 
@@ -93,27 +123,34 @@ class _Importer:
 
     def read(self, lines: bytes) -> None:
         """Take in whole lines."""
-        if not self.command and (found := _COMMAND.search(lines, 0, _MAX_LINE_BYTES)):
-            self.command = found[1]
+        self.command = self.command or command_in(lines[:_MAX_LINE_BYTES])
         text: Text = np.frombuffer(lines, np.uint8)
-        at, window = 0, self._options.window_instructions
+        at, window, paced = 0, self._options.window, self._options.pace is not None
         while True:
-            at, ended = parse_lines(self._parser[0], self._seen, self._rows, text, at, window)
+            at, ended = parse_lines(
+                self._parser[0], self._seen, self._rows, text, at, window, paced
+            )
             if ended == DONE:
                 return
             if ended == GARBAGE:
-                raise self._garbage(lines[at : lines.index(b"\n", at)])
+                raise self.error(refused(lines[at : lines.index(b"\n", at)]))
             self._write(int(self._parser["window_row"][0]))
 
     def finish(self) -> TraceInfo:
-        """Write what is left."""
+        """Write what is left.
+
+        Raises:
+            BadTrace: there are no accesses, or no time between them.
+        """
         state = self._parser[0]
         if not state["reads"] and not state["writes"]:
-            raise BadTrace(f"{self._name} holds no memory accesses; {_HOW}")
+            raise BadTrace(f"{self._name} holds no memory accesses; {HOW}")
         self._write(int(state["rows"]))
         counts = (int(state["instructions"]), int(state["reads"]), int(state["writes"]))
         command = self.command.decode(errors="replace")
         info = self._options.info(command, counts, self._writer.columns_xxh3)
+        if why := info.without_time:
+            raise BadTrace(f"{self._name} {why}")
         self._writer.finish(info)
         return info
 
@@ -132,10 +169,6 @@ class _Importer:
         self._rows[:left] = self._rows[count : count + left].copy()
         state["rows"] = left
         state["window_row"] -= count
-
-    def _garbage(self, line: bytes) -> BadTrace:
-        shown = line[:60].decode(errors="backslashreplace")
-        return self.error(f"is none of lackey's ({shown!r}); {_HOW}")
 
     def error(self, what: str) -> BadTrace:
         """Something is wrong with the line after the last one that was read."""
@@ -163,19 +196,22 @@ def import_lackey(
         What holds for the whole trace.
 
     Raises:
-        BadTrace: the text is not lackey's, ends within a line or holds nothing; or `out`
-            cannot be written.
+        BadTrace: the text is not lackey's (or is compressed, or of another encoding), ends
+            within a line, holds nothing or no time; or `out` cannot be written.
     """
     with TraceWriter(out) as writer:
         importer = _Importer(name, options or ImportOptions(), writer)
-        tail = b""
+        tail, first = b"", True
         while chunk := _read(stream, name):
             text = tail + chunk
+            if first and (other := what_else_it_is(text, name, out)):
+                raise BadTrace(other)
+            first = False
             end = text.rfind(b"\n") + 1
             importer.read(text[:end])
             tail = text[end:]
             if len(tail) > _MAX_LINE_BYTES:
-                raise importer.error(f"is longer than any of lackey's; {_HOW}")
+                raise importer.error(f"is longer than any of lackey's; {HOW}")
             progress(len(chunk))
         if tail:
             raise importer.error("is cut off; let valgrind run to its end, then import again")

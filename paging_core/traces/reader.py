@@ -18,12 +18,28 @@ import xxhash
 from paging_core.errors import BadTrace
 from paging_core.exhaustion import ran_out
 from paging_core.traces.kernels.replay_ops import Columns
-from paging_core.traces.schema import METADATA_KEY, PAGES_TOP, SCHEMA, TraceInfo
+from paging_core.traces.schema import (
+    METADATA_KEY,
+    MOST_GROUP_ROWS,
+    PAGES_TOP,
+    SCHEMA,
+    TraceInfo,
+)
 
 _MAGIC = b"PAR1"
 _CHUNK_BYTES = 1 << 20
 _KEPT_GROUPS = 4
 _DAMAGED = "copy it again, or import it again"
+_DAMAGE = (
+    pa.ArrowException,
+    OSError,
+    ValueError,
+    LookupError,  # columns of the same name
+    MemoryError,  # a size that nobody has
+    ArithmeticError,
+    RecursionError,
+)
+"""What comes of bytes that are no trace of ours, whatever library meets them first."""
 
 
 class TraceFile:
@@ -41,7 +57,7 @@ class TraceFile:
         """Open a trace and read what it says about itself.
 
         Raises:
-            BadTrace: it cannot be read, or is not a trace of this version.
+            BadTrace: it cannot be read, is not a trace of this version, or has no time.
         """
         self.path = path
         self._groups: OrderedDict[int, Columns] = OrderedDict()
@@ -54,11 +70,10 @@ class TraceFile:
                 _check_magic(file, self.size_bytes)
                 self._parquet = pq.ParquetFile(file)
                 self.info = _info(self._parquet)
+                groups = _group_rows(self._parquet)
             except BaseException:
                 file.close()
                 raise
-        metadata = self._parquet.metadata
-        groups = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
         self.starts = np.cumsum([0, *groups], dtype=np.int64)
 
     @property
@@ -87,6 +102,8 @@ class TraceFile:
             return self._groups[number]
         with _about(self.path):
             columns = _columns(self._parquet.read_row_group(number, use_threads=False))
+            if len(columns.page) != self.starts[number + 1] - self.starts[number]:
+                raise BadTrace(f"row group {number} is not as long as it says; {_DAMAGED}")
             _check_rows(columns, self.info, number)
         self._groups[number] = columns
         if len(self._groups) > _KEPT_GROUPS:
@@ -101,7 +118,7 @@ def _about(path: str) -> Iterator[None]:
         yield
     except BadTrace as error:
         raise BadTrace(f"trace {path}: {error}") from error
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except _DAMAGE as error:
         limit = ran_out(error)
         if limit is not None:  # not the file's fault
             raise limit from error
@@ -109,7 +126,7 @@ def _about(path: str) -> Iterator[None]:
             why = error.strerror if error.strerror and "\n" not in error.strerror else str(error)
             raise BadTrace(f"trace {path}: it cannot be read ({why}); name one that can") from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadTrace(f"trace {path}: it is damaged ({reason}); {_DAMAGED}") from error
+        raise BadTrace(f"trace {path}: it is damaged ({reason[:200]}); {_DAMAGED}") from error
 
 
 def _check_kind(path: Path) -> None:
@@ -149,7 +166,22 @@ def _info(parquet: pq.ParquetFile) -> TraceInfo:
             raise BadTrace(f"it has no column {field.name!r} of type {field.type}; import it again")
     if parquet.metadata.num_rows == 0:
         raise BadTrace("it holds no accesses; import it again")
+    if why := info.without_time:
+        raise BadTrace(f"it {why}")
     return info
+
+
+def _group_rows(parquet: pq.ParquetFile) -> list[int]:
+    """How many rows each group has."""
+    metadata = parquet.metadata
+    rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
+    for number, count in enumerate(rows):
+        if not 1 <= count <= MOST_GROUP_ROWS:
+            raise BadTrace(
+                f"row group {number} says it has {count:,} rows, and 1 to {MOST_GROUP_ROWS:,} can "
+                f"be; {_DAMAGED}"
+            )
+    return rows
 
 
 def _columns(table: pa.Table) -> Columns:

@@ -11,8 +11,11 @@ at `instruction`.
     write         bool    they wrote
 
 What holds for the whole trace is JSON under the key ``pageferry.trace`` of the file's
-metadata: ``version`` and the fields of `TraceInfo`. Rows are in groups of any size; a reader
-needs one of them at a time.
+metadata: ``version`` and the fields of `TraceInfo`. Rows are in groups of up to `MOST_GROUP_ROWS`;
+a reader needs one of them at a time.
+
+Version 1 counts time in instructions and has no `counts`; version 2 says what it counts. Traces
+are written as the lowest version that can say what they are.
 """
 
 from __future__ import annotations
@@ -25,13 +28,22 @@ import pyarrow as pa
 import xxhash
 
 from paging_core.errors import BadTrace
+from paging_core.reading import BadText, parse_json
+from paging_core.text import printable
 from paging_core.traces.kernels.replay_ops import Columns
-from paging_core.units import FRAME_SHIFT
+from paging_core.units import FRAME_SHIFT, PS_PER_NS
 from paging_core.workloads.ops import USER_TOP
 from paging_core.workloads.pacing import MAX_GAP_PS
 
-VERSION = 1
+VERSIONS = (1, 2)
 """Of the columns and of the metadata; a reader refuses any other."""
+INSTRUCTIONS, ACCESSES = "instructions", "accesses"
+"""What time can be counted in."""
+MOST_GROUP_ROWS = 1 << 22
+"""Rows of a group that a reader takes, some 90 MB: a few bytes of Parquet can claim any number."""
+MOST_ACCESSES_PER_INSTRUCTION = 16
+"""Loads and stores: more than programs make, whose string instructions lackey counts step by step.
+Where there are more, instructions were left out of the text, and with them the time."""
 METADATA_KEY = b"pageferry.trace"
 SCHEMA = pa.schema(
     [
@@ -43,6 +55,7 @@ SCHEMA = pa.schema(
 )
 PAGES_TOP = USER_TOP >> FRAME_SHIFT
 _PS_PER_S = 10**12
+_MOST_COUNTED = 2**62
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,8 @@ class TraceInfo:
         instructions_per_second: of guest time when it is replayed.
         columns_xxh3: XXH3-64 of each column's values one after the other, little-endian, a
             byte for a bool; hexadecimal, by name.
+        counts: what `instruction`, `instructions` and the like count: instructions, or accesses
+            of a program of which nobody recorded the instructions.
     """
 
     tool: str
@@ -70,6 +85,7 @@ class TraceInfo:
     window_instructions: int
     instructions_per_second: int
     columns_xxh3: dict[str, str]
+    counts: str = INSTRUCTIONS
 
     @property
     def ps_per_instruction(self) -> int:
@@ -81,9 +97,37 @@ class TraceInfo:
         """The most that may lie between two rows, so that one operation can wait as long."""
         return MAX_GAP_PS // self.ps_per_instruction
 
+    @property
+    def lap_ps(self) -> int:
+        """Guest time that all of it takes, picoseconds."""
+        return self.instructions * self.ps_per_instruction
+
+    @property
+    def without_time(self) -> str:
+        """Why it cannot be replayed: nothing says how fast the program went; empty if it can."""
+        data = self.reads + self.writes - self.instructions
+        if data > MOST_ACCESSES_PER_INSTRUCTION * self.instructions:
+            return (
+                f"has {self.instructions:,} instructions (lines of I) for {data:,} loads and "
+                "stores, so it has no time: record it with them, or say how fast it goes, such as "
+                "100 M accesses a second, with: pageferry trace import lackey --pace 100M"
+            )
+        if self.lap_ps < PS_PER_NS:
+            return (
+                f"takes {self.lap_ps} ps at {self.instructions_per_second:,} {self.counts} a "
+                "second, and a lap takes 1 ns at least; record more, or have it replayed slower, "
+                "with: pageferry trace import lackey --instructions-per-second (or --pace)"
+            )
+        return ""
+
     def to_metadata(self) -> bytes:
         """The JSON that the file carries."""
-        return json.dumps({"version": VERSION, **asdict(self)}).encode()
+        document = {"version": 1, **asdict(self)}
+        if self.counts == INSTRUCTIONS:
+            del document["counts"]  # as version 1, which every pageferry reads
+        else:
+            document["version"] = 2
+        return json.dumps(document).encode()
 
     @classmethod
     def from_metadata(cls, text: bytes) -> TraceInfo:
@@ -94,16 +138,23 @@ class TraceInfo:
         """
         document = _json(text)
         version = document.pop("version", None)
-        if version != VERSION:
+        if version not in VERSIONS or isinstance(version, bool):
+            found, known = printable(str(version))[:40], " and ".join(map(str, VERSIONS))
             raise BadTrace(
-                f"it is a trace of version {version}, and this pageferry reads version {VERSION}; "
-                "import it again with this one"
+                f"it is a trace of version {found}, and this pageferry reads {known}; import it "
+                "again with this one"
             )
+        if version == 1:
+            document.setdefault("counts", INSTRUCTIONS)
         if {name: type(value) for name, value in document.items()} != _TYPES:
             raise BadTrace("its description is damaged; import it again")
         info = cls(**document)
         counts = (info.instructions, info.reads, info.writes, info.window_instructions)
-        if min(counts) < 0 or not 1 <= info.instructions_per_second <= _PS_PER_S:
+        if (
+            not 0 <= min(counts) <= max(counts) < _MOST_COUNTED
+            or not 1 <= info.instructions_per_second <= _PS_PER_S
+            or info.counts not in (INSTRUCTIONS, ACCESSES)
+        ):
             raise BadTrace("its description holds impossible numbers; import it again")
         return info
 
@@ -130,8 +181,8 @@ class ColumnDigests:
 
 def _json(text: bytes) -> dict[str, Any]:
     try:
-        document = json.loads(text)
-    except ValueError:
+        document = parse_json(text)
+    except BadText:
         document = None
     if not isinstance(document, dict):
         raise BadTrace("its description is damaged; import it again")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from enum import StrEnum
 from threading import Event
 from typing import Protocol
 
@@ -18,16 +17,10 @@ from paging_core.errors import MigrationCancelled
 from paging_core.guest import Guest
 from source_host.precopy.link import Link
 from wire.hosting.guest_thread import GuestThread
+from wire.hosting.strides import Strides
 
-_STRIDE_NS = 100_000_000
-"""Guest time between two looks at whether a warm-up was cancelled."""
-
-
-class ClockName(StrEnum):
-    """The clocks that there are."""
-
-    VIRTUAL = "virtual"
-    REAL = "real"
+ANY_LENGTH = 2**62
+"""Of a message: no limit but the destination's."""
 
 
 class Clock(Protocol):
@@ -50,21 +43,25 @@ class Clock(Protocol):
         """A message of so many bytes was put on the link.
 
         Raises:
-            GuestOutOfMemory: the guest's kernel gave up meanwhile.
+            MigrationCancelled: somebody cancelled meanwhile.
+            GuestCrashed: the guest's kernel gave up meanwhile.
         """
 
     def on_the_way(self, unacknowledged_bytes: int) -> int:
         """How many of the bytes that nobody acknowledged yet have not crossed."""
 
+    def message_bytes(self, transport_bytes: int) -> int:
+        """How much content a message may have, where the transport would have so much."""
+
     def await_answer(self) -> None:
         """An answer of the destination was waited for."""
 
-    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+    def let_run(self, duration_ns: int) -> None:
         """Let so much guest time pass before the migration proper.
 
         Raises:
-            MigrationCancelled: `cancelled` was set meanwhile.
-            GuestOutOfMemory: the guest's kernel gave up meanwhile.
+            MigrationCancelled: somebody cancelled meanwhile.
+            GuestCrashed: the guest's kernel gave up meanwhile.
         """
 
     def close(self) -> None:
@@ -91,7 +88,16 @@ class VirtualClock:
     answer takes a round trip; what stalls the guest (a clean) stalls the link with it.
     """
 
-    def __init__(self, guest: Guest, link: Link) -> None:
+    def __init__(self, guest: Guest, link: Link, cancelled: Event | None = None) -> None:
+        """The guest stands still.
+
+        Args:
+            guest: who runs.
+            link: what carries messages.
+            cancelled: ends what would take long, with `MigrationCancelled`; None for never.
+        """
+        self._cancelled = cancelled or Event()
+        self._strides = Strides(self._check_cancelled)
         self._guest = guest
         self._link = link
         self._now_ns = guest.time_ns
@@ -128,32 +134,48 @@ class VirtualClock:
         """None: what was carried has left the modelled link."""
         return 0
 
+    def message_bytes(self, transport_bytes: int) -> int:  # noqa: ARG002
+        """Any: results do not depend on what really carries them."""
+        return ANY_LENGTH
+
     def await_answer(self) -> None:
         """A round trip passes."""
         self._pass(self._link.round_trip_ns)
 
-    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+    def let_run(self, duration_ns: int) -> None:
         """Run the guest for so long, as fast as it goes."""
-        left_ns = duration_ns
-        while left_ns > 0:
-            if cancelled.is_set():
-                raise MigrationCancelled("cancelled before the first round")
-            self._pass(min(left_ns, _STRIDE_NS))
-            left_ns -= _STRIDE_NS
+        self._pass(duration_ns)
 
     def close(self) -> None:
         """Nothing to end."""
 
     def _pass(self, duration_ns: int) -> None:
+        before_ns = self._now_ns
         self._now_ns += duration_ns
-        if self._running:
-            self._guest.run(self._now_ns)
+        if not self._running:
+            return
+        try:
+            self._strides.run(self._guest, self._now_ns)
+        except MigrationCancelled:  # the rest of that time never was
+            self._now_ns = max(before_ns, min(self._now_ns, self._guest.time_ns))
+            raise
+
+    def _check_cancelled(self) -> None:
+        if self._cancelled.is_set():
+            raise MigrationCancelled("somebody cancelled the migration")
 
 
 class RealClock:
     """The guest runs in real time in a thread of its own; time is what passes."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, cancelled: Event | None = None) -> None:
+        """The guest stands still.
+
+        Args:
+            guest: who runs.
+            cancelled: ends a warm-up, with `MigrationCancelled`; None for never.
+        """
+        self._cancelled = cancelled or Event()
         self._thread = GuestThread(guest)
 
     @property
@@ -181,13 +203,17 @@ class RealClock:
         """All of them: nobody else knows."""
         return unacknowledged_bytes
 
+    def message_bytes(self, transport_bytes: int) -> int:
+        """What suits the link."""
+        return transport_bytes
+
     def await_answer(self) -> None:
         """The answer took its time already."""
         self._thread.check()
 
-    def let_run(self, duration_ns: int, cancelled: Event) -> None:
+    def let_run(self, duration_ns: int) -> None:
         """Wait while the guest runs."""
-        if cancelled.wait(duration_ns / 1e9):
+        if self._cancelled.wait(duration_ns / 1e9):
             raise MigrationCancelled("cancelled before the first round")
         self._thread.check()
 

@@ -21,6 +21,8 @@ from wire.runs import FrameKind, FrameRuns, KindArray
 
 # Plain integers: numpy compares an array with an IntEnum four times slower.
 _DATA, _ZERO, _UNCHANGED = int(FrameKind.DATA), int(FrameKind.ZERO), int(FrameKind.UNCHANGED)
+_LOOK_FRAMES = 64
+"""Looked at in one go for how many are zeros."""
 _ZERO_DIGEST = np.uint64(ZERO_FRAME)
 
 
@@ -43,6 +45,21 @@ class Encoder:
         self.changed: npt.NDArray[np.bool_] = np.ones(0, np.bool_)
         self.level = OFF
         self._compressor: tuple[int, zstandard.ZstdCompressor] | None = None
+
+    def fitting(self, gfns: GfnArray, most_bytes: int) -> int:
+        """How many of these frames make a message of about that length; one at least.
+
+        Frames of zeros take no room, wherever they are; what compresses is not foreseen.
+        """
+        left = max(1, most_bytes // FRAME_BYTES)
+        if len(gfns) <= left:
+            return len(gfns)
+        for first in range(0, len(gfns), _LOOK_FRAMES):
+            filled = self._frames[gfns[first : first + _LOOK_FRAMES]].any(axis=1)
+            if int(filled.sum()) > left:
+                return first + int(np.flatnonzero(filled)[left])
+            left -= int(filled.sum())
+        return len(gfns)
 
     def encode(
         self, gfns: GfnArray, ever_sent: npt.NDArray[np.bool_], round_number: int, *, last: bool

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paging_core.errors import BadOption
+from paging_core.kinds import BitRate, Duration
+from paging_core.settings import Role, Section, setting
 from paging_core.units import NS_PER_S
 
 WINDOW_NS = 100_000_000
@@ -20,8 +22,29 @@ class Link:
         latency_ns: one way.
     """
 
-    bits_per_s: int
-    latency_ns: int = 0
+    bits_per_s: int = setting(
+        "link_bits_per_s",
+        BitRate(),
+        "1Gbit/s",
+        Role.SURROUNDINGS,
+        Section.LINK,
+        "Bandwidth of the modelled link (virtual clock).",
+        shown="Bandwidth of the modelled link; null on the real clock.",
+        nullable=True,
+        required=True,
+        words="{}",
+    )
+    latency_ns: int = setting(
+        "latency_ns",
+        Duration("latency", "10min"),
+        "100us",
+        Role.SURROUNDINGS,
+        Section.LINK,
+        "Its latency, one way.",
+        shown="Latency of the modelled link, one way; null on the real clock.",
+        nullable=True,
+        field_default=0,
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.bits_per_s < 2**63:

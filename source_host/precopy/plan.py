@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
 
 from paging_core.errors import BadOption
-from paging_core.guest import Guest
-from source_host.precopy.clocks import Clock, ClockName, RealClock, VirtualClock
-from source_host.precopy.compression import CompressionLevel
+from paging_core.kinds import Choice, Duration, Flag, Whole
+from paging_core.settings import Role, Section, setting
+from source_host.precopy.clock_name import ClockName
 from source_host.precopy.link import Link
 from source_host.precopy.policies import Policy, PolicyName, make_policy
 
-DEFAULT_DOWNTIME_LIMIT_NS = 300_000_000
-"""QEMU's downtime-limit."""
+if TYPE_CHECKING:
+    from paging_core.guest import Guest
+    from source_host.precopy.clocks import Clock
+    from source_host.precopy.compression import CompressionLevel
+
 MAX_DOWNTIME_LIMIT_NS = 2_000_000_000_000
 """QEMU's upper bound: 2000 s."""
 
@@ -32,14 +37,82 @@ class Plan:
         warmup_ns: guest time before tracking starts.
     """
 
-    policy: PolicyName = PolicyName.XEN
-    clock: ClockName = ClockName.VIRTUAL
+    policy: PolicyName = setting(
+        "policy",
+        Choice(PolicyName),
+        "xen",
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "When the guest is paused for the rest. xen: under 50 dirty pages, or after 5 rounds. "
+        "xen-2009: after 29 rounds or 3 x memory sent, and pages dirty again are skipped. "
+        "qemu: when the rest fits the downtime limit.",
+        shown="When a round ends, which frames it skips, when pre-copy stops.",
+    )
+    clock: ClockName = setting(
+        "clock",
+        Choice(ClockName),
+        "virtual",
+        Role.SURROUNDINGS,
+        Section.LINK,
+        "virtual: time is modelled, and a seed gives the same result on every machine. real: the "
+        "guest runs beside the transfer, and what is shown was measured.",
+        shown="Whether time was modelled or real.",
+        words="{} clock",
+    )
     link: Link | None = None
-    downtime_limit_ns: int = DEFAULT_DOWNTIME_LIMIT_NS
-    suppress: bool = True
-    zstd_level: int | None = None
-    max_rounds: int = 0
-    warmup_ns: int = 0
+    downtime_limit_ns: int = setting(
+        "downtime_limit_ns",
+        Duration("downtime limit", "2000s", least_ns=1),
+        "300ms",
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "The goal of --policy qemu; the other two have none.",
+        shown="The qemu policy's goal.",
+    )
+    suppress: bool = setting(
+        "suppress",
+        Flag(),
+        "true",
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "Send the content of dirty pages that did not change, and not a digest.",
+        shown="Dirty frames that did not change crossed as a digest.",
+        title="digests",
+    )
+    zstd_level: int | None = setting(
+        "zstd_level",
+        Whole(-50, 22),
+        None,
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "Compress pages: 1 is fast, 22 small, 0 off.",
+        shown="zstd level that was asked for; null when it was chosen by what pays.",
+        otherwise="1 where it pays",
+        nullable=True,
+        title="zstd",
+    )
+    max_rounds: int = setting(
+        "max_rounds",
+        Whole(0, 10_000),
+        "0",
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "Most rounds beside the running guest.",
+        shown="Live rounds at most.",
+        otherwise="5, 29 or 30, by policy",
+        read=lambda plan, _: plan.make_policy().max_rounds,
+        words="at most {} rounds",
+    )
+    warmup_ns: int = setting(
+        "warmup_ns",
+        Duration("warm-up", "60min"),
+        "0ms",
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "Let the guest run for so long before tracking is switched on.",
+        shown="Guest time before tracking was switched on.",
+        title="warm-up",
+    )
 
     def __post_init__(self) -> None:
         if self.clock is ClockName.VIRTUAL and self.link is None:
@@ -59,10 +132,20 @@ class Plan:
 
     def make_compression(self) -> CompressionLevel:
         """The choice of zstd levels."""
+        # Here and not above, as below: the command line reads the declarations at each start.
+        from source_host.precopy.compression import CompressionLevel  # noqa: PLC0415
+
         return CompressionLevel(self.zstd_level, modelled=self.clock is ClockName.VIRTUAL)
 
-    def make_clock(self, guest: Guest) -> Clock:
-        """The clock, with the guest standing still in it."""
+    def make_clock(self, guest: Guest, cancelled: Event | None = None) -> Clock:
+        """The clock, with the guest standing still in it.
+
+        Args:
+            guest: who runs.
+            cancelled: ends what takes long; None for never.
+        """
+        from source_host.precopy.clocks import RealClock, VirtualClock  # noqa: PLC0415
+
         if self.clock is ClockName.REAL or self.link is None:
-            return RealClock(guest)
-        return VirtualClock(guest, self.link)
+            return RealClock(guest, cancelled)
+        return VirtualClock(guest, self.link, cancelled)

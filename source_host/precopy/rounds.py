@@ -154,18 +154,23 @@ class RoundSender:
             return guest.peek()
 
     def _send_batch(self, gfns: GfnArray, *, last: bool) -> bool:
-        """Send a policy's batch, in parts if the destination takes no message that long.
+        """Send a policy's batch, in parts if destination or link take no message that long.
 
         Returns:
             Whether it closed the round.
         """
         self._encoder.level = self._compression.after(self.meter.bytes_per_s)
         closed = False
-        for first in range(0, len(gfns), self._message_frames):
-            part = gfns[first : first + self._message_frames]
-            closed = last and first + len(part) == len(gfns)
+        while len(gfns):
+            part = gfns[: self._message_frames]
+            part = part[: self._encoder.fitting(part, self._most_content_bytes())]
+            gfns = gfns[len(part) :]
+            closed = last and len(gfns) == 0
             self._send_message(part, last=closed)
         return closed
+
+    def _most_content_bytes(self) -> int:
+        return self._clock.message_bytes(self._transport.message_bytes)
 
     def _send_message(self, gfns: GfnArray, *, last: bool) -> None:
         if self._cancelled.is_set():

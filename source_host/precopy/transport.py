@@ -70,6 +70,10 @@ class Transport(Protocol):
     def unacknowledged_bytes(self) -> int:
         """Of the messages that were sent and not yet acknowledged."""
 
+    @property
+    def message_bytes(self) -> int:
+        """How much content the next message should have at most, for the link as it is now."""
+
     def drain(self) -> None:
         """Return when everything that was sent stands in destination memory."""
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.guest import Cleaned, GuestCounters
 from paging_core.log_dirty import count
-from source_host.precopy.clocks import ClockName
+from source_host.precopy.clock_name import ClockName
 from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime, RoundStats

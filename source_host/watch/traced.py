@@ -11,7 +11,7 @@ from opentelemetry import trace
 from opentelemetry.trace import Span, Status, StatusCode
 
 from paging_core.guest import Cleaned, GuestCounters
-from source_host.precopy.clocks import ClockName
+from source_host.precopy.clock_name import ClockName
 from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.results import RoundStats

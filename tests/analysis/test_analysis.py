@@ -118,18 +118,21 @@ def test_neighbours_that_were_clean_and_became_dirty(story: Analysis) -> None:
 
 def test_group_sizes_count_touched_runs_and_their_unwritten_frames(story: Analysis) -> None:
     curve = {row["n"]: row for row in story["group_size"]["curve"]}
-    assert (curve[1]["faults"], curve[1]["falsely_dirty"]) == (4, 0)
-    assert (curve[2]["faults"], curve[2]["falsely_dirty"]) == (3, 2)  # (8,9) (12,.) | (10,.)
-    assert (curve[4]["faults"], curve[4]["falsely_dirty"]) == (3, 8)
+    # 12 was logged by hardware: it takes no fault, and no group opens for it.
+    assert (curve[1]["faults"], curve[1]["falsely_dirty"]) == (3, 0)
+    assert (curve[2]["faults"], curve[2]["falsely_dirty"]) == (2, 1)  # (8,9) | (10,.)
+    assert (curve[4]["faults"], curve[4]["falsely_dirty"]) == (2, 5)
     assert curve[1024]["faults"] == 2
     assert curve[1024]["falsely_dirty"] == 2 * N_FRAMES - 4  # cut off at the end of memory
-    assert curve[2]["written_per_group"] == 4 / 3
+    # Of those the trace has seen written before: in epoch 2, the frames 8, 9 and 12.
+    assert [curve[n]["falsely_dirty_least"] for n in (1, 2, 4, 1024)] == [0, 0, 2, 3]
+    assert curve[2]["written_per_group"] == 3 / 2
     link = story["group_size"]["link_bits_per_s"]
     costs = story["config"]["costs_ns"]
     fault = costs["exit"] + costs["fixup"] + costs["mark_dirty"]
-    without = 3 * fault + 1 * costs["group_open"] + 2 * (costs["group_open"] + page_ns(link))
+    without = 2 * fault + 1 * costs["group_open"] + 1 * (costs["group_open"] + page_ns(link))
     assert curve[2]["cost_ns"]["without_suppression"] == pytest.approx(without)
-    assert story["group_size"]["wanted"]["without_suppression"] == 1
+    assert story["group_size"]["wanted"]["without_suppression"]["from"] == 1
 
 
 def test_the_working_set_by_window(story: Analysis) -> None:

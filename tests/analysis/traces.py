@@ -85,7 +85,7 @@ class Made:
 
 def a_document(**changes: Any) -> Document:
     """The result of a migration that hardly did anything."""
-    options = MigrationOptions(MEMORY_BYTES, workload="idle:wss=64KiB")
+    options = MigrationOptions.of(memory_bytes=MEMORY_BYTES, workload="idle:wss=64KiB")
     return in_process.run(replace(options, **changes))
 
 

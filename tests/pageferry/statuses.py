@@ -8,7 +8,7 @@ from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GroupPolicy, GuestConfig, TrackerConfig
 
 GUEST = GuestConfig(16 << 20, TrackerConfig(group=GroupPolicy(8)), workload="hotcold")
-REQUEST = MigrationOptions(memory_bytes=16 << 20).migrate_request("g", "127.0.0.1:4321")
+REQUEST = MigrationOptions.of(memory_bytes=16 << 20).migrate_request("g", "127.0.0.1:4321")
 
 
 def first_round() -> pb.RoundStats:

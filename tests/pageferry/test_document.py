@@ -81,14 +81,14 @@ def test_defaults_are_filled_in() -> None:
 
 
 def test_level_0_is_not_the_same_as_no_level() -> None:
-    request = MigrationOptions(memory_bytes=1 << 24, zstd_level=0).migrate_request("g", "d")
+    request = MigrationOptions.of(memory_bytes=1 << 24, zstd_level=0).migrate_request("g", "d")
     status = statuses.completed()
     status.request.CopyFrom(request)
     assert document_of(status, statuses.GUEST)["config"]["zstd_level"] == 0
 
 
 def test_the_model_of_the_link_is_absent_on_the_real_clock() -> None:
-    request = MigrationOptions(memory_bytes=1 << 24, clock="real").migrate_request("g", "d")
+    request = MigrationOptions.of(memory_bytes=1 << 24, clock="real").migrate_request("g", "d")
     status = statuses.completed()
     status.request.CopyFrom(request)
     config = document_of(status, statuses.GUEST)["config"]

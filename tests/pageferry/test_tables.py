@@ -5,11 +5,12 @@ from __future__ import annotations
 import copy
 import io
 
+import pytest
 from rich.console import Console
-from rich.table import Table
 
 from pageferry.comparison import conclusions, labels
 from pageferry.document import Document, document_of
+from pageferry.fitting import Fitted, stacked
 from pageferry.tables import rounds, summary
 from tests.pageferry import statuses
 
@@ -28,13 +29,13 @@ def grouped() -> Document:
     return document
 
 
-def text(table: Table) -> str:
+def text(table: Fitted, width: int = 120) -> str:
     out = io.StringIO()
-    Console(file=out, width=120).print(table)
+    Console(file=out, width=width).print(table)
     return out.getvalue()
 
 
-def row(table: Table, label: str) -> list[str]:
+def row(table: Fitted, label: str) -> list[str]:
     """Cells of the line that begins with a label."""
     (line,) = [line for line in text(table).splitlines() if line.strip().startswith(label)]
     return line.split(label, 1)[1].split()
@@ -45,7 +46,7 @@ def test_every_figure_of_the_result_is_in_the_table() -> None:
     assert row(table, "rounds") == ["2"]
     assert row(table, "fixup faults") == ["75", "µs", "7.5", "%"]
     assert row(table, "rebuilding shadows") == ["30", "µs", "3.0", "%"]
-    assert row(table, "guest slowdown") == ["1.109×"]
+    assert row(table, "tracking overhead") == ["+10.9", "%"]
     assert row(table, "pages sent") == ["4,436"]
     assert row(table, "unique") == ["4,096"]
     assert row(table, "resent") == ["340"]
@@ -96,9 +97,39 @@ def test_columns_are_named_after_their_files_when_nothing_differs() -> None:
 def test_the_conclusions_say_which_way_it_went() -> None:
     faults, network = conclusions(single(), grouped())
     assert "5 fixup faults instead of 50 (−90 %)" in faults
-    assert "1.020 times" in faults
+    assert "tracking cost it +2.00 % of its time instead of +10.9 % (×0.18)" in faults
     assert "400 pages" in network
     assert "12.8 MiB instead of 6.4 MiB (+100 %)" in network
     worse, better = conclusions(grouped(), single())
     assert "(+900 %)" in worse
     assert "(−50 %)" in better
+
+
+WIDE = [
+    ["one", *(str(10**n) for n in range(1, 12))],
+    ["two", *(str(7 * 10**n) for n in range(1, 12))],
+]
+
+
+@pytest.mark.parametrize("width", [30, 40, 80, 200])
+def test_no_digit_is_ever_cut(width: int) -> None:
+    table = stacked(["row", *(f"column {n}" for n in range(1, 12))], WIDE)
+    shown = text(table, width)
+    assert all(len(line) <= width for line in shown.splitlines())
+    for cell in (cell for line in WIDE for cell in line):
+        assert cell in shown.split()
+    assert "…" not in shown
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_tables_of_a_migration_fit_a_narrow_terminal(width: int) -> None:
+    for table in (summary([single(), grouped()], ["1", "64"]), rounds(single()["rounds"])):
+        wide, narrow = text(table, 200), text(table, width)
+        assert all(len(line) <= width for line in narrow.splitlines())
+        digits = {word for word in wide.split() if any(c.isdigit() for c in word)}
+        assert digits <= set(narrow.split())
+
+
+def test_a_cell_that_fits_nowhere_is_folded() -> None:
+    shown = text(stacked(["row", "number"], [["a", "1234567890" * 4]]), 20)
+    assert "".join(shown.split("─")[-1].split()).removeprefix("a") == "1234567890" * 4

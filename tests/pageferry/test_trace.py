@@ -117,6 +117,55 @@ def test_an_import_that_cannot_be(
     assert list(tmp_path.iterdir()) == [log]
 
 
+def test_the_way_out_that_a_compressed_text_is_shown_works(tmp_path: Path) -> None:
+    import gzip  # noqa: PLC0415
+
+    text = tmp_path / "my log.txt.gz"
+    text.write_bytes(gzip.compress(TEXT.encode()))
+    out = tmp_path / "it's.parquet"
+    line = error_line(run("import", "lackey", text, "--out", out))
+    _, _, command = line.partition("is compressed (gzip); import it through a pipe: ")
+    assert command.startswith("gzip -dc <")
+    command = command.replace("pageferry", CLI, 1)
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    run("import", "lackey", "-", "--out", tmp_path / "plain.parquet", text=TEXT)
+    assert out.read_bytes() == (tmp_path / "plain.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-8-sig"])
+def test_the_way_out_of_another_encoding_works(tmp_path: Path, encoding: str) -> None:
+    text, out = tmp_path / "log.txt", tmp_path / "x.parquet"
+    text.write_bytes(TEXT.encode(encoding))
+    _, _, command = error_line(run("import", "lackey", text, "--out", out)).partition("pipe: ")
+    command = command.replace("pageferry", CLI, 1)
+    done = subprocess.run(["sh", "-c", command], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "4,000 instructions" in done.stdout
+
+
+def test_a_refused_line_is_shown_as_it_is(tmp_path: Path) -> None:
+    text = TEXT + " S  00001000,8  and   more\n"
+    line = error_line(run("import", "lackey", "-", "--out", tmp_path / "x.parquet", text=text))
+    assert "line 8002 is none of lackey's (' S  00001000,8  and   more')" in line
+
+
+def test_a_text_without_instructions_and_its_pace(tmp_path: Path) -> None:
+    text = "".join(f" S {0x600000 + i * 512 % 122880:08x},8\n" for i in range(60_000))
+    out = tmp_path / "x.parquet"
+    refused = error_line(run("import", "lackey", "-", "--out", out, text=text))
+    assert "has no time: record it with them, or say how fast it goes" in refused
+    assert refused.endswith("with: pageferry trace import lackey --pace 100M")
+    done = run("import", "lackey", "-", "--out", out, "--pace", "10M", text=text)
+    assert "60,000 accesses in" in done.stdout
+    shown = " ".join(run("show", out).stdout.split())
+    assert "instructions not recorded replayed in 6 ms, at 10,000,000 accesses a second" in shown
+    assert "windows of 42,949 accesses" in shown
+    both = ("--pace", "10M", "--instructions-per-second", "10M")
+    line = error_line(run("import", "lackey", "-", "--out", out, "--force", *both, text=text))
+    assert "--pace and --instructions-per-second" in line
+
+
 def test_a_log_that_ends_within_a_line(tmp_path: Path) -> None:
     done = run("import", "lackey", "-", "--out", tmp_path / "x.parquet", text=TEXT + " S 1000")
     assert done.exit_code == 2
@@ -249,3 +298,14 @@ def test_a_guest_that_is_too_small_is_refused(recorded: Path, hosts: list[str]) 
     assert "some.parquet needs 1.6 MiB" in done.stderr
     assert "use --memory 2MiB" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_what_a_trace_says_about_itself_is_only_text(tmp_path: Path) -> None:
+    out = tmp_path / "x.parquet"
+    text = "==9== Command: ls \x1b]0;PWNED\x07\x1b[2J\u202e [bold]x\n" + TEXT
+    assert run("import", "lackey", "-", "--out", out, text=text).exit_code == 0
+    done = run("show", out)
+    assert done.exit_code == 0
+    assert "PWNED" in done.stdout
+    assert "[bold]x" in done.stdout
+    assert all(line.isprintable() for line in done.stdout.splitlines())

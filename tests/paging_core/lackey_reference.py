@@ -36,12 +36,14 @@ class Access(NamedTuple):
         return f"{letter} {self.address:08x},{self.size_bytes}\n"
 
 
-def rows_of(accesses: Iterable[Access], window_instructions: int) -> list[Row]:
+def rows_of(
+    accesses: Iterable[Access], window_instructions: int, *, paced: bool = False
+) -> list[Row]:
     """One row per window, page and kind, in the order in which they begin."""
     rows: dict[tuple[int, int, bool], Row] = {}
     instruction = 0
     for kind, address, size_bytes in accesses:
-        instruction += kind == "I"
+        instruction += paced or kind == "I"
         write = kind in "SM"
         for page in sorted({address // 4096, (address + size_bytes - 1) // 4096}):
             key = (instruction // window_instructions, page, write)

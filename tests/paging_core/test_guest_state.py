@@ -10,6 +10,7 @@ import pytest
 
 from paging_core.config import GuestConfig
 from paging_core.errors import InvalidInput, LimitExceeded
+from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 
 CONFIG = GuestConfig(2**20, workload="idle")
@@ -59,3 +60,126 @@ def test_a_guest_whose_time_is_over_says_so(run: Callable[[ModelGuest], None]) -
     guest.stall(FOREVER_NS + 1)
     with pytest.raises(LimitExceeded, match="this guest's time is over"):
         run(guest)
+
+
+def set_in(*path: str | int, value: Any) -> Callable[[State], None]:
+    """A change of one member, however deep."""
+
+    def change(state: State) -> None:
+        at: Any = state
+        for key in path[:-1]:
+            at = at[key]
+        at[path[-1]] = value
+
+    return change
+
+
+def without(*path: str) -> Callable[[State], None]:
+    def change(state: State) -> None:
+        at: Any = state
+        for key in path[:-1]:
+            at = at[key]
+        del at[path[-1]]
+
+    return change
+
+
+def members(at: Any, path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Every place in a state, tables included."""
+    found = []
+    for key, inner in at.items():
+        found.append((*path, key))
+        if isinstance(inner, dict):
+            found += members(inner, (*path, key))
+    return found
+
+
+STATE = json.loads(ModelGuest.boot(CONFIG).state())
+PLACES = [".".join(path) for path in members(STATE)]
+WRONG: dict[str, Any] = {
+    "null": None,
+    "text": "7",
+    "long": "x" * 100_000,
+    "half a character": "\ud800",
+    "list": [],
+    "deep": [[[[[[[[[]]]]]]]]],
+    "table": {"a": {"b": 1}},
+    "fraction": 1.5,
+    "whole fraction": 8388608.0,
+    "not a number": float("nan"),
+    "infinite": float("inf"),
+    "huge": 10**400,
+    "beyond 64 bits": 2**64,
+    "negative": -1,
+}
+ALLOWED = {
+    ("config.tracker.clean", "null"),
+    ("config.tracker.shadow_pool_frames", "null"),
+    ("config.trace", "text"),
+}
+"""What is no mistake in that place: this guest runs no trace, and a name is as good as none."""
+
+
+def refusal(change: Callable[[State], None]) -> str:
+    with pytest.raises(InvalidInput) as refused:
+        moved(change)
+    line = str(refused.value)
+    assert line.isprintable()
+    assert len(line) < 1000
+    assert refused.value.grpc_status == "INVALID_ARGUMENT"
+    return line
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_any_member_of_another_type(place: str) -> None:
+    for wrong, value in WRONG.items():
+        if (place, wrong) in ALLOWED:
+            continue
+        line = refusal(set_in(*place.split("."), value=value))
+        named = place.rpartition(".")[2] in line or "no guest state" in line
+        assert named or wrong in {"negative", "text"}, line
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_any_member_that_is_missing(place: str) -> None:
+    line = refusal(without(*place.split(".")))
+    assert f"lacks {place.rpartition('.')[2]}" in line or place == "version"
+
+
+@pytest.mark.parametrize("table", ["", *{place for place in PLACES if place in {"config", "vcpu"}}])
+def test_any_member_too_many(table: str) -> None:
+    path = (table, "new\nline") if table else ("new\nline",)
+    assert r"has 'new\nline', which this host does not know" in refusal(set_in(*path, value=1))
+
+
+@pytest.mark.parametrize("roots", [[], [0], [0] * 15, [0] * 17, [[0] * 16], 5, [True] * 16])
+def test_another_number_of_processes(roots: object) -> None:
+    assert "vcpu.roots" in refusal(set_in("vcpu", "roots", value=roots))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"[" * 500_000,
+        b'{"version":' * 90_000,
+        b'{"version": 1, "version": 1}',
+        b"1" * 5000,
+        b'"\xff\xfe"',
+        b"{}" + b" " * 2**20,
+        "{}".encode("utf-16"),
+        b"\x00" * 100,
+        b"nul",
+    ],
+    ids=range(10),
+)
+def test_what_is_no_state_at_all(text: bytes) -> None:
+    memory = GuestMemory(256)
+    with pytest.raises(InvalidInput) as refused:
+        ModelGuest.resume(memory, text)
+    assert str(refused.value).isprintable()
+
+
+@pytest.mark.parametrize("price", [True, -1, float("nan"), 1e400, "1", None, 10**300, 2**63])
+def test_a_price_that_is_none(price: object) -> None:
+    refusal(set_in("config", "costs", value={"exit": price}))

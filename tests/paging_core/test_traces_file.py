@@ -15,7 +15,7 @@ import pytest
 import xxhash
 
 from paging_core.errors import BadTrace
-from paging_core.traces import lackey
+from paging_core.traces import lackey, reader
 from paging_core.traces.profile import profile
 from paging_core.traces.reader import TraceFile
 from paging_core.traces.replay import make_replay
@@ -160,8 +160,12 @@ def test_a_parquet_file_that_is_not_a_trace(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda d: d.update(version=2), "of version 2, and this pageferry reads version 1"),
+        (lambda d: d.update(version=3), "of version 3, and this pageferry reads 1 and 2"),
+        (lambda d: d.update(version=True), "of version True"),
+        (lambda d: d.update(version="\x1b[2J" * 99), "of version \\x1b[2J\\x1b[2J"),
         (lambda d: d.pop("version"), "of version None"),
+        (lambda d: d.update(version=2), "description is damaged"),  # does not say what it counts
+        (lambda d: d.update(version=2, counts="sheep"), "impossible numbers"),
         (lambda d: d.pop("reads"), "description is damaged"),
         (lambda d: d.update(reads="many"), "description is damaged"),
         (lambda d: d.update(writes=True), "description is damaged"),
@@ -169,8 +173,16 @@ def test_a_parquet_file_that_is_not_a_trace(tmp_path: Path) -> None:
         (lambda d: d.update(writes=-1), "impossible numbers"),
         (lambda d: d.update(instructions_per_second=0), "impossible numbers"),
         (lambda d: d.update(instructions_per_second=10**13), "impossible numbers"),
-        (lambda d: d.update(instructions=10), "impossible values"),
-        (lambda d: d.update(instructions=10**30), "its end is missing"),
+        (lambda d: d.update(instructions=900), "impossible values"),
+        (lambda d: d.update(instructions=10**15), "its end is missing"),
+        (lambda d: d.update(instructions=2**62), "impossible numbers"),
+        (lambda d: d.update(instructions=10**30), "description is damaged"),
+        (lambda d: d.update(instructions=0), "has 0 instructions (lines of I) for 3,000 loads"),
+        (lambda d: d.update(instructions=10), "has 10 instructions"),
+        (
+            lambda d: d.update(instructions=10, reads=0, writes=5, instructions_per_second=10**12),
+            "takes 10 ps at 1,000,000,000,000 instructions a second",
+        ),
     ],
 )
 def test_a_description_that_cannot_be(
@@ -180,7 +192,7 @@ def test_a_description_that_cannot_be(
 
 
 def test_a_description_that_is_no_json(tmp_path: Path) -> None:
-    for text in (b"{", b"[]", b"\xff"):
+    for text in (b"{", b"[]", b"\xff", b"[" * 100_000, b"NaN", b"\0", b'{"version": 1e999}'):
         table = pa.table({"a": [1]}, schema=pa.schema([("a", pa.int64())], metadata={KEY: text}))
         pq.write_table(table, tmp_path / "bad.parquet")
         assert "description is damaged" in refused(tmp_path / "bad.parquet")
@@ -212,6 +224,19 @@ def test_rows_that_cannot_be(
     good: Path, change: Callable[[dict[str, list[Any]]], None], says: str
 ) -> None:
     assert says in refused(rewritten(good, lambda _, columns: change(columns)))
+
+
+def test_a_group_that_is_larger_than_any(good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "MOST_GROUP_ROWS", 99)
+    assert "has 147 rows, and 1 to 99 can be" in refused(good)
+
+
+def test_columns_of_the_same_name(good: Path) -> None:
+    table = pq.read_table(good)
+    table = table.append_column("page", table.column("page"))
+    metadata = {KEY: pq.ParquetFile(good).metadata.metadata[KEY]}
+    pq.write_table(table.replace_schema_metadata(metadata), good.with_name("bad.parquet"))
+    assert "is damaged" in refused(good.with_name("bad.parquet"))
 
 
 def test_a_column_of_another_type(good: Path) -> None:

@@ -153,7 +153,7 @@ def test_no_page_is_touched_that_was_not_mapped(recorded: tuple[str, list[Row]])
 
 def test_a_trace_larger_than_the_guest_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "large.parquet"
-    import_text("".join(Access("S", 4096 * (1 + i), 8).line() for i in range(1000)), path)
+    import_text("".join(Access("I", 4096 * (1 + i), 8).line() for i in range(1000)), path)
     with pytest.raises(GuestOutOfMemory) as caught:
         ModelGuest.boot(GuestConfig(2 * MIB, workload="", trace=str(path)))
     assert str(caught.value) == (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,11 @@ from paging_core.errors import BadOption
 from tests.pageferry.hosts import pageferry
 
 TRACES = Path(__file__).parents[2] / "examples" / "traces"
-SMALL = MigrationOptions(
-    8 << 20, workload="hotcold:wss=4MiB,write_rate=2M", link_bits_per_s=500_000_000, warmup_ns=10**6
+SMALL = MigrationOptions.of(
+    memory_bytes=8 << 20,
+    workload="hotcold:wss=4MiB,write_rate=2M",
+    link_bits_per_s=500_000_000,
+    warmup_ns=10**6,
 )
 WITHIN = {"rounds": 0, "total_s": 0.05, "downtime_s": 0.2, "bytes_wire": 0.05}
 """How far off a rehearsal of the very same guest may be, for it compresses samples only."""
@@ -36,14 +38,14 @@ every_tracker = pytest.mark.parametrize("changed", TRACKED, ids=str)
 
 @every_tracker
 def test_without_compression_a_rehearsal_is_the_migration(changed: dict[str, Any]) -> None:
-    options = replace(SMALL, **changed, zstd_level=0)
+    options = SMALL.but(**changed, zstd_level=0)
     off = errors(from_rehearsal(options), in_process.run(options))
     assert off == dict.fromkeys(WITHIN, 0)
 
 
 @every_tracker
 def test_with_compression_it_is_near(changed: dict[str, Any]) -> None:
-    options = replace(SMALL, **changed)
+    options = SMALL.but(**changed)
     off = errors(from_rehearsal(options), in_process.run(options))
     assert {name: abs(off[name]) <= most for name, most in WITHIN.items()} == dict.fromkeys(
         WITHIN, True
@@ -51,13 +53,13 @@ def test_with_compression_it_is_near(changed: dict[str, Any]) -> None:
 
 
 def test_another_run_of_the_workload_says_much_the_same() -> None:
-    off = errors(from_rehearsal(replace(SMALL, seed=9)), in_process.run(SMALL))
+    off = errors(from_rehearsal(SMALL.but(seed=9)), in_process.run(SMALL))
     assert max(map(abs, off.values())) < 0.25, off
 
 
 def test_the_published_models_know_the_first_round_and_what_is_idle() -> None:
     """A guest that writes nothing leaves only memory itself to send."""
-    options = replace(SMALL, workload="idle:wss=1MiB", zstd_level=0)
+    options = SMALL.but(workload="idle:wss=1MiB", zstd_level=0)
     measured = in_process.run(options)
     for prediction in from_log(options):
         assert abs(errors(prediction, measured)["total_s"]) < 0.05
@@ -75,7 +77,7 @@ def test_errors_are_relative_and_signed() -> None:
 
 
 def test_a_prediction_is_the_same_every_time() -> None:
-    options = replace(SMALL, group_pages=8)
+    options = SMALL.but(group_pages=8)
     assert predict(options) == predict(options)
     shown = document_of(options, predict(options))
     assert shown["config"]["group_pages"] == 8
@@ -85,7 +87,7 @@ def test_a_prediction_is_the_same_every_time() -> None:
 @pytest.mark.parametrize("wrong", [{"clock": "real"}, {"source": "a:1", "dest": "b:2"}], ids=str)
 def test_knows_neither_hosts_nor_the_real_clock(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadOption, match="neither hosts nor the real clock"):
-        predict(replace(SMALL, **wrong))
+        predict(SMALL.but(**wrong))
 
 
 ASKED = ("predict", "--memory", "4MiB", "--workload", "uniform:wss=1MiB", "--link", "1Gbit/s")
@@ -95,7 +97,7 @@ def test_the_command_shows_three_models_and_writes_a_document() -> None:
     done = pageferry(*ASKED, "--json", "-")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    options = MigrationOptions(4 << 20, workload="uniform:wss=1MiB")
+    options = MigrationOptions.of(memory_bytes=4 << 20, workload="uniform:wss=1MiB")
     assert document == json.loads(json.dumps(document_of(options, predict(options))))
     for model in ("AVG", "HIST", "rehearsal"):
         assert model in done.stderr

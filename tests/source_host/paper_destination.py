@@ -15,6 +15,7 @@ from paging_core.errors import (
     PageferryError,
     VerificationFailed,
 )
+from source_host.precopy.clocks import ANY_LENGTH
 from source_host.precopy.transport import Handover, Offer
 from wire.batch import Batch
 from wire.runs import FrameKind
@@ -67,6 +68,11 @@ class PaperDestination:
     def unacknowledged_bytes(self) -> int:
         """None: what was sent is there."""
         return 0
+
+    @property
+    def message_bytes(self) -> int:
+        """Any: nothing waits behind it."""
+        return ANY_LENGTH
 
     def drain(self) -> None:
         self._called("drain")

@@ -34,6 +34,7 @@ class Peer:
     Attributes:
         address: where it serves.
         says: by method, the name of the error that it answers with.
+        details: what it says with it.
         gfns: what it sends as the frames of a failed verification.
         calls: methods in the order of their calls.
     """
@@ -41,6 +42,7 @@ class Peer:
     def __init__(self) -> None:
         self.address = ""
         self.says: dict[str, str] = {}
+        self.details = "so it says"
         self.gfns = ""
         self.calls: list[str] = []
 
@@ -77,7 +79,7 @@ class Peer:
         self.calls.append(method)
         if method in self.says:
             context.set_trailing_metadata(((ERROR_KEY, self.says[method]), (GFNS_KEY, self.gfns)))
-            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "so it says")
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, self.details)
 
 
 @contextmanager

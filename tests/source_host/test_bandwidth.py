@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from paging_core.guest import Guest
+from source_host.precopy.clocks import ANY_LENGTH
 from source_host.precopy.compression import CompressionLevel
 from source_host.precopy.encoder import Encoder
 from source_host.precopy.policies import XenPolicy
@@ -39,12 +40,15 @@ class Stopwatch:
     def on_the_way(self, unacknowledged_bytes: int) -> int:
         return unacknowledged_bytes
 
+    def message_bytes(self, transport_bytes: int) -> int:
+        return transport_bytes
+
     def resume(self) -> None: ...
     def pause(self) -> None: ...
     def close(self) -> None: ...
     def await_answer(self) -> None: ...
     def carry(self, n_bytes: int) -> None: ...
-    def let_run(self, duration_ns: int, cancelled: Event) -> None: ...
+    def let_run(self, duration_ns: int) -> None: ...
 
 
 class SlowDestination(PaperDestination):
@@ -71,6 +75,10 @@ class SlowDestination(PaperDestination):
     @property
     def unacknowledged_bytes(self) -> int:
         return sum(length for _, length in self._arriving())
+
+    @property
+    def message_bytes(self) -> int:
+        return ANY_LENGTH
 
     def _arriving(self) -> deque[tuple[int, int]]:
         while self._on_the_way and self._on_the_way[0][0] <= self._clock.now_ns:

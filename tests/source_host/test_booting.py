@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from threading import Event, Thread
+from typing import Any
 
 import pytest
 
@@ -26,10 +27,10 @@ def guests(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guests]:
     booting, may_boot = Event(), Event()
     boot = ModelGuest.boot
 
-    def slow(config: GuestConfig) -> ModelGuest:
+    def slow(config: GuestConfig, **more: Any) -> ModelGuest:
         booting.set()
         assert may_boot.wait(30)
-        return boot(config)
+        return boot(config, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(ModelGuest, "boot", slow)

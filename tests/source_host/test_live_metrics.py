@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from paging_core.config import CleanPolicy, GroupPolicy, GuestConfig, Paging, TrackerConfig
 from paging_core.guest import ShadowPool
-from source_host.precopy.clocks import ClockName
+from source_host.precopy.clock_name import ClockName
 from source_host.precopy.plan import Plan
 from source_host.precopy.policies import PolicyName
 from source_host.precopy.report import Report

@@ -12,7 +12,7 @@ from prometheus_client.samples import Sample
 from paging_core.guest import Cleaned, GuestCounters
 from paging_core.log_dirty import words_of
 from source_host.host import SourceHost
-from source_host.precopy.clocks import ClockName
+from source_host.precopy.clock_name import ClockName
 from source_host.precopy.link import Link
 from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report

@@ -20,7 +20,13 @@ from tests.source_host.paper_guest import PaperGuest, busy
 from tests.source_host.peer import Peer, peer
 
 LEAVES = [name for name, leaf in vars(errors).items() if isinstance(leaf, type)]
-OF_THE_SOURCE = ("GuestOutOfMemory", "MigrationCancelled", "InvariantViolation", "OutcomeUnknown")
+OF_THE_SOURCE = (
+    "GuestOutOfMemory",
+    "GuestCrashed",
+    "MigrationCancelled",
+    "InvariantViolation",
+    "OutcomeUnknown",
+)
 
 
 @pytest.fixture

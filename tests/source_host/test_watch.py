@@ -14,7 +14,7 @@ from paging_core.model_guest import ModelGuest
 from source_host.guests import HostedGuest
 from source_host.migration import Migration
 from source_host.migrations import HostedMigration
-from source_host.precopy.clocks import ClockName
+from source_host.precopy.clock_name import ClockName
 from source_host.precopy.plan import Plan
 from source_host.precopy.progress import Progress
 from source_host.precopy.transport import Offer

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pageferry.cli.axes import axes, command_of, options_of
+from pageferry.cli.axes import command_of, options_of
+from pageferry.settings import AXES
 from pageferry.sweep.grid import Grid, read_grids
 from paging_core.errors import BadOption
 from tests.pageferry.hosts import pageferry
@@ -17,7 +18,7 @@ from tests.sweep.small import arguments, point
 def grids(tmp_path: Path, text: str) -> list[Grid]:
     file = tmp_path / "grid.toml"
     file.write_text(text)
-    return read_grids(file, list(axes()))
+    return read_grids(file, list(AXES))
 
 
 def test_every_combination_once_the_load_slowest(tmp_path: Path) -> None:
@@ -93,8 +94,8 @@ def test_a_value_that_its_axis_cannot_have(settings: dict[str, object], says: st
 
 
 def test_switches_that_turn_something_off_are_axes_of_that_something() -> None:
-    assert options_of({"suppress": False}, Path.cwd()).no_suppress
-    assert not options_of({"suppress": True}, Path.cwd()).no_suppress
+    assert not options_of({"suppress": False}, Path.cwd())["suppress"]
+    assert options_of({"suppress": True}, Path.cwd())["suppress"]
     assert command_of({"suppress": False}, Path.cwd()) == "pageferry migrate --no-suppress"
     assert command_of({"suppress": True}, Path.cwd()) == "pageferry migrate"
 
@@ -107,7 +108,7 @@ def test_what_is_equal_has_one_name_however_it_was_typed() -> None:
 
 def test_files_are_found_from_where_the_grid_was_named(tmp_path: Path) -> None:
     options = options_of({"trace": "x.parquet"}, tmp_path)
-    assert options.trace == str(tmp_path / "x.parquet")
+    assert options["trace"] == str(tmp_path / "x.parquet")
 
 
 @pytest.mark.parametrize(

@@ -45,4 +45,4 @@ def test_a_guest_that_crashes_gives_the_same_failure() -> None:
 @pytest.mark.parametrize("wrong", [{"clock": "real"}, {"source": "a:1", "dest": "b:2"}], ids=str)
 def test_knows_neither_hosts_nor_the_real_clock(wrong: dict[str, Any]) -> None:
     with pytest.raises(BadOption, match="neither hosts nor the real clock"):
-        in_process.run(MigrationOptions(4 << 20, workload="idle", **wrong))
+        in_process.run(MigrationOptions.of(memory_bytes=4 << 20, workload="idle", **wrong))

@@ -11,6 +11,7 @@ from wire.channel import tune_malloc
 from wire.hosting.launch import end_with_parent
 from wire.hosting.logs import configure_logs
 from wire.hosting.serve_settings import ServeSettings
+from wire.text import line
 
 
 def prepare_process(settings: ServeSettings, host: str) -> None:
@@ -26,5 +27,5 @@ def run_command(command: click.Command) -> None:
     try:
         command()
     except PageferryError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {line(str(error))}", err=True)
         sys.exit(2 if isinstance(error, InvalidInput) else 1)

@@ -19,6 +19,7 @@ from paging_core.exhaustion import ran_out
 from wire.hosting.interception import OURS, around, before
 from wire.hosting.silence import Silence
 from wire.status import abort_with
+from wire.text import line
 from wire.trust.access import Access, caller_of
 
 _FOR_ANYBODY = 8
@@ -156,5 +157,5 @@ def _mapped(context: grpc.ServicerContext, method: str) -> Iterator[None]:
 
 
 def _refuse(context: grpc.ServicerContext, method: str, error: PageferryError) -> NoReturn:
-    _log.info("refused", method=method, error=type(error).__name__, message=str(error))
+    _log.info("refused", method=method, error=type(error).__name__, message=line(str(error)))
     abort_with(context, error)

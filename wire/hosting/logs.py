@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from typing import Any, TextIO
 
 import structlog
+
+from wire.text import line
 
 LEVELS = ("debug", "info", "warning", "error")
 """What `--log-level` takes."""
@@ -14,6 +18,39 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 )
 """Without the values of variables, as structlog would: they are guests' memory and state."""
+
+
+def _cleaned(
+    _logger: object, _method: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Whatever text gets as far as here: a peer's is cleaned where it comes in, too."""
+    return {line(key): _clean(value) for key, value in event.items()}
+
+
+def _clean(value: Any) -> Any:
+    """What is no text keeps its type for JSON, and is written with its escapes on a terminal."""
+    match value:
+        case str():
+            return line(value)
+        case list() | tuple():
+            return [_clean(each) for each in value]
+        case dict():
+            return {line(str(key)): _clean(each) for key, each in value.items()}
+        case _:
+            return value
+
+
+def _plain_traceback(out: TextIO, info: structlog.typing.ExcInfo) -> None:
+    """Without values, as above; what an exception says may be somebody else's text."""
+    error: BaseException | None = info[1]
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    for each in reversed(chain):
+        out.write("\nTraceback (most recent call last):\n")
+        out.writelines(traceback.format_tb(each.__traceback__))
+        out.write(f"{type(each).__qualname__}: {line(str(each))}")
 
 
 def configure_logs(level: str, host: str) -> None:
@@ -39,9 +76,9 @@ def configure_logs(level: str, host: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[structlog.typing.Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [_cleaned, structlog.dev.ConsoleRenderer(exception_formatter=_plain_traceback)]
         if terminal
-        else [_TRACEBACKS, structlog.processors.JSONRenderer()]
+        else [_TRACEBACKS, _cleaned, structlog.processors.JSONRenderer()]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,

@@ -29,6 +29,7 @@ from wire.channel import server_options
 from wire.hosting.guard import Guard
 from wire.hosting.metrics_page import MetricsPage
 from wire.hosting.serve_settings import ServeSettings
+from wire.signals import stop_signals
 from wire.trust.access import Access
 
 if TYPE_CHECKING:
@@ -179,12 +180,12 @@ class Server:
         _log.info("stopped", address=self.address)
 
     def run(self, out: TextIO | None = None) -> None:
-        """Serve until SIGTERM or SIGINT; a second signal ends the process at once.
+        """Serve until SIGTERM or SIGINT (see `wire.signals`); a second one ends it at once.
 
         Args:
             out: where the ready line goes; standard output when None.
         """
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.getsignal(number) for number in stop_signals()}
 
         def ask_to_stop(number: int, _frame: FrameType | None) -> None:
             for each, handler in before.items():

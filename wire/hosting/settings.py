@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -21,6 +20,8 @@ import click
 from click.core import ParameterSource
 
 from paging_core.errors import BadOption
+from paging_core.reading import read_toml
+from paging_core.text import shown
 from wire.hosting.quantity import Names
 
 _Settings = TypeVar("_Settings")
@@ -170,17 +171,13 @@ def _print_option() -> Callable[[_Command], _Command]:
 
 
 def _from_file(path: Path, known: list[Setting]) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise BadOption(f"cannot read settings from {path}: {reason}") from error
+    document = read_toml(path, lambda line: BadOption(f"settings: {line}"))
     names = {one.key: one for one in known}
     for key in document:
         if key not in names:
             close = get_close_matches(key, names, 1)
             hint = f"did you mean {close[0]}?" if close else "--print-config lists them all"
-            raise BadOption(f"{path} has a setting {key!r} that does not exist; {hint}")
+            raise BadOption(f"{path} has a setting {shown(key)} that does not exist; {hint}")
     return {
         names[key].name: _as_typed(f"{path}, {key}", value, names[key].kind)
         for key, value in document.items()

@@ -1,4 +1,8 @@
-"""Calls from which something is awaited, so that one on which nothing comes can be ended."""
+"""Calls from which something is awaited, so that one on which nothing comes can be ended.
+
+Something is a message, or part of one: on a slow link a message takes longer than a peer may be
+silent, and its bytes come all the time.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,27 @@ from typing import TypeVar
 import grpc
 import structlog
 
+from wire.tcp import Patience
+
 _Message = TypeVar("_Message")
 _log = structlog.get_logger("wire.hosting.silence")
+
+
+class _Watched:
+    """A call, and when something last came on it."""
+
+    def __init__(self, peer: str, idle_s: float, now_s: float) -> None:
+        self.last_s = now_s
+        self._idle_s = idle_s
+        self._patience = Patience(peer, idle_s)
+
+    def is_silent(self, now_s: float) -> bool:
+        """Whether neither a message nor part of one came for too long."""
+        if not self._patience.came(self.last_s, now_s):
+            return True
+        if now_s - self.last_s > self._idle_s:
+            self.last_s = now_s
+        return False
 
 
 class Silence:
@@ -27,27 +50,29 @@ class Silence:
         self._idle_s = idle_s
         self._now = now
         self._lock = Lock()
-        self._last: dict[grpc.ServicerContext, float] = {}
+        self._calls: dict[grpc.ServicerContext, _Watched] = {}
 
     def watched(
         self, messages: Iterator[_Message], context: grpc.ServicerContext
     ) -> Generator[_Message]:
         """The messages of a call, noting when each came; over when it is closed."""
+        watched = _Watched(context.peer(), self._idle_s, self._now())
         with self._lock:
-            self._last[context] = self._now()
+            self._calls[context] = watched
         try:
             for message in messages:
-                self._last[context] = self._now()
+                watched.last_s = self._now()
                 yield message
         finally:
             with self._lock:
-                self._last.pop(context, None)
+                self._calls.pop(context, None)
 
     def end(self) -> None:
         """Cancel the calls on which nothing came for too long: each holds a thread."""
-        too_old = self._now() - self._idle_s
+        now_s = self._now()
         with self._lock:
-            silent = [context for context, last in self._last.items() if last < too_old]
-        for context in silent:
-            _log.warning("silent call ended", peer=context.peer(), idle_s=self._idle_s)
-            context.cancel()
+            calls = list(self._calls.items())
+        for context, watched in calls:
+            if watched.is_silent(now_s):
+                _log.warning("silent call ended", peer=context.peer(), idle_s=self._idle_s)
+                context.cancel()

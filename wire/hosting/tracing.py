@@ -20,6 +20,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from paging_core.errors import PageferryError
 from wire.hosting.interception import OURS, around
+from wire.text import line
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
@@ -80,11 +81,11 @@ class TracedCalls(grpc.ServerInterceptor):
         ) as span:
             migration = getattr(request, "migration_id", "")
             if migration:
-                span.set_attribute("pageferry.migration.id", migration)
+                span.set_attribute("pageferry.migration.id", line(migration))
             try:
                 yield
             except PageferryError as error:
-                span.set_status(Status(StatusCode.ERROR, str(error)))
+                span.set_status(Status(StatusCode.ERROR, line(str(error))))
                 span.set_attribute("rpc.grpc.status", error.grpc_status)
                 raise
             except Exception as error:

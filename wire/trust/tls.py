@@ -20,6 +20,7 @@ import structlog
 from cryptography import x509
 
 from paging_core.errors import BadOption
+from paging_core.reading import read_bytes
 
 CERTIFICATE, KEY, AUTHORITY = "tls.crt", "tls.key", "ca.crt"
 
@@ -84,7 +85,7 @@ class Identity:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.load_cert_chain(files[0], files[1], password=_no_password)
             context.load_verify_locations(files[2])
-            return Pem(*(file.read_bytes() for file in files))
+            return Pem(*(read_bytes(file) for file in files))
         except (ssl.SSLError, OSError, ValueError) as error:
             reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or error
             raise BadOption(

@@ -6,7 +6,11 @@ Lines of ``valgrind --tool=lackey --trace-mem=yes``::
      L 1fff000768,8      it loads
      S 1fff000760,8      it stores
      M 0421d8a0,4        it modifies: loads, then stores
+    SB 0401ab70          a superblock is entered (--trace-superblocks=yes); passed over
     ==7478== …           Valgrind itself speaks (also -- and **); passed over
+
+Digits may be capitals, as in lackey's manual; blanks, tabs and a carriage return may end a line,
+as files carry them that went through an editor or another system.
 
 Accesses are collapsed within a window of instructions: the first read of a page (loads and
 fetches) and the first write to it make a row each, at the instruction where they happened;
@@ -62,6 +66,8 @@ MAX_WINDOW_ROWS = SEEN_SLOTS // 2
 """A window with more rows ends early, so that the hash table stays small."""
 MAX_ACCESS_BYTES = 4096
 """So that an access lies in two pages at most; the largest that there are have 2 to 3 KiB."""
+_MAX_ROW_ACCESSES = 2**31 - 1
+"""What a row's column can hold; further accesses of a window without time are not counted."""
 _ROWS_PER_LINE = 2
 
 # How `parse_lines` ended.
@@ -70,35 +76,49 @@ DONE = 0
 FULL = 1
 """The buffer of rows is full: take the finished ones out and come again."""
 GARBAGE = 2
-"""The next line is none of lackey's."""
+"""The next line is none of lackey's, or its access cannot be."""
 
 # Kinds of line beside the four letters.
 _NOISE = 0
 _UNKNOWN = -1
+_SUPERBLOCK = -2
 
-_NEWLINE, _SPACE, _COMMA = 10, 32, 44
-_I, _L, _M, _S = 73, 76, 77, 83
+_TAB, _NEWLINE, _RETURN, _SPACE, _COMMA = 9, 10, 13, 32, 44
+_B, _I, _L, _M, _S = 66, 73, 76, 77, 83
 _EQUALS, _MINUS, _STAR = 61, 45, 42
 _PREFIX_BYTES = 3
 _HASH = 0x9E3779B1
 
 
 @kernel
+def _line_end(text: Text, at: int) -> int:
+    """Where the newline is, if nothing but blanks stands before it; else -1."""
+    byte = text[at]
+    while byte != _NEWLINE:
+        if byte != _SPACE and byte != _TAB and byte != _RETURN:  # noqa: PLR1714 - a tuple is slow
+            return -1
+        at += 1
+        byte = text[at]
+    return at
+
+
+@kernel
 def _line_kind(text: Text, at: int) -> int:
-    """The letter of a line of the trace, or _NOISE or _UNKNOWN. Never reads past a newline."""
+    """The letter of a line of the trace, or another kind. Never reads past a newline."""
     first = text[at]
     if first == _NEWLINE:
         return _NOISE
     second = text[at + 1]
+    if second != _NEWLINE and text[at + 2] == _SPACE:
+        if first == _I and second == _SPACE:
+            return _I
+        if first == _SPACE and second in (_L, _S, _M):
+            return int(second)
+        if first == _S and second == _B:
+            return _SUPERBLOCK
     if first == second and first in (_EQUALS, _MINUS, _STAR):
         return _NOISE
-    if second == _NEWLINE or text[at + 2] != _SPACE:
-        return _UNKNOWN
-    if first == _I and second == _SPACE:
-        return _I
-    if first == _SPACE and second in (_L, _S, _M):
-        return int(second)
-    return _UNKNOWN
+    return _NOISE if _line_end(text, at) >= 0 else _UNKNOWN
 
 
 @kernel
@@ -108,6 +128,8 @@ def _digit(byte: int) -> int:
         return byte - 48
     if 97 <= byte <= 102:
         return byte - 87
+    if 65 <= byte <= 70:
+        return byte - 55
     return 99
 
 
@@ -121,6 +143,25 @@ def _number(text: Text, at: int, base: int, limit: int) -> tuple[int, int]:
         at += 1
         digit = _digit(text[at])
     return (value if value <= limit else -1), at
+
+
+@kernel
+def _access(text: Text, at: int, kind: int) -> tuple[int, int, int]:
+    """Address and size of an access, and where its line ends; -1 if it cannot be.
+
+    A superblock has an address alone.
+    """
+    size_bytes = 0
+    address, end = _number(text, at, 16, USER_TOP - 1)
+    if address < 0:
+        return 0, 0, -1
+    if kind != _SUPERBLOCK:
+        if text[end] != _COMMA:
+            return 0, 0, -1
+        size_bytes, end = _number(text, end + 1, 10, MAX_ACCESS_BYTES)
+        if size_bytes < 1 or address + size_bytes > USER_TOP:
+            return 0, 0, -1
+    return address, size_bytes, _line_end(text, end)
 
 
 @kernel
@@ -146,7 +187,8 @@ def _touch(parser: Records, seen: Records, rows: Records, page: int, write: int)
         at = (at + 1) & (SEEN_SLOTS - 1)
     slot = seen[at]
     if slot.window == parser.window:
-        rows[parser.window_row + slot.row].accesses += 1
+        counted = rows[parser.window_row + slot.row]
+        counted.accesses = min(counted.accesses + 1, _MAX_ROW_ACCESSES)
         return
     slot.window = parser.window
     slot.key = key
@@ -176,7 +218,13 @@ def _count_access(
 
 @kernel
 def parse_lines(
-    parser: Records, seen: Records, rows: Records, text: Text, at: int, window_instructions: int
+    parser: Records,
+    seen: Records,
+    rows: Records,
+    text: Text,
+    at: int,
+    window_instructions: int,
+    paced: bool,
 ) -> tuple[int, int]:
     """Read lines until the text ends, the buffer is full or a line is not lackey's.
 
@@ -187,6 +235,7 @@ def parse_lines(
         text: whole lines.
         at: where to begin.
         window_instructions: the length of a window.
+        paced: every access counts as an instruction, and not each fetch.
 
     Returns:
         Where the first line that was not read begins, and DONE, FULL or GARBAGE.
@@ -201,15 +250,14 @@ def parse_lines(
             at = _next_line(text, at)
             parser.lines += 1
             continue
-        address, comma = _number(text, at + _PREFIX_BYTES, 16, USER_TOP - 1)
-        if address < 0 or text[comma] != _COMMA:
+        address, size_bytes, newline = _access(text, at + _PREFIX_BYTES, kind)
+        if newline < 0:
             return at, GARBAGE
-        size_bytes, end = _number(text, comma + 1, 10, MAX_ACCESS_BYTES)
-        if size_bytes < 1 or text[end] != _NEWLINE:
-            return at, GARBAGE
-        at = end + 1
+        at = newline + 1
         parser.lines += 1
-        parser.instructions += 1 if kind == _I else 0
+        if kind == _SUPERBLOCK:
+            continue
+        parser.instructions += 1 if paced or kind == _I else 0
         started = parser.instructions >= parser.window_end
         if started or parser.rows - parser.window_row > MAX_WINDOW_ROWS - _ROWS_PER_LINE:
             _start_window(parser, window_instructions)

@@ -1,0 +1,79 @@
+"""The JSON Schema of a result document, made from the types that it is built of.
+
+``make docs`` writes it to schema/migration-v1.json, where others find it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from pageferry import configured
+from pageferry import document as documents
+from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
+from paging_core.events import CAUSE_HELP, FAULT_HELP
+
+Schema = dict[str, Any]
+_COUNT = {"$ref": "#/$defs/count"}
+_DEFS: Mapping[str, Schema] = {
+    "count": {"type": "integer", "minimum": 0},
+    "seconds": {"type": "number", "minimum": 0},
+    "digest": {"type": "string", "pattern": "^[0-9a-f]{16}$"},
+}
+
+
+def schema() -> Schema:
+    """The schema, whole."""
+    raw = msgspec.json.schema(Document)
+    document = _plain(raw, raw["$defs"])
+    fields = document["properties"]
+    fields["config"] = configured.schema()
+    fields["faults"] |= _counts({**FAULT_HELP, "total": "All kinds but fixup."})
+    base = {"base": "What the same accesses take untracked."}
+    fields["guest"]["properties"]["time_ns"] |= _counts({**base, **CAUSE_HELP})
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{SCHEMA_NAME.replace('.', ':')}:{SCHEMA_VERSION}",
+        "title": "The result of one migration",
+        **document,
+        "$defs": dict(_DEFS),
+    }
+
+
+def _counts(help_of: Mapping[str, str]) -> Schema:
+    """An object that counts by name."""
+    return {
+        "additionalProperties": False,
+        "required": list(help_of),
+        "properties": {name: {"description": text, **_COUNT} for name, text in help_of.items()},
+    }
+
+
+def _plain(node: Any, types: Mapping[str, Any]) -> Any:
+    """Types where they are used, numbers by their own names, and no field that is not declared."""
+    if isinstance(node, list):
+        return [_plain(one, types) for one in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = types[node["$ref"].rpartition("/")[2]]
+        rest = {key: value for key, value in node.items() if key != "$ref"}
+        return _plain({**target, **rest}, types)
+    plain = {key: _plain(value, types) for key, value in node.items() if key != "title"}
+    if "properties" in plain:
+        order = list(getattr(documents, node["title"]).__annotations__)  # they come sorted
+        plain["properties"] = {name: _plain(node["properties"][name], types) for name in order}
+        plain["required"] = [name for name in order if name in node["required"]]
+        plain["additionalProperties"] = False
+    return _named(plain)
+
+
+def _named(node: Schema) -> Schema:
+    rest = {key: value for key, value in node.items() if key != "description"}
+    for name, meant in _DEFS.items():
+        if rest == meant:
+            return {**{k: v for k, v in node.items() if k == "description"},
+                    "$ref": f"#/$defs/{name}"}  # fmt: skip
+    return node

@@ -1,0 +1,102 @@
+"""A table for each load, in absolute terms: what tracking cost the guest, and what crossed."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from pageferry.report.repeats import Repeated, Spread
+from paging_core.units import NS_PER_S, format_bytes, format_ns
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that every load's table has.
+
+    Attributes:
+        title: head of its column.
+        column: of `variants.compared`.
+        ratio: the column of its ratio to single pages.
+        show: a value of it in words.
+    """
+
+    title: str
+    column: str
+    ratio: str
+    show: Callable[[float], str]
+
+
+def percent(value: float) -> str:
+    """Of the guest's time, to a hundredth of a percent, or two digits of less than that."""
+    return f"{value:.2f} %" if value >= 0.1 or value == 0 else f"{value:.2g} %"
+
+
+def count(value: float) -> str:
+    """Events; the mean of several runs may be a fraction."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def seconds(value: float) -> str:
+    """A time in seconds, for people."""
+    return format_ns(value * NS_PER_S)
+
+
+OVERHEAD = Figure("tracking overhead", "overhead_percent", "overhead", percent)
+FIXUPS = Figure("fixup faults", "faults_fixup", "fixups", count)
+WIRE = Figure("bytes on the wire", "bytes_wire", "wire", format_bytes)
+DOWNTIME = Figure("downtime", "downtime_s", "downtime", seconds)
+FIGURES = (OVERHEAD, FIXUPS, WIRE, DOWNTIME)
+
+
+def load_tables(runs: Iterable[Repeated]) -> list[tuple[str, str]]:
+    """The HTML of a table for each load: its name, and the table."""
+    by_load: dict[str, list[Repeated]] = {}
+    for run in runs:
+        by_load.setdefault(run.load, []).append(run)
+    return [(load, _table(mine)) for load, mine in sorted(by_load.items())]
+
+
+def spread(found: Spread | None, show: Callable[[float], str]) -> str:
+    """The mean, and where there are several between what they lie."""
+    if found is None:
+        return ""
+    if found.n == 1 or found.least == found.most:
+        return show(found.mean)
+    return f"{show(found.mean)} ({show(found.least)} … {show(found.most)})"
+
+
+def factor(found: Spread | None) -> str:
+    """Of a ratio: `×0.43`."""
+    return "" if found is None else f"×{found.mean:.2f}"
+
+
+def _table(runs: Sequence[Repeated]) -> str:
+    heads = "".join(f"<th>{figure.title}</th><th></th>" for figure in FIGURES)
+    by_where: dict[str, list[Repeated]] = {}
+    for run in runs:
+        by_where.setdefault(run.where, []).append(run)
+    bodies = "".join(_body(where, mine) for where, mine in by_where.items())
+    return f'<table><thead><tr><th class="text"></th>{heads}</tr></thead>{bodies}</table>'
+
+
+def _body(where: str, runs: Sequence[Repeated]) -> str:
+    span = 1 + 2 * len(FIGURES)
+    head = f'<tr class="group"><td class="text" colspan="{span}">{html.escape(where)}</td></tr>'
+    return f"<tbody>{head}{''.join(map(_row, runs))}</tbody>"
+
+
+def _row(run: Repeated) -> str:
+    cells = "".join(_cells(run, figure) for figure in FIGURES)
+    name = str(run["variant"])
+    if len(run.runs) > 1:
+        name += f" ({len(run.runs)} seeds)"
+    return f'<tr><td class="text">{html.escape(name)}</td>{cells}</tr>'
+
+
+def _cells(run: Repeated, figure: Figure) -> str:
+    found, ratio = run.spread(figure.column), run.spread(figure.ratio)
+    return (
+        f'<td data-value="{found.mean if found else -1}">{spread(found, figure.show)}</td>'
+        f'<td class="factor" data-value="{ratio.mean if ratio else -1}">{factor(ratio)}</td>'
+    )

@@ -1,0 +1,58 @@
+"""Whether two hosts of our own find room on this machine, before one of them is killed for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paging_core.errors import BadOption
+from paging_core.units import format_bytes
+
+_MIB = 1 << 20
+_CGROUPS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+"""Limit and use of version 2 and of version 1, below the root of the file system of cgroups."""
+
+
+def check_room(memory_bytes: int) -> None:
+    """Refuse a guest that this machine cannot hold twice.
+
+    Raises:
+        BadOption: naming what it can hold.
+    """
+    left = available_bytes()
+    if left is None or 2 * memory_bytes <= left:
+        return
+    most = max(1, left // 2 // _MIB)
+    raise BadOption(
+        f"a guest of {format_bytes(memory_bytes)} exists twice while it migrates, and this machine "
+        f"has {format_bytes(left)} left; use --memory {most}MiB or less, or hosts on two machines "
+        "(--source, --dest)"
+    )
+
+
+def available_bytes(
+    meminfo: Path = Path("/proc/meminfo"), cgroups: Path = Path("/sys/fs/cgroup")
+) -> int | None:
+    """Memory that new processes can still get here; None if nobody says."""
+    found = [_available(meminfo), *(_left(cgroups / a, cgroups / b) for a, b in _CGROUPS)]
+    return min((one for one in found if one is not None), default=None)
+
+
+def _available(meminfo: Path) -> int | None:
+    try:
+        for line in meminfo.read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def _left(limit: Path, used: Path) -> int | None:
+    try:
+        return max(0, int(limit.read_text()) - int(used.read_text()))
+    except (OSError, ValueError):  # no such cgroup, or no limit ("max")
+        return None

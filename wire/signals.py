@@ -1,0 +1,16 @@
+"""Which signals ask a process of ours to stop."""
+
+from __future__ import annotations
+
+import signal
+
+
+def stop_signals() -> tuple[signal.Signals, ...]:
+    """SIGTERM always; SIGINT unless whoever started this process had it ignored.
+
+    A shell starts what a script runs in the background so: Ctrl-C in that terminal is then meant
+    for others.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        return (signal.SIGTERM,)
+    return (signal.SIGTERM, signal.SIGINT)
