@@ -86,6 +86,7 @@ class SourceHost:
             access=Access(RULES, otherwise=CONTROL),
             traces=traces,
             before_stop=self._drain,
+            after_stop=self.guests.close,
             hurry=True,
         )
         self._drain_s = settings.drain / NS_PER_S

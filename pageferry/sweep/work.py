@@ -14,6 +14,7 @@ from pageferry.predict.predict import document_of, predict
 from pageferry.request import MigrationOptions
 from pageferry.sweep.model import model_digest
 from paging_core.errors import PageferryError
+from paging_core.exhaustion import ran_out
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def perform(task: Task) -> Finished:
     except PageferryError as error:
         return Finished(None, str(error))
     except Exception as error:  # noqa: BLE001 - the other points go on
-        return Finished(None, f"a bug in pageferry: {error!r}")
+        return Finished(None, str(ran_out(error) or f"a bug in pageferry: {error!r}"))
     if document["outcome"] == "completed" and document["verified"]:
         return Finished(document, predictions=_predictions(task))
     said = document["error"]

@@ -160,3 +160,14 @@ def test_a_migration_that_could_not_begin_leaves_no_flow_trace_open(
     opened = [each.readlink() for each in Path("/proc/self/fd").iterdir() if each.exists()]
     assert not [path for path in opened if tmp_path in path.parents]
     guests.delete("web")
+
+
+def test_a_host_that_stops_holds_no_guest() -> None:
+    """Also where its process goes on, as in a test or a notebook."""
+    host = SourceHost(SourceSettings(listen="127.0.0.1:0"))
+    with host.server:
+        hosted = host.guests.create("web", GuestConfig(4 * MIB, workload="idle"))
+        memory = hosted._present().memory
+        assert memory.touched_bytes > 0
+    assert memory.fd < 0
+    assert hosted.memory_bytes == 0

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry, Counter
 
 from pageferry.v1.destination_pb2 import DESCRIPTOR
-from paging_core.errors import AddressInUse, BadOption, HostUnreachable
+from paging_core.errors import AddressInUse, BadOption, HostUnreachable, LimitExceeded
 from tests.journey.hosts import until
 from wire.channel import connect
 from wire.hosting.launch import HostProcess
@@ -180,3 +180,32 @@ def test_a_unix_socket_that_an_earlier_server_left(tmp_path: Path) -> None:
 def test_a_host_that_does_not_start_leaves_its_last_words() -> None:
     with pytest.raises(HostUnreachable, match=r"dest_host did not start.*'lots' is not a number"):
         HostProcess("dest_host", ["--max-guest-memory", "lots"], timeout_s=60)
+
+
+def test_calls_for_which_no_thread_can_be_started_wait_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with server() as serving, monkeypatch.context() as patch:
+        threads = serving._threads
+        patch.setattr(threading, "_start_new_thread", none_left)
+        done = [threads.submit(lambda number=number: number) for number in range(200)]  # type: ignore[misc]
+        assert [each.result(30) for each in done] == list(range(200))
+
+
+def test_a_host_that_cannot_start_its_first_threads_says_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    start_one = threading._start_new_thread  # type: ignore[attr-defined]
+    left = iter(range(5))
+
+    def few_left(*arguments: object) -> object:
+        if next(left, None) is None:
+            raise RuntimeError("can't start new thread")
+        return start_one(*arguments)
+
+    monkeypatch.setattr(threading, "_start_new_thread", few_left)
+    with pytest.raises(LimitExceeded, match=r"threads .*ulimit -u"):
+        server().start()

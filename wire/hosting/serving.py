@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from paging_core.errors import AddressInUse, BadOption
-from paging_core.exhaustion import named_limits
+from paging_core.exhaustion import named_limits, ran_out
 from paging_core.units import NS_PER_S
 from wire.address import host_of, parse_address
 from wire.channel import server_options
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
 
 _GRACE_S = 5.0
+_FIRST_THREADS = 20
+"""Started with the host: health checks and reflection can take 16 of them, and never all."""
 
 _log = structlog.get_logger("wire.hosting.serving")
 
@@ -90,6 +92,7 @@ class Server:
         traces: TracerProvider | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
+        after_stop: Callable[[], None] | None = None,
         hurry: bool = False,
         host_id: str = "",
     ) -> None:
@@ -107,6 +110,7 @@ class Server:
             hurry: `before_stop` may take its time, and looks at `hurried`: a second signal asks
                 for that, and only a third one ends the process at once.
             host_id: who it is; every answer of its own services says so. Empty says nothing.
+            after_stop: gives back what the host holds, when nobody can call it any more.
 
         Raises:
             BadOption: not an address, no certificate where one is needed, or one that is no use.
@@ -115,6 +119,7 @@ class Server:
         self._before_stop = before_stop
         self._can_hurry = hurry
         self.hurried = False
+        self._after_stop = after_stop
         self.address = parse_address(settings.listen)
         self.metrics_address: str | None = None
         self._credentials = settings.security().server_credentials(self.address)
@@ -128,7 +133,7 @@ class Server:
         self._check_silence_s = min(1.0, idle_s / 4)
         self._stopped = threading.Event()
         self._watch = threading.Thread(target=self._end_silent, name="silence", daemon=True)
-        self._threads = ThreadPoolExecutor(self._guard.most_calls, thread_name_prefix=host)
+        self._threads = _CallThreads(self._guard.most_calls, thread_name_prefix=host)
         self.grpc = grpc.server(
             self._threads,
             interceptors=[self._guard, *_traced(traces), *interceptors],
@@ -147,9 +152,9 @@ class Server:
         Raises:
             AddressInUse: somebody listens there.
             BadOption: not an address of this machine.
-            LimitExceeded: there are not as many threads as calls that it takes.
+            LimitExceeded: not enough threads can be started.
         """
-        _start_all(self._threads, self._guard.most_calls)
+        self._threads.start()
         self.address = _bind(self.grpc, self.address, self._credentials)
         self._start_metrics()
         self.grpc.start()
@@ -178,6 +183,8 @@ class Server:
         if self._metrics_page is not None:
             self._metrics_page.close()
             self._metrics_page = None
+        if self._after_stop is not None:
+            self._after_stop()
         _log.info("stopped", address=self.address)
 
     def run(self, out: TextIO | None = None) -> None:
@@ -240,22 +247,37 @@ class Server:
         self.stop()
 
 
-def _start_all(threads: ThreadPoolExecutor, count: int) -> None:
-    """Start every thread now: a call that comes when none can be started would be lost.
+class _CallThreads(ThreadPoolExecutor):
+    """A thread for each call, some of them from the start: then a call finds one in any case.
 
-    Raises:
-        LimitExceeded: so many cannot be started.
+    Where no further one can be started, a call waits for one of those that are there.
     """
-    together = threading.Barrier(count + 1)
-    try:
-        with named_limits():
-            for _ in range(count):  # each waits for all, so that none serves two
-                threads.submit(together.wait)
-    except BaseException:
-        together.abort()
-        threads.shutdown(wait=False)
-        raise
-    together.wait()
+
+    def start(self) -> None:
+        """Start as many as serve a host that can start no more.
+
+        Raises:
+            LimitExceeded: so many cannot be started.
+        """
+        together = threading.Barrier(_FIRST_THREADS + 1)
+        try:
+            with named_limits():
+                for _ in range(_FIRST_THREADS):  # each waits for all, so that none serves two
+                    self.submit(together.wait)
+        except BaseException:
+            together.abort()
+            self.shutdown(wait=False)
+            raise
+        together.wait()
+
+    def _adjust_thread_count(self) -> None:
+        """Called when work was queued, and a thread is missing if nobody is idle."""
+        try:
+            super()._adjust_thread_count()
+        except RuntimeError as error:
+            if len(self._threads) < _FIRST_THREADS:
+                raise
+            _log.warning("a call waits for a thread", error=str(ran_out(error) or error))
 
 
 def _traced(traces: TracerProvider | None) -> list[grpc.ServerInterceptor]:
