@@ -335,7 +335,7 @@ def test_what_is_no_whole_trace_is_named(tmp_path: Path, document: Document) -> 
     (alone / "result.json").unlink()
     refused(alone, "result.json is missing: .* --json")
     (alone / "flow.json").write_text("{")
-    refused(alone, "cannot be read")
+    refused(alone, "flow.json is not JSON")
 
 
 def test_the_result_of_another_migration_is_noticed(tmp_path: Path, document: Document) -> None:

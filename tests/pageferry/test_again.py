@@ -14,6 +14,7 @@ import pytest
 import xxhash
 from click.testing import CliRunner
 
+from pageferry import room
 from pageferry.cli.main import main
 from pageferry.cli.migrate import migrate
 from pageferry.cli.sections import in_sections
@@ -159,3 +160,24 @@ def test_a_guest_is_at_a_host() -> None:
     result = CliRunner().invoke(main, ["migrate", "--guest", "web"])
     assert result.exit_code == 2
     assert "give --source and --dest too" in result.stderr
+
+
+def test_more_than_this_machine_holds_twice_is_refused_with_what_it_can_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 32000000 kB\nMemAvailable: 16777216 kB\n")
+    assert room.available_bytes(meminfo, tmp_path) == 16 << 30
+    for name, value in (("memory.max", f"{6 << 30}\n"), ("memory.current", f"{2 << 30}\n")):
+        (tmp_path / name).write_text(value)
+    assert room.available_bytes(meminfo, tmp_path) == 4 << 30
+    (tmp_path / "memory.max").write_text("max\n")
+    assert room.available_bytes(meminfo, tmp_path) == 16 << 30
+    assert room.available_bytes(tmp_path / "none", tmp_path) is None
+
+    monkeypatch.setattr(room, "available_bytes", lambda: 4 << 30)
+    result = CliRunner().invoke(main, ["migrate", "--memory", "9GiB", "--workload", "idle"])
+    assert result.exit_code == 2
+    assert "use --memory 2048MiB or less, or hosts on two machines (--source, --dest)" in (
+        result.stderr
+    )
