@@ -31,7 +31,7 @@ from tests.isolation.witnesses import Fences, OtherGuests
 _HANGS_S = 240
 """An attack takes milliseconds; this is for a machine with a great deal else to do."""
 _ATTACKS_AT_A_TIME = 12
-_MOST_WORDS = (2, 48, 48, 1000)
+_MOST_WORDS = (2, 48, 1000, 4000)
 """At a time; a fork or a fault meets few of the few, and all of the many."""
 
 
@@ -44,7 +44,7 @@ class Attacks:
         self._counted = counted
         self._memory = GuestMemory(len(template.words))
         self._memory.words[:] = template.words
-        self._fences = Fences(template.arrive(self._memory))
+        self._fences = [Fences(template.arrive(self._memory))]
 
     def arriving(self) -> None:
         """Somebody hands over a guest that is not one."""
@@ -71,20 +71,30 @@ class Attacks:
 
     def check(self, others: OtherGuests) -> None:
         """Nothing happened outside this guest."""
-        self._fences.check()
+        for fences in self._fences:
+            fences.check()
         others.check_unseen(self._memory.words)
 
     def close(self) -> None:
         """Give its memory back."""
-        self._fences.close()
+        for fences in self._fences:
+            fences.close()
         self._memory.close()
+
+    def _fences_of(self, guest: ModelGuest) -> Fences:
+        """Arrays of the right size: a state that was changed may ask for another machine."""
+        for fences in self._fences:
+            if fences.fit(guest):
+                return fences
+        self._fences.append(Fences(guest))
+        return self._fences[-1]
 
     def _meddle(self, count: int) -> None:
         self._attacker.meddle(self._memory.words, count)
         self._counted["words"] += count
 
     def _run_on(self, guest: ModelGuest, strides: int) -> None:
-        self._fences.enclose(guest)
+        self._fences_of(guest).enclose(guest)
         if self._attacker.chance(0.8):
             guest.start_tracking()
         for _ in range(strides):

@@ -19,6 +19,7 @@ _FLAGS = (
     7 | SUPERPAGE, 7 | SUPERPAGE | ACCESSED | DIRTY, 5 | SUPERPAGE | COW, 3, 1, 0, 4,
     7 | COW, 0xFFF,
 )  # fmt: skip
+_MANY = 64
 _ODD = (0, 1, -1, 2**63 - 1, -(2**63), 1 << 62, PRESENT | SUPERPAGE, ~PRESENT)
 _ODD_STATE: tuple[Any, ...] = (
     None, True, False, "", "7", "\ud800", "x" * 10_000, [], [0] * 15, [0] * 17, [[]], {}, {"a": {}},
@@ -49,9 +50,24 @@ class Attacker:
 
     def meddle(self, words: Words, count: int) -> None:
         """Overwrite so many words of guest memory."""
+        if count > _MANY:
+            self._meddle_often(words, count)
+            return
         for _ in range(count):
             frame, slot = self._place()
             words[frame, slot] = self._word(int(words[frame, slot]))
+
+    def _meddle_often(self, words: Words, count: int) -> None:
+        """The same in bulk: places and words are drawn from some that were drawn one by one."""
+        bulk = np.random.default_rng(self._random.getrandbits(64))
+        places = np.array([self._place() for _ in range(_MANY)])[bulk.integers(0, _MANY, count)]
+        anywhere = bulk.random(count) < 0.3
+        places[anywhere, 0] = bulk.integers(0, self._n_frames, int(anywhere.sum()))
+        hostile = np.array([self._word(0) for _ in range(_MANY)])[bulk.integers(0, _MANY, count)]
+        one_bit = bulk.random(count) < 0.2
+        was = words[places[:, 0], places[:, 1]]
+        flipped = was ^ np.left_shift(np.int64(1), bulk.integers(0, 64, count))
+        words[places[:, 0], places[:, 1]] = np.where(one_bit, flipped, hostile)
 
     def program(self, count: int) -> ops.Ops:
         """Operations of user code; their data are hostile words, too."""
@@ -120,19 +136,22 @@ class Attacker:
 
     def _frame(self) -> int:
         draw, n = self._random, self._n_frames
-        region = max(0, n // 512 + draw.randint(-2, 1)) * 512
-        return draw.choice(
-            (
-                draw.choice(self._template.tables),
-                draw.choice(self._template.tables),
-                draw.randrange(n),
-                n + draw.randint(-3, 3),
-                region + draw.choice((0, 0, 1)),
-                2 ** draw.randrange(20, 40) + draw.randint(-300, 300),
-                2**40 - draw.randint(1, 600),
-                draw.getrandbits(52),
-            )
-        )
+        kind = draw.randrange(8)
+        if kind < 2:
+            frame = draw.choice(self._template.tables)
+        elif kind == 2:
+            frame = draw.randrange(n)
+        elif kind == 3:
+            frame = n + draw.randint(-3, 3)
+        elif kind == 4:
+            frame = max(0, n // 512 + draw.randint(-2, 1)) * 512 + draw.choice((0, 0, 1))
+        elif kind == 5:
+            frame = 2 ** draw.randrange(20, 40) + draw.randint(-300, 300)
+        elif kind == 6:
+            frame = 2**40 - draw.randint(1, 600)
+        else:
+            frame = draw.getrandbits(52)
+        return frame
 
     def _operation(self) -> Op:
         draw = self._random

@@ -40,6 +40,13 @@ class Fences:
         placed: npt.NDArray[np.generic] = flat[len(slack) :].view(like.dtype).reshape(like.shape)
         return placed
 
+    def fit(self, guest: ModelGuest) -> bool:
+        """Whether its arrays are as large as these."""
+        machine = guest.machine
+        return all(
+            getattr(machine, name).shape == array.shape for name, array in self._arrays.items()
+        )
+
     def enclose(self, guest: ModelGuest) -> None:
         """Let a guest of the same size run on these arrays from now on."""
         machine = guest.machine
