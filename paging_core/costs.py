@@ -20,7 +20,7 @@ import numpy.typing as npt
 from paging_core.errors import BadCosts
 from paging_core.events import N_EVENTS, Event, EventCost
 from paging_core.reading import read_toml
-from paging_core.text import shown
+from paging_core.text import printable, shown
 from paging_core.units import PS_PER_NS
 
 MIN_ACCESS_NS = 0.001
@@ -95,8 +95,8 @@ class CostTable:
                 )
             if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= MAX_NS:
                 raise BadCosts(
-                    f"cost {name} = {shown(repr(ns))} is not a number of nanoseconds from 0 to "
-                    f"{MAX_NS}"
+                    f"cost {name} = {printable(repr(ns)[:60])} is not a number of nanoseconds "
+                    f"from 0 to {MAX_NS}"
                 )
         if self.overrides_ns.get("access", 1) < MIN_ACCESS_NS:
             raise BadCosts(

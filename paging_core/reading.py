@@ -50,7 +50,7 @@ def read_json(path: Path, raising: Raising = BadOption, *, way_out: str = "") ->
 
 
 def read_toml(path: Path, raising: Raising = BadOption, *, way_out: str = "") -> dict[str, Any]:
-    """The table that a file of TOML holds; otherwise as `read_json`."""
+    """The table that a file of TOML holds, whose numbers may be infinite; otherwise `read_json`."""
     content = read_bytes(path, raising, MOST_TOML_BYTES)
     table: dict[str, Any] = _parsed(_parse_toml, content, path, "TOML", raising, way_out)
     return table
@@ -106,7 +106,7 @@ def shown_path(path: Path) -> str:
 
 def _parse_toml(content: bytes) -> Any:
     try:
-        return tomllib.loads(content.decode(), parse_float=_finite)
+        return tomllib.loads(content.decode())
     except _PARSING as error:
         raise BadText(_reason(error)) from error
 
