@@ -27,6 +27,7 @@ from tests.journey.hosts import (
     Pair,
     Source,
     assert_goes_on,
+    fails_with,
     new_name,
     spec,
     start,
@@ -243,3 +244,16 @@ def test_a_host_on_a_unix_socket(pair: Pair, tmp_path: Path) -> None:
         assert destination.guest(name).state == common_pb2.GUEST_STATE_PAUSED
         os.kill(destination.process.process.pid, signal.SIGINT)
         assert destination.process.process.wait(CALL_S) == 0
+
+
+def test_a_host_of_a_background_job_ends_on_sigterm_alone() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = start("dest_host")  # inherits it
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with Destination(process) as destination:
+        os.kill(process.process.pid, signal.SIGINT)
+        with fails_with(grpc.StatusCode.NOT_FOUND):
+            destination.stub.GetIncoming(IncomingRequest(migration_id="nobody"), timeout=CALL_S)
+    assert process.process.returncode == 0

@@ -54,6 +54,11 @@ def guest_status(text: str) -> common_pb2.GuestStatus:
         guest_id=text, message=text, memory_bytes=2**64 - 1, time_ns=2**64 - 1
     )
     status.state = 99  # type: ignore[assignment]
+    status.spec.CopyFrom(
+        common_pb2.GuestSpec(
+            guest_id=text, memory_bytes=64 << 20, workload=text, cost_overrides_ns={text: 1}
+        )
+    )
     return status
 
 
@@ -175,11 +180,20 @@ COMMANDS: dict[str, Callable[[str], tuple[str, ...]]] = {
     "ListMigrations": lambda address: ("migrations", address),
     "CancelMigration": lambda address: ("migrations", address, "cancel", "m"),
     "ResolveMigration": lambda address: ("migrations", address, "resolve", "m"),
+    "GetGuest": lambda address: (
+        "migrate",
+        "--guest",
+        "web",
+        "--source",
+        address,
+        "--dest",
+        "127.0.0.1:1",
+    ),
     "CreateGuest": migrate,
     "Migrate": migrate,
     "WatchMigration": migrate,
 }
-"""A command that makes the call."""
+"""A command that makes the call."""  # fmt: skip
 COMMANDS_THAT_SHOW = ("ListGuests", "ListMigrations")
 
 
@@ -225,6 +239,11 @@ def test_every_field_of_a_result(
     hostile.refuses = {"GetGuest"}  # who was cancelled is asked for
     if state != pb.MIGRATION_STATE_COMPLETED:
         run(*migrate(hostile.address))
+
+
+def test_every_field_of_a_guest_that_is_there(hostile: HostileSource, run: Run) -> None:
+    code, _ = run(*COMMANDS["GetGuest"](hostile.address))
+    assert code in {1, 2}
 
 
 @pytest.mark.parametrize(
