@@ -9,10 +9,12 @@ import importlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 import click
 
+from pageferry.interrupts import Interrupted, Interrupts
 from paging_core.errors import InvalidInput, PageferryError
 
 EXIT_FAILED = 1
@@ -21,6 +23,14 @@ EXIT_INTERRUPTED = 130
 
 _LAB = ("altair", "duckdb", "vl_convert")
 """What the extra ``lab`` brings."""
+
+
+class _Stopped(click.ClickException):
+    """Somebody asked for the end."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("stopped")
+        self.code = code
 
 
 class Lazy(NamedTuple):
@@ -75,7 +85,18 @@ class LazyGroup(click.Group):
         """Run as a program: one line on stderr and an exit code for whatever goes wrong."""
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
-        sys.exit(self._run(args, prog_name, extra))
+        if current_thread() is not main_thread():  # where no signal arrives
+            sys.exit(self._run(args, prog_name, extra))
+        with Interrupts():
+            code = self._run(args, prog_name, extra)
+        sys.exit(code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand; a Ctrl-C or SIGTERM that it leaves to us ends it in one line."""
+        try:
+            return super().invoke(ctx)
+        except Interrupted as interrupted:
+            raise _Stopped(interrupted.exit_code) from interrupted
 
     def _run(self, args: Sequence[str] | None, prog_name: str | None, extra: dict[str, Any]) -> int:
         try:
@@ -102,6 +123,9 @@ def _fail(error: Exception) -> int:
         case click.UsageError():
             complain(f"{error.format_message()} {_see_help(error)}")
             return EXIT_USAGE
+        case _Stopped():
+            complain(error.format_message())
+            return error.code
         case click.ClickException():
             complain(error.format_message())
             return error.exit_code
