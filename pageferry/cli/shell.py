@@ -54,6 +54,7 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = lazy
+        self._interrupts: Interrupts | None = None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The subcommands in the order a newcomer needs them."""
@@ -87,7 +88,7 @@ class LazyGroup(click.Group):
             return super().main(args, prog_name, standalone_mode=False, **extra)
         if current_thread() is not main_thread():  # where no signal arrives
             sys.exit(self._run(args, prog_name, extra))
-        with Interrupts():
+        with Interrupts() as self._interrupts:
             code = self._run(args, prog_name, extra)
         sys.exit(code)
 
@@ -97,6 +98,12 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except Interrupted as interrupted:
             raise _Stopped(interrupted.exit_code) from interrupted
+        except Exception as error:
+            raised = self._interrupts.raised if self._interrupts else None
+            if raised is None:
+                raise
+            # DuckDB, for one, makes a RuntimeError of whatever ends a query.
+            raise _Stopped(raised.exit_code) from error
 
     def _run(self, args: Sequence[str] | None, prog_name: str | None, extra: dict[str, Any]) -> int:
         try:
