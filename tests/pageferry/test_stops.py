@@ -50,7 +50,7 @@ def test_a_message_on_the_modelled_link(signum: signal.Signals, code: int, link:
 
 
 def test_a_warm_up() -> None:
-    with running("migrate", *BUSY, "--warmup", "60000min") as process:
+    with running("migrate", *BUSY, "--warmup", "60min") as process:
         read_until(process, "booting")
         time.sleep(2)  # at its boot, or at its warm-up: both end
         process.send_signal(signal.SIGINT)
