@@ -167,6 +167,11 @@ class Incoming:
         return self.state not in {IncomingState.COMMITTED, IncomingState.ABORTED}
 
     @property
+    def unwanted(self) -> bool:
+        """Whether somebody asked for its abort, which may still wait for who is at work on it."""
+        return self._unwanted.is_set()
+
+    @property
     def idle_s(self) -> float:
         """Seconds since the source was last heard of."""
         return self._now() - self._last_active

@@ -117,7 +117,7 @@ class Receiver:
             incoming.reserve(self._factory.prepare(offer.config, offer.trace_digest))
         except BaseException:
             with self._lock:
-                if incoming.is_open:  # else it was aborted meanwhile, and that is remembered
+                if not incoming.unwanted:  # else it is aborted, and that is remembered
                     self._incoming.pop(offer.migration_id, None)
             raise
         _log.info("prepared", migration=offer.migration_id, guest=offer.guest_id)

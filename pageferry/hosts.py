@@ -18,12 +18,14 @@ class Hosts:
         destination: address of the destination host, as the source reaches it.
         ours: started for this run and gone after it.
         post_mortem: one line about a host of ours that ended by itself, else None.
+        hurry: ends hosts of ours at once; others it leaves alone.
     """
 
     source: str
     destination: str
     ours: bool
     post_mortem: Callable[[], str | None]
+    hurry: Callable[[], None] = lambda: None
 
 
 @contextmanager
@@ -53,4 +55,6 @@ def hosts(
         size = str(memory_bytes)
         room = ("--max-total-memory", size, "--max-guest-memory", size)
     with Loopback((*source_arguments, *room), room) as loopback:
-        yield Hosts(loopback.source, loopback.destination, True, loopback.post_mortem)
+        yield Hosts(
+            loopback.source, loopback.destination, True, loopback.post_mortem, loopback.hurry
+        )

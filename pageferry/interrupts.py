@@ -29,9 +29,14 @@ class Interrupts:
     A SIGINT that is ignored stays so, see `wire.signals`.
 
     A second signal is never held back. Works in the main thread only, as signals do.
+
+    Attributes:
+        raised: what was raised last; a library that it passed through may have made another
+            error of it.
     """
 
     def __init__(self) -> None:
+        self.raised: Interrupted | None = None
         self._shielded = False
         self._held: int | None = None
         self._previous: dict[int, signal._HANDLER] = {}
@@ -54,7 +59,11 @@ class Interrupts:
         if self._shielded and self._held is None:
             self._held = signum
             return
-        raise Interrupted(signum)
+        raise self._interrupted(signum)
+
+    def _interrupted(self, signum: int) -> Interrupted:
+        self.raised = Interrupted(signum)
+        return self.raised
 
     @contextmanager
     def held_back(self) -> Iterator[None]:
@@ -66,4 +75,4 @@ class Interrupts:
             self._shielded = False
         if self._held is not None:
             signum, self._held = self._held, None
-            raise Interrupted(signum)
+            raise self._interrupted(signum)

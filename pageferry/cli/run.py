@@ -148,7 +148,10 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
             if output.json_target is not None:
                 results.write(document, output.json_target)
             _keep_beside_the_flow(document, options)
-            return _finished(document, ended, where, client)
+            finished = _finished(document, ended, where, client)
+            if ended.interrupted is not None:
+                where.hurry()
+            return finished
 
 
 def _keep_beside_the_flow(document: Document, options: MigrationOptions) -> None:

@@ -10,10 +10,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from threading import current_thread, main_thread
 from typing import Any, NamedTuple
 
 import click
 
+from pageferry.interrupts import Interrupted, Interrupts
 from paging_core.errors import InvalidInput, PageferryError
 from paging_core.text import printable
 
@@ -26,6 +28,14 @@ _MOST_CHARS = 4000
 _BREAKS = re.compile(r"[^\S\n\r]*[\n\r]\s*")
 _LAB = ("altair", "duckdb", "vl_convert")
 """What the extra ``lab`` brings."""
+
+
+class _Stopped(click.ClickException):
+    """Somebody asked for the end."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__("stopped")
+        self.code = code
 
 
 class Lazy(NamedTuple):
@@ -49,6 +59,7 @@ class LazyGroup(click.Group):
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.lazy = lazy
+        self._interrupts: Interrupts | None = None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The subcommands in the order a newcomer needs them."""
@@ -80,7 +91,24 @@ class LazyGroup(click.Group):
         """Run as a program: one line on stderr and an exit code for whatever goes wrong."""
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
-        sys.exit(self._run(args, prog_name, extra))
+        if current_thread() is not main_thread():  # where no signal arrives
+            sys.exit(self._run(args, prog_name, extra))
+        with Interrupts() as self._interrupts:
+            code = self._run(args, prog_name, extra)
+        sys.exit(code)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a subcommand; a Ctrl-C or SIGTERM that it leaves to us ends it in one line."""
+        try:
+            return super().invoke(ctx)
+        except Interrupted as interrupted:
+            raise _Stopped(interrupted.exit_code) from interrupted
+        except Exception as error:
+            raised = self._interrupts.raised if self._interrupts else None
+            if raised is None:
+                raise
+            # DuckDB, for one, makes a RuntimeError of whatever ends a query.
+            raise _Stopped(raised.exit_code) from error
 
     def _run(self, args: Sequence[str] | None, prog_name: str | None, extra: dict[str, Any]) -> int:
         try:
@@ -107,6 +135,9 @@ def _fail(error: Exception) -> int:
         case click.UsageError():
             complain(f"{error.format_message()} {_see_help(error)}")
             return EXIT_USAGE
+        case _Stopped():
+            complain(error.format_message())
+            return error.code
         case click.ClickException():
             complain(error.format_message())
             return error.exit_code

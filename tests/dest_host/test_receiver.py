@@ -6,7 +6,7 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from threading import Thread
+from threading import Event, Thread
 from weakref import ReferenceType, ref
 
 import pytest
@@ -700,3 +700,34 @@ def test_what_is_counted(receiver: Receiver) -> None:
 def test_limits_that_cannot_be(bad: dict[str, int]) -> None:
     with pytest.raises(BadOption):
         Limits(**bad)
+
+
+def test_an_abort_does_not_wait_for_memory_that_is_still_touched(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, touching = Source(), Event()
+
+    def endless(_memory: GuestMemory, look_up: Callable[[], None]) -> None:
+        while True:
+            touching.set()
+            look_up()
+
+    monkeypatch.setattr(GuestMemory, "populate", endless)
+    said: list[PageferryError] = []
+
+    def prepare() -> None:
+        try:
+            receiver.prepare(source.offer)
+        except PageferryError as error:
+            said.append(error)
+
+    preparing = Thread(target=prepare, daemon=True)
+    preparing.start()
+    assert touching.wait(30)
+    aborting = Thread(target=receiver.abort, args=(source.offer.migration_id, "cancelled"))
+    aborting.start()
+    for thread in (aborting, preparing):
+        thread.join(30)
+        assert not thread.is_alive()
+    assert isinstance(said[0], IllegalTransition)
+    assert receiver.view(source.offer.migration_id).state is IncomingState.ABORTED

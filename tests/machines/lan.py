@@ -35,6 +35,14 @@ class Lan:
     _names = ("pageferry-1", "pageferry-2")
     _ends = ("pf-wire-1", "pf-wire-2")
 
+    def __init__(self, bits_per_s: int = RATE_BITS_PER_S) -> None:
+        """Nothing is there yet.
+
+        Args:
+            bits_per_s: what the wire lets through.
+        """
+        self._bits_per_s = bits_per_s
+
     def __enter__(self) -> Self:
         self._remove()
         for name in self._names:
@@ -48,7 +56,8 @@ class Lan:
             self.inside(name, "ip", "link", "set", end, "up")
             self.inside(
                 name, "tc", "qdisc", "add", "dev", end, "root", "tbf",
-                "rate", f"{RATE_BITS_PER_S}bit", "burst", str(_BURST_BYTES), "latency", "100ms",
+                "rate", f"{self._bits_per_s}bit", "burst", str(self._burst_bytes()),
+                "latency", "100ms",
             )  # fmt: skip
         return self
 
@@ -59,6 +68,10 @@ class Lan:
         trace: TracebackType | None,
     ) -> None:
         self._remove()
+
+    def _burst_bytes(self) -> int:
+        """A slow wire lets no more through at once than it carries in a quarter of a second."""
+        return max(16 * 1024, min(_BURST_BYTES, self._bits_per_s // 32))
 
     def inside(self, name: str, *command: str) -> str:
         """Run a command on a machine."""

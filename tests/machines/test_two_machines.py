@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,22 +35,28 @@ class Desk:
         )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
-    """Two machines."""
-    certs = tmp_path_factory.mktemp("certs")
+@contextmanager
+def two_machines(certs: Path, bits_per_s: int) -> Iterator[Desk]:
+    """Two machines and their wire."""
     one, other = Lan.addresses
     holders = [Holder("rack1", Role.SOURCE, (one,)), Holder("rack2", Role.DESTINATION, (other,)),
                Holder("operator", Role.OPERATOR)]  # fmt: skip
     make(certs, holders, 2, renew=False)
     with ExitStack() as stack:
-        lan = stack.enter_context(Lan())
+        lan = stack.enter_context(Lan(bits_per_s))
         source = Host(lan, 0, "source_host", ["--tls", str(certs / "rack1")])
         stack.enter_context(source)
         listed = ["--sources", "rack1", "--idle-expiry", "3s"]
         destination = Host(lan, 1, "dest_host", ["--tls", str(certs / "rack2"), *listed])
         stack.enter_context(destination)
         yield Desk(lan, certs, source.address, destination.address)
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    """Two machines and a wire of a good office."""
+    with two_machines(tmp_path_factory.mktemp("certs"), RATE_BITS_PER_S) as desk:
+        yield desk
 
 
 def migrated(desk: Desk, result: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -102,3 +108,16 @@ def test_a_machine_without_a_certificate_gets_nothing(desk: Desk) -> None:
     )
     assert insecure.returncode == 1
     assert "it wants a certificate and this side showed none" in insecure.stderr
+
+
+@pytest.mark.parametrize("clock", ["real", "virtual"])
+def test_a_guest_crosses_a_wire_that_is_a_thousand_times_slower(tmp_path: Path, clock: str) -> None:
+    # On the virtual clock a message is as long as the model has it: 2 MiB, half a minute, and
+    # the destination waits for three seconds of silence.
+    with two_machines(tmp_path / "certs", 512_000) as desk:
+        small = ["--memory", "2MiB", "--workload", "idle", "--zstd-level", "0"]
+        ended = migrated(desk, tmp_path / "result.json", *small, "--clock", clock)
+    assert ended.returncode == 0, ended.stderr
+    document = json.loads((tmp_path / "result.json").read_text())
+    assert document["outcome"] == "completed"
+    assert document["bytes"]["wire"] > 15 * 2**17
