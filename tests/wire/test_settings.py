@@ -74,7 +74,7 @@ def test_what_is_printed_can_be_read_again(tmp_path: Path) -> None:
         ("metrics-port = true", "metrics-port: it is neither true nor false"),
         ('sources = ["a,b"]', 'sources: a list of names is written like ["rack1", "rack2"]'),
         ("sources = [1]", 'sources: a list of names is written like ["rack1", "rack2"]'),
-        ("listen = ", "cannot read settings"),
+        ("listen = ", "is not TOML"),
     ],
 )
 def test_a_bad_file(tmp_path: Path, text: str, said: str) -> None:
@@ -109,4 +109,4 @@ def test_values_that_do_not_fit_together_name_their_setting() -> None:
 def test_a_file_that_is_not_there() -> None:
     ended = dest_host("--config", "/nowhere/dest.toml")
     assert ended.returncode == 2
-    assert "cannot read settings from /nowhere/dest.toml: No such file" in ended.stderr
+    assert "cannot read /nowhere/dest.toml: No such file" in ended.stderr
