@@ -33,7 +33,7 @@ def received_bytes(peer: str) -> int | None:
         return None
     for file in _OWN_FILES.iterdir():
         # A socket that gRPC closes meanwhile is simply not found.
-        with suppress(OSError), socket.socket(fileno=os.dup(int(file.name))) as own:
+        with suppress(OSError), _copy_of(int(file.name)) as own:
             if _is_to(own, address):
                 info = own.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO_BYTES)
                 if len(info) < _INFO_BYTES:
@@ -41,6 +41,16 @@ def received_bytes(peer: str) -> int | None:
                 (count,) = struct.unpack_from("=Q", info, _RECEIVED_AT)
                 return int(count)
     return None
+
+
+def _copy_of(number: int) -> socket.socket:
+    """A socket of its own for an open file; what is none raises, and leaves nothing open."""
+    copy = os.dup(number)
+    try:
+        return socket.socket(fileno=copy)
+    except OSError:
+        os.close(copy)
+        raise
 
 
 def _address(peer: str) -> tuple[str, int] | None:

@@ -190,7 +190,7 @@ def test_threads(hosts: Pair, which: str) -> None:
     group.mkdir()
     try:
         (group / "cgroup.procs").write_text(str(host.process.pid))
-        outcomes = levels(hosts, squeezed, 0, 8)
+        outcomes = levels(hosts, squeezed, 0, 32, 4)
         assert "ran out of threads" in outcomes[0]
         assert "ulimit -u" in outcomes[0]
     finally:
