@@ -121,7 +121,11 @@ class Pages(TypedDict):
     ]
     repaired: NotRequired[
         Annotated[
-            Count, about("Sent again because the proof found them different; absent if none.")
+            int,
+            Meta(
+                ge=1,
+                description="Sent again because the proof found them different; absent if none.",
+            ),
         ]
     ]
 

@@ -61,7 +61,7 @@ def test_the_result_is_the_same_with_and_without(tmp_path: Path) -> None:
 def test_a_host_that_was_not_told_where_writes_no_traces(tmp_path: Path, hosts: list[str]) -> None:
     done = pageferry("migrate", *hosts, *SMALL, "--flow", str(tmp_path / "flow"), "--no-progress")
     assert done.returncode == 1
-    assert "start it with --flow-dir" in done.stderr
+    assert "start the host with --flow-dir" in done.stderr
     assert done.stderr.count("\n") <= 2
 
 
