@@ -20,6 +20,7 @@ from paging_core.errors import PageferryError
 from paging_core.events import CAUSES, FAULT_KINDS, Fault
 from paging_core.units import NS_PER_S
 from source_host.messages import plan_of
+from source_host.precopy.plan import Plan
 
 SCHEMA_NAME: Final = "pageferry.migration"
 SCHEMA_VERSION: Final = 1
@@ -188,7 +189,10 @@ class Document(TypedDict):
 
 
 def document_of(
-    status: pb.MigrationStatus, guest: GuestConfig, trace_digest: int | None = None
+    status: pb.MigrationStatus,
+    guest: GuestConfig,
+    trace_digest: int | None = None,
+    plan: Plan | None = None,
 ) -> Document:
     """The result document of a migration that ended.
 
@@ -196,13 +200,14 @@ def document_of(
         status: the last status of the migration.
         guest: the guest as it was configured, every default filled in.
         trace_digest: see `configured`.
+        plan: what was asked for; None takes what the source says that it was.
 
     Raises:
         PageferryError: the status holds what no migration can have had.
     """
     return {
         "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
-        "config": configured(guest, plan_of(status.request), trace_digest),
+        "config": configured(guest, plan or plan_of(status.request), trace_digest),
         "outcome": OUTCOMES[status.state],
         "error": _error(status),
         "verified": status.verified,

@@ -144,7 +144,7 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
             ended = travel(client, where.destination, guest, options, watcher)
             if ended.status.error_status == HostUnreachable.grpc_status:
                 ended.status.error = where.post_mortem() or ended.status.error
-            document = document_of(ended.status, guest, trace_digest)
+            document = document_of(ended.status, guest, trace_digest, options.plan())
             if output.json_target is not None:
                 results.write(document, output.json_target)
             _keep_beside_the_flow(document, options)

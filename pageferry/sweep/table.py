@@ -12,6 +12,7 @@ from pageferry.sweep.point import Point
 from pageferry.sweep.settings import NAMES, SETTINGS, settings_of
 from pageferry.sweep.work import Finished
 from paging_core.events import CAUSES, FAULT_KINDS
+from paging_core.settings import Role
 
 _PAGES = ("sent", "unique", "resent", "data", "zero", "suppressed", "skipped", "falsely_dirty")
 _MEASURES = {
@@ -65,7 +66,9 @@ def row_of(point: Point, finished: Finished) -> Row:
 def table_of(rows: list[Row]) -> pa.Table:
     """All rows in an order that does not depend on who finished first."""
     table = pa.Table.from_pylist([_whole(row) for row in rows], SCHEMA)
-    order = [(name, "ascending") for name in ("load", *NAMES)]
+    repeated = [one.name for one in SETTINGS if one.role is Role.REPETITION]
+    alike = [name for name in NAMES if name not in repeated]
+    order = [(name, "ascending") for name in ("load", *alike, *repeated)]
     return table.sort_by([*order, ("point", "ascending")])
 
 

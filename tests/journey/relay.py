@@ -11,12 +11,16 @@ from typing import Any, NoReturn, Self
 import grpc
 
 from pageferry.v1.destination_pb2 import PageBatch, TransferMessage
-from wire.channel import connect, server_options
+from wire.channel import CHANNEL_OPTIONS, connect, server_options
 
 _SERVICE = "/pageferry.v1.DestinationHost/"
 _CALL_S = 60
 
 Meddle = Callable[[bytes], bytes]
+
+
+_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+"""As a source: what a test asks the destination by itself is no sign of life of the source."""
 
 
 class Cut(Exception):
@@ -80,7 +84,7 @@ class Relay(grpc.GenericRpcHandler):
         self.after: dict[str, Meddle] = {}
         self.on_batch: Callable[[PageBatch], object] = lambda _batch: None
         self.seen: list[str] = []
-        self._channel = connect(target)
+        self._channel = connect(target, options=_OPTIONS)
         self._threads = ThreadPoolExecutor(16, "relay")
         self._server = grpc.server(self._threads, [self], options=server_options())
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -88,7 +92,7 @@ class Relay(grpc.GenericRpcHandler):
     def aim(self, target: str) -> None:
         """Pass calls on to another host from now on."""
         self._channel.close()
-        self._channel = connect(target)
+        self._channel = connect(target, options=_OPTIONS)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The handler of a call, messages left as the bytes that came."""

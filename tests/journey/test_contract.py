@@ -217,7 +217,7 @@ UNPREPARED: dict[str, tuple[dict[str, Any], str, str]] = {
     "unknown paging": (
         {"guest": spec(tracker=common_pb2.TrackerConfig(paging=9))},  # type: ignore[arg-type]
         "INVALID_ARGUMENT",
-        "paging 9",
+        "Paging 9",
     ),
 }  # fmt: skip
 

@@ -265,7 +265,10 @@ def test_a_refusal_says_who_refuses_even_before_the_call_is_read() -> None:
     """A source may go on with its guest then: it was the right host that said no."""
     with Destination(start("dest_host", "--max-calls", "4")) as destination:
         offered = wire_pb.PrepareRequest(
-            version=contract_message(), migration_id="m-1", guest=spec("g", "idle")
+            version=contract_message(),
+            migration_id="m-1",
+            guest=spec("g", "idle"),
+            proof_key=bytes(32),
         )
         host_id = destination.stub.Prepare(offered, timeout=CALL_S).host_id
         commit = wire_pb.CommitRequest(migration_id="nobody-knows-it")

@@ -10,9 +10,9 @@ from pathlib import Path
 PROGRAM = """
 from paging_core.compiled import is_cold
 print(is_cold())
-from paging_core.digest import frame_digests
+from paging_core.digest import frame_digests, public_key
 import numpy
-frame_digests(numpy.zeros((1, 4096), numpy.uint8))
+frame_digests(numpy.zeros((1, 4096), numpy.uint8), public_key())
 print(is_cold())
 """
 

@@ -30,7 +30,7 @@ TRACKED: list[dict[str, Any]] = [
     {"group_pages": 16, "clean": "write-protect", "policy": "qemu", "downtime_limit_ns": 10**7},
     {"paging": "hap", "pml": True, "policy": "xen-2009", "max_rounds": 6},
     {"paging": "hap", "clean": "clear-log", "group_pages": "adaptive", "d_bit_filter": True},
-    {"workload": "churn:wss=1MiB,region=256KiB,fork_every=2000", "no_suppress": True},
+    {"workload": "churn:wss=1MiB,region=256KiB,fork_every=2000", "suppress": False},
     {"workload": None, "trace": str(TRACES / "sqlite.parquet"), "memory_bytes": 32 << 20},
 ]
 every_tracker = pytest.mark.parametrize("changed", TRACKED, ids=str)

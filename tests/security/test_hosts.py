@@ -308,7 +308,11 @@ def test_a_source_in_doubt_asks_with_the_certificates_of_today(tmp_path: Path) -
 
 def offer(migration_id: str, guest_id: str) -> destination_pb2.PrepareRequest:
     return destination_pb2.PrepareRequest(
-        version=contract_message(), migration_id=migration_id, guest=spec(guest_id), streams=1
+        version=contract_message(),
+        migration_id=migration_id,
+        guest=spec(guest_id),
+        streams=1,
+        proof_key=bytes(32),
     )
 
 

@@ -185,7 +185,7 @@ def grown(frames: int) -> destination_pb2.PageBatch:
 def test_a_batch_that_grows(tight: Destination) -> None:
     name = new_name()
     offer = destination_pb2.PrepareRequest(
-        version=contract_message(), migration_id=name, guest=spec(name)
+        version=contract_message(), migration_id=name, guest=spec(name), proof_key=bytes(32)
     )
     assert tight.stub.Prepare(offer, timeout=CALL_S).max_payload_bytes == 64 << 10
 

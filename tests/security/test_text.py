@@ -345,7 +345,11 @@ def test_what_a_source_sends(logged: Logged, text: str) -> None:
     asked = destination_pb2.IncomingRequest(migration_id=text)
 
     def offered(**more: Any) -> destination_pb2.PrepareRequest:
-        fields: dict[str, Any] = {"migration_id": new_name("m"), "guest": spec(new_name())} | more
+        fields: dict[str, Any] = {
+            "migration_id": new_name("m"),
+            "guest": spec(new_name()),
+            "proof_key": bytes(32),
+        } | more
         return destination_pb2.PrepareRequest(version=contract_message(), **fields)
 
     calls: list[Callable[[], object]] = [
