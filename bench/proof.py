@@ -21,10 +21,10 @@ from cryptography.hazmat.primitives.poly1305 import Poly1305
 
 from paging_core.digest import FrameKey, frame_digests
 from paging_core.memory import Frames
-from paging_core.memory_digest import digest_memory
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import LEAF_FRAMES, Proof
 from paging_core.units import FRAME_BYTES, parse_memory_bytes
+from wire.memory_digest import digest_memory
 
 KEY = MigrationKey.of_seed(1)
 _LEAF_BYTES = LEAF_FRAMES * FRAME_BYTES

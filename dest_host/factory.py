@@ -14,10 +14,10 @@ from paging_core.config import GuestConfig, Paging, TrackerConfig
 from paging_core.errors import BadTrace, InvalidInput
 from paging_core.guest import Guest
 from paging_core.memory import GuestMemory
-from paging_core.memory_digest import digest_memory
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof
 from paging_core.workloads.ops import OP_DTYPE, Workload
+from wire.memory_digest import digest_memory
 
 _TINY_BYTES = 4 * 2**20
 

@@ -20,11 +20,11 @@ from paging_core.errors import (
     forget_frames,
 )
 from paging_core.exhaustion import ran_out
-from paging_core.memory_digest import digest_memory
 from paging_core.units import FRAME_BYTES
 from wire.checksum import xxh3
 from wire.hosting.guest_thread import GuestThread
 from wire.hosting.strides import Strides
+from wire.memory_digest import digest_memory
 
 _NAMED = 5
 """Guests that an error lists; pageferry guests lists all."""

@@ -358,7 +358,7 @@ class Incoming:
             )
         if self._proof is None:
             try:
-                self._proof = Proof(self._standing().frames, self.offer.key, self._unwanted)
+                self._proof = Proof(self._standing().frames, self.offer.key, self._unwanted.is_set)
             except MigrationCancelled as error:
                 raise self._aborted_meanwhile() from error
         return self._proof

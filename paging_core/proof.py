@@ -20,8 +20,7 @@ TLS; it is no signature to be shown to others.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from threading import Event
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -41,13 +40,14 @@ COMPARED_NODES = 4096
 
 Tags = npt.NDArray[np.uint8]
 """Tags, shape (n, 16)."""
+Asked = Callable[[], bool]
+"""Whether to end early."""
 
 _NONCE = struct.Struct("<IQ")
 _AES_KEY_BYTES = 32
 _STATE_LEVEL = 2**32 - 1
 _LOOK_NODES = 128
 """Tagged between two looks at whether somebody cancelled: 16 MiB."""
-_NEVER = Event()
 
 
 class Tagger:
@@ -79,26 +79,28 @@ class Proof:
         top: the level that has the root alone; at least 1.
     """
 
-    def __init__(self, frames: Frames, key: MigrationKey, cancelled: Event | None = None) -> None:
+    def __init__(
+        self, frames: Frames, key: MigrationKey, cancelled: Callable[[], bool] = lambda: False
+    ) -> None:
         """Tag memory that stands still, in this thread: the library holds the interpreter lock.
 
         Args:
             frames: guest memory, uint8, shape (n_frames, 4096), n_frames at least 1.
             key: of the migration.
-            cancelled: ends it early when set.
+            cancelled: asked now and then; True ends it early.
 
         Raises:
-            MigrationCancelled: `cancelled` was set meanwhile.
+            MigrationCancelled: `cancelled` said so.
         """
         self.n_frames = len(frames)
         self._tagger = Tagger(key)
         with frames.data.cast("B") as memory:
-            leaves = self._tag_all(1, memory, LEAF_FRAMES * frames.shape[1], cancelled or _NEVER)
+            leaves = self._tag_all(1, memory, LEAF_FRAMES * frames.shape[1], cancelled)
         self._levels = [leaves]
         while len(self._levels[-1]) > 1:
             below = self._levels[-1].data.cast("B")
             level = len(self._levels) + 1
-            self._levels.append(self._tag_all(level, below, NODE_TAGS * TAG_BYTES, _NEVER))
+            self._levels.append(self._tag_all(level, below, NODE_TAGS * TAG_BYTES, cancelled))
         self.top = len(self._levels)
 
     @property
@@ -132,10 +134,12 @@ class Proof:
         made = b"".join(self._tagger.tag(0, gfn, frames[gfn].data) for gfn in nodes)
         return np.frombuffer(made, np.uint8).reshape(-1, TAG_BYTES)
 
-    def _tag_all(self, level: int, content: memoryview, node_bytes: int, cancelled: Event) -> Tags:
+    def _tag_all(
+        self, level: int, content: memoryview, node_bytes: int, cancelled: Callable[[], bool]
+    ) -> Tags:
         tags = bytearray()
         for index, at in enumerate(range(0, len(content), node_bytes)):
-            if index % _LOOK_NODES == 0 and cancelled.is_set():
+            if index % _LOOK_NODES == 0 and cancelled():
                 raise MigrationCancelled("cancelled while memory was proved")
             tags += self._tagger.tag(level, index, content[at : at + node_bytes])
         return np.frombuffer(tags, np.uint8).reshape(-1, TAG_BYTES)

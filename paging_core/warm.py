@@ -16,7 +16,6 @@ import numpy as np
 from paging_core.config import CLEAN_POLICIES, GroupPolicy, GuestConfig, Paging, TrackerConfig
 from paging_core.digest import frame_digests, public_key
 from paging_core.memory import GuestMemory
-from paging_core.memory_digest import digest_memory
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.lackey import import_lackey
 from paging_core.traces.replay import make_replay
@@ -40,7 +39,7 @@ def _live(guest: ModelGuest) -> None:
     guest.stop_tracking()
     with closing(ModelGuest.resume(_copy_of(guest.memory), guest.state())) as with_moved:
         with_moved.run_accesses(_OPS)
-        digest_memory(with_moved.memory.frames)
+        frame_digests(with_moved.memory.frames, public_key())
 
 
 def _copy_of(memory: GuestMemory) -> GuestMemory:

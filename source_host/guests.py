@@ -23,13 +23,13 @@ from paging_core.errors import (
     MigrationCancelled,
     NotFound,
 )
-from paging_core.memory_digest import digest_memory
 from paging_core.model_guest import ModelGuest
 from paging_core.units import format_bytes
 from source_host.states import GuestState, guest_lifecycle
 from wire.checksum import xxh3
 from wire.hosting.room import MemoryOfHost
 from wire.hosting.strides import Strides
+from wire.memory_digest import digest_memory
 from wire.names import GUEST_CHARS, check_name
 
 _log = structlog.get_logger(__name__)

@@ -18,7 +18,6 @@ import numpy as np
 
 from paging_core.guest import Guest, Learner, LogClearer
 from paging_core.log_dirty import count
-from paging_core.memory_digest import digest_memory
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof
 from source_host.precopy.clocks import Clock, Lap
@@ -32,6 +31,7 @@ from source_host.precopy.rounds import RoundSender
 from source_host.precopy.transport import Transport
 from source_host.precopy.verification import Comparison, Difference
 from source_host.states import MigrationState
+from wire.memory_digest import digest_memory
 
 
 class Engine:
@@ -155,7 +155,7 @@ class Engine:
         frames = self._guest.memory.frames
         with ThreadPoolExecutor(1, "digest") as pool:
             digest = pool.submit(digest_memory, frames, self._cancelled)
-            return Proof(frames, self._key, self._cancelled), digest.result()
+            return Proof(frames, self._key, self._cancelled.is_set), digest.result()
 
     def _repair(self, difference: Difference) -> None:
         """Send whole what the proof found different, as one more round while the guest stands.

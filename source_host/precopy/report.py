@@ -24,7 +24,7 @@ class Report:
         cost: what the tracking did to the guest so far; None before it started.
         verified: the destination compared all memory and agreed.
         error: what went wrong.
-        memory_digest: of all memory at the hand-over (`paging_core.memory_digest`); 0 before.
+        memory_digest: of all memory at the hand-over (`wire.memory_digest`); 0 before.
         estimated_downtime_ns: what is owed at the measured bandwidth; 0 before it was measured.
         owed_frames: what still has to be sent, as far as is known.
         bandwidth_bytes_per_s: as it was measured last; 0 before.

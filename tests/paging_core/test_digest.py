@@ -10,10 +10,10 @@ from xxhash import xxh64_intdigest as xxh64
 
 from paging_core.digest import FrameKey, examine_frames, frame_digests, public_key
 from paging_core.errors import BadOption, MigrationCancelled
-from paging_core.memory_digest import digest_memory
 from paging_core.migration_key import MigrationKey
 from tests import keyed
 from tests.paging_core.collisions import cancelling_difference, same_xxh64
+from wire.memory_digest import digest_memory
 
 KEY = FrameKey.of(keyed.KEY)
 

@@ -105,4 +105,4 @@ def test_it_can_be_cancelled() -> None:
     cancelled = Event()
     cancelled.set()
     with pytest.raises(MigrationCancelled):
-        Proof(FRAMES, keyed.KEY, cancelled)
+        Proof(FRAMES, keyed.KEY, cancelled.is_set)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from paging_core.guest import Guest
-from paging_core.memory_digest import digest_memory
 from source_host.precopy.policies import PolicyName
 from source_host.precopy.transport import Transport
 from source_host.states import GuestState, MigrationState
 from tests.source_host.harness import Trip, filled
 from tests.source_host.paper_destination import PaperDestination
 from tests.source_host.paper_guest import PaperGuest, busy
+from wire.memory_digest import digest_memory
 from wire.runs import FrameKind
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from paging_core.config import GuestConfig, Paging, TrackerConfig
-from paging_core.memory_digest import digest_memory
 from paging_core.model_guest import ModelGuest
 from wire.hosting.strides import STRIDE_WALL_S, Strides
+from wire.memory_digest import digest_memory
 
 MIB = 2**20
 WORKLOADS = (
