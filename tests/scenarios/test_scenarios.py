@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.scenarios.journeys import Journey
 from tests.scenarios.paging import TrackedGuest
 from tests.scenarios.runner import replayed
 
@@ -17,7 +18,7 @@ SCENARIOS = sorted(HERE.glob("*/*.txt"))
 def test_a_scenario(path: Path, request: pytest.FixtureRequest) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.startswith("# "), "a scenario begins with a line that says what it shows"
-    printed = replayed(text, TrackedGuest().verbs)
+    printed = replayed(text, TrackedGuest().verbs | Journey().verbs)
     if request.config.getoption("--rewrite-scenarios"):
         path.write_text(printed, encoding="utf-8")
     else:
