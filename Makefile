@@ -3,6 +3,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 MINUTES ?= 5
+# One more than there are cores: some tests wait for a host and not for the processor.
+WORKERS ?= $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 
 .PHONY: help setup demo answer test fuzz test-isolation test-containers test-machines \
     test-observability kind-test image check \
@@ -25,7 +27,7 @@ answer: setup ## settle the question of 2009: a sweep of some 400 migrations, an
 
 test: setup ## run the everyday tests
 	@$(BIN)/python -m paging_core.warm
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist worksteal
+	$(BIN)/pytest -n $(WORKERS) --dist worksteal
 
 fuzz: setup ## feed readers of foreign input for MINUTES=5 (SEED=1 repeats; TARGETS="guest flow")
 	@$(BIN)/python -m paging_core.warm
