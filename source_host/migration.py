@@ -196,7 +196,7 @@ class Migration:
         """Go on with the guest here, as the destination or an operator said."""
         self._prepared = False  # it was told to forget the guest and answered, or cannot be told
         self._guest_life.to(GuestState.PAUSED)
-        decided = "an operator decided that" if forced is not None else "and"
+        decided = "and an operator decided that" if forced is not None else "and"
         self._give_up(
             OutcomeUnknown(
                 f"the answer to the commit was lost {decided} the destination did not take "
