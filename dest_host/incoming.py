@@ -113,6 +113,7 @@ class Incoming:
         self._lock = RLock()
         self._life = incoming_lifecycle(offer.migration_id)
         self._stream = 0
+        self._cut_off = False
         self._peer = ""
         self._patience: Patience | None = None
         self._frame_key = FrameKey.of(offer.key)
@@ -172,6 +173,11 @@ class Incoming:
         return self._unwanted.is_set()
 
     @property
+    def is_cut_off(self) -> bool:
+        """Whether its stream broke off and none goes on: its source gave it up, or is gone."""
+        return self._cut_off and self.is_open
+
+    @property
     def idle_s(self) -> float:
         """Seconds since the source was last heard of."""
         return self._now() - self._last_active
@@ -206,8 +212,13 @@ class Incoming:
             self._check_open("take another stream")
             self._check_sequence(first_sequence)
             self._stream += 1
-            self._peer, self._patience = peer, None
+            self._peer, self._patience, self._cut_off = peer, None, False
             return self._stream
+
+    def cut_off(self, stream: int) -> None:
+        """That stream broke off, and was not ended by its source."""
+        if stream == self._stream:
+            self._cut_off = True
 
     def accept(self, batch: Batch, stream: int | None = None) -> None:
         """Put a checked batch where it belongs.

@@ -98,6 +98,7 @@ class Receiver:
             InvalidInput: this host cannot run such a guest.
             HostStopping: this host takes in nothing any more.
         """
+        self._drop_cut_off(offer)
         with self._lock:
             self._refused.check(offer.owner, offer.migration_id)
             if self._stopping:
@@ -276,6 +277,21 @@ class Receiver:
         self.abort_all("the destination host stops")
         self.guests.close()
 
+    def _drop_cut_off(self, offer: Offer) -> None:
+        """A guest comes again whose last migration broke off: that one needs no room any more.
+
+        Its source was started again, or could not reach this host to abort it. Whoever sends it
+        is told so should he live, and an aborted migration is safe for its guest. Another source's
+        is left alone, and so is one whose stream is open or was ended as it should be.
+        """
+        for one in self._open():
+            known = one.offer
+            if known.migration_id == offer.migration_id or not one.is_cut_off:
+                continue
+            if (known.guest_id, known.owner) == (offer.guest_id, offer.owner):
+                with suppress(IllegalTransition):  # it was committed meanwhile
+                    self.abort(known.migration_id, "its stream broke off and its guest came again")
+
     def _ended(self, incoming: Incoming, outcome: str) -> None:
         """It was dropped; memory that differed then was never mended."""
         migration_id = incoming.offer.migration_id
@@ -293,7 +309,8 @@ class Receiver:
         if any(one.offer.guest_id == offer.guest_id for one in open_ones):
             raise AlreadyExists(
                 f"another migration of guest {offer.guest_id!r} to this host is under way; "
-                "wait for it or abort it"
+                "wait for it or cancel it at its source; one that broke off there and is not "
+                "heard of is dropped after --idle-expiry"
             )
         reserved_bytes = self.guests.memory_bytes + sum(one.memory_bytes for one in open_ones)
         self.limits.check_guest(offer.config.memory_bytes, reserved_bytes, len(open_ones))

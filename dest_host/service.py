@@ -10,6 +10,7 @@ import grpc
 
 from dest_host.guests import GuestView, HostedGuest
 from dest_host.incoming import Handover, Offer
+from dest_host.incoming import Incoming as Arriving
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
 from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
@@ -111,17 +112,13 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         incoming, stream = self._receiver.attach(
             hello.migration_id, hello.first_sequence, context.peer()
         )
-        acknowledged_s = -ACK_S
-        for message in messages:
-            raw = _understood(message)
-            if not isinstance(raw, RawBatch):
-                raise StreamError("a page stream has one hello, at its beginning")
-            batch = self._receiver.take(incoming, raw, stream)
-            now_s = time.monotonic()
-            due = (batch.sequence + 1) % ACK_BATCHES == 0 or now_s - acknowledged_s >= ACK_S
-            if batch.end_of_round or due:
-                acknowledged_s = now_s
-                yield _ack(batch.sequence)
+        ended = False
+        try:
+            yield from self._take_all(messages, incoming, stream)
+            ended = True
+        finally:
+            if not ended:
+                incoming.cut_off(stream)
 
     def CompareDigests(
         self, request: destination_pb2.CompareDigestsRequest, context: grpc.ServicerContext
@@ -223,6 +220,21 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
     ) -> common_pb2.GuestStatus:
         return _guest_status(self._receiver.guests.delete(request.guest_id))
+
+    def _take_all(
+        self, messages: Iterator[Incoming], incoming: Arriving, stream: int
+    ) -> Iterator[destination_pb2.TransferReply]:
+        acknowledged_s = -ACK_S
+        for message in messages:
+            raw = _understood(message)
+            if not isinstance(raw, RawBatch):
+                raise StreamError("a page stream has one hello, at its beginning")
+            batch = self._receiver.take(incoming, raw, stream)
+            now_s = time.monotonic()
+            due = (batch.sequence + 1) % ACK_BATCHES == 0 or now_s - acknowledged_s >= ACK_S
+            if batch.end_of_round or due:
+                acknowledged_s = now_s
+                yield _ack(batch.sequence)
 
     def _check_meant(self, host_id: str) -> None:
         """Refuse a call that was meant for another host: nothing is known here of its migration.

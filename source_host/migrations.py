@@ -108,6 +108,11 @@ class HostedMigration:
         """Whether nothing more happens by itself."""
         return self._migration.report().settled
 
+    @property
+    def is_committing(self) -> bool:
+        """Whether its commit was sent and is not answered yet."""
+        return self.state is MigrationState.COMMITTING
+
     def running(self) -> Running | None:
         """A picture of it for the metrics; None once it is settled."""
         report = self._migration.report()
@@ -376,8 +381,9 @@ class Migrations:
                 break
             time.sleep(_LOOK_S)
         self._cancel([entry for entry in running if not entry.is_settled])
+        sent = {entry.offer.guest_id for entry in self.all() if entry.is_committing}
         for hosted in self._guests.all():
-            _say_fate(hosted)
+            _say_fate(hosted, commit_sent=hosted.guest_id in sent)
 
     def _cancel(self, running: list[HostedMigration]) -> None:
         if running:
@@ -411,13 +417,16 @@ class Migrations:
             del self._migrations[key]
 
 
-def _say_fate(hosted: HostedGuest) -> None:
-    """One line for each guest when the host stops: nobody can ask for it afterwards."""
+def _say_fate(hosted: HostedGuest, *, commit_sent: bool) -> None:
+    """One line for each guest when the host stops: nobody can ask for it afterwards.
+
+    A commit that was sent and not answered is a doubt, though nobody has called it one yet.
+    """
     state = hosted.life.state
     log = _log.bind(guest_id=hosted.guest_id, state=state.value)
     if state is GuestState.MOVED:
         log.info("guest is safe elsewhere", fate=hosted.message)
-    elif state is GuestState.IN_DOUBT:
+    elif commit_sent or state is GuestState.IN_DOUBT:
         log.error(
             "guest in doubt",
             fate="what stands still here ends with this host; if its destination took it, it is "

@@ -457,6 +457,42 @@ def test_a_commit_that_hits_a_bug_is_not_committed(
     receiver.abort("m-1", "a bug over there")
 
 
+def test_a_guest_that_broke_off_may_come_again(receiver: Receiver) -> None:
+    """Its source was started again, and knows nothing of the first migration any more."""
+    first, again = Source("m-1"), Source("m-2")
+    receiver.prepare(first.offer)
+    incoming, old = receiver.attach("m-1", 0)
+    with pytest.raises(AlreadyExists, match="--idle-expiry"):
+        receiver.prepare(again.offer)
+    incoming.cut_off(old)
+    _, new = receiver.attach("m-1", 0)
+    incoming.cut_off(old)  # which nobody listens to any more
+    with pytest.raises(AlreadyExists):
+        receiver.prepare(again.offer)
+    incoming.cut_off(new)
+    with pytest.raises(AlreadyExists):
+        receiver.prepare(replace(again.offer, owner="another source"))
+    assert incoming.is_open
+    receiver.prepare(again.offer)
+    assert state_of(receiver, first) is IncomingState.ABORTED
+    assert "came again" in receiver.view("m-1").message
+    assert state_of(receiver, again) is IncomingState.PREPARED
+
+
+def test_a_committed_guest_does_not_come_again(receiver: Receiver) -> None:
+    """However its stream ended."""
+    source = Source()
+    receiver.prepare(source.offer)
+    incoming, stream = receiver.attach("m-1", 0)
+    for batch in source.batches():
+        incoming.accept(batch, stream)
+    commit(receiver, source)
+    incoming.cut_off(stream)
+    with pytest.raises(AlreadyExists):
+        receiver.prepare(Source("m-2").offer)
+    assert state_of(receiver, source) is IncomingState.COMMITTED
+
+
 def test_a_transfer_goes_on_where_it_was_cut_off(receiver: Receiver) -> None:
     source = Source()
     receiver.prepare(source.offer)

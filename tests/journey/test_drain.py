@@ -129,6 +129,28 @@ def test_a_guest_in_doubt_is_named_when_its_host_ends(
         assert what in doubt
 
 
+def test_a_guest_whose_commit_is_not_answered_yet_is_in_doubt_too(
+    destination: Destination, tmp_path: Path
+) -> None:
+    """Its host does not wait for ever; to say that it is lost would have it booted a second time."""
+    log = tmp_path / "source.log"
+    name, staying = new_name(), new_name()
+    with draining(log, "0s") as source, Relay(destination.address) as relay, Hold() as hold:
+        source.boot(spec(name))
+        source.boot(spec(staying, "idle"))
+        relay.after["Commit"] = hold
+        migration = source.migrate(name, relay.address)
+        assert hold.reached.wait(CALL_S)
+        told_to_stop(source)
+        assert ended(source) == 0
+    destination.guest(name)
+    (doubt,) = lines(log, "guest in doubt")
+    for what in (name, migration, relay.address):
+        assert what in doubt
+    (lost,) = lines(log, "guest ends with this host")
+    assert staying in lost
+
+
 def test_what_arrived_ends_with_its_host(tmp_path: Path) -> None:
     log = tmp_path / "destination.log"
     name = new_name()

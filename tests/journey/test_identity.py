@@ -26,6 +26,7 @@ from tests.journey.hosts import (
     until,
 )
 from tests.journey.relay import Cut, Hold, Relay, cut
+from tests.journey.slow_wire import SlowWire
 from wire.version import contract_message
 
 Meddle = Callable[[bytes], bytes]
@@ -227,6 +228,33 @@ def test_a_source_that_is_started_again_migrates_at_the_first_attempt(pair: Pair
         seen.add(status.migration_id)
         pair.destination.delete(name)
     assert len(seen) == 2
+
+
+def test_a_source_that_died_in_the_middle_migrates_at_the_first_attempt(pair: Pair) -> None:
+    """What it left at the destination is dropped for the same guest, and nobody waits for it."""
+    name = new_name()
+    full = spec(name, "idle", fill=common_pb2.MEMORY_FILL_RANDOM)
+    with SlowWire(pair.destination.address, 200_000) as wire:
+        with Source(start("source_host")) as first:
+            first.boot(full)
+            migration = first.migrate(name, wire.address, clock=common_pb2.CLOCK_REAL)
+            until(lambda: wire.carried_bytes > 200_000)
+            first.process.process.kill()
+            first.process.process.wait()
+    until(lambda: broke_off(pair, name, migration))
+    pair.destination.delete(name)
+
+
+def broke_off(pair: Pair, name: str, migration: str) -> bool:
+    """Whether the guest came again: once the destination has noticed that a connection ended."""
+    with Source(start("source_host")) as source:
+        source.boot(spec(name, "idle"))
+        status = source.follow(source.migrate(name, pair.destination.address))
+    asked = wire_pb.IncomingRequest(migration_id=migration)
+    before = pair.destination.stub.GetIncoming(asked, timeout=CALL_S).state
+    came = status.state == pb.MIGRATION_STATE_COMPLETED
+    assert came is (before == wire_pb.INCOMING_STATE_ABORTED), status.error
+    return came
 
 
 def test_two_sources_with_a_guest_of_the_same_name(pair: Pair) -> None:
