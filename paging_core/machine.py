@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -74,7 +74,7 @@ class Machine(NamedTuple):
     @property
     def record(self) -> Core:
         """The core as the record that kernels take."""
-        return self.core[0]
+        return cast("Core", self.core[0])
 
 
 def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:

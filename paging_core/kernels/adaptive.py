@@ -16,7 +16,8 @@ Integers throughout, and nothing that a hypervisor could not know.
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
+import numpy.typing as npt
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
@@ -148,7 +149,7 @@ def note_written(m: Core, gfn: int, doubtful: bool) -> None:
 
 
 @kernel
-def learn_sent(m: Core, gfns: Any, changed: Any) -> None:
+def learn_sent(m: Core, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
     """The sender knows which frames had changed: it settles what D bits left in doubt."""
     m.taught = 1
     for i in range(len(gfns)):

@@ -16,9 +16,11 @@ from paging_core.kernels.guest_kernel import (
     unmap_range,
 )
 from paging_core.kernels.look_ahead import look_ahead
+from paging_core.kernels.pointers import RecordArray
 from paging_core.kernels.shadow_fault import EMULATE
-from paging_core.kernels.state import PANICKED, Core, Records
+from paging_core.kernels.state import PANICKED, Core
 from paging_core.kernels.tlb import tlb_tag
+from paging_core.kernels.views import OpView
 from paging_core.workloads.ops import (
     EXIT,
     FORK,
@@ -39,7 +41,7 @@ _MOST_FAULTS = 4
 
 
 @kernel
-def _store_to_table(m: Core, gfn: int, op: Records) -> None:
+def _store_to_table(m: Core, gfn: int, op: OpView) -> None:
     """User code stores to a page table that it has mapped: emulated, word by word."""
     if op.kind == WRITE:
         word = (op.address >> 3) & 511
@@ -48,7 +50,7 @@ def _store_to_table(m: Core, gfn: int, op: Records) -> None:
 
 
 @kernel
-def _user_access(m: Core, op: Records, write: int) -> int:
+def _user_access(m: Core, op: OpView, write: int) -> int:
     """Translate for user code; its kernel handles what its tables forbid. -1: it gave up."""
     va = op.address
     gfn = translate_miss(m, va, write, 0)
@@ -83,7 +85,7 @@ def _system_operation(m: Core, kind: int, address: int, value: int) -> None:
 
 
 @kernel
-def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
+def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int:
     """Run operations until they end, guest time reaches `until_ps`, or memory runs out.
 
     Args:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
+import numpy.typing as npt
 
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
@@ -149,7 +150,7 @@ def rearm(m: Core, everything: bool, heavy: bool) -> None:
 
 
 @kernel
-def clear_log(m: Core, gfns: Any) -> None:
+def clear_log(m: Core, gfns: npt.NDArray[np.int64]) -> None:
     """Clear the log for some frames: the dirty ones lose write access and leave the bitmap.
 
     Who calls this is about to send them all; what is written from here on is logged again.

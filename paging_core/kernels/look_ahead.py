@@ -19,6 +19,7 @@ from numba.extending import intrinsic
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import entries, memory
 from paging_core.kernels.guest_walk import present_frame, slot_of
+from paging_core.kernels.pointers import RecordArray
 from paging_core.kernels.state import (
     CORE_DTYPE,
     FRAME_DTYPE,
@@ -26,8 +27,8 @@ from paging_core.kernels.state import (
     SHADOW,
     SUPERPAGE,
     Core,
-    Records,
 )
+from paging_core.kernels.views import OpView
 from paging_core.workloads.ops import REWRITE
 
 _TARGET_OPS = 6
@@ -114,7 +115,7 @@ def _fetch_target(m: Core, va: int) -> None:
 
 
 @kernel
-def look_ahead(m: Core, ops: Records, at: int) -> None:
+def look_ahead(m: Core, ops: RecordArray[OpView], at: int) -> None:
     """Fetch what operations a little after `at` will need; worth it when `at` missed the TLB."""
     if at + _ENTRY_OPS >= ops.shape[0]:
         return

@@ -12,11 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.events import N_CAUSES, N_EVENTS, N_FAULTS
+from paging_core.kernels.views import CoreView
 from paging_core.workloads.ops import MAX_PROCESSES
 
 IntArray = npt.NDArray[np.int64]
 Records = Any
-"""An array of records; indexed in kernels by field name, which no type checker follows."""
+"""A NumPy array of records, whose fields have names in brackets (`core["root"]`)."""
 
 # Paging modes and clean policies as the kernels see them.
 SHADOW = 0
@@ -149,9 +150,6 @@ CORE_DTYPE = np.dtype(
 )
 """One machine: where its arrays are, the guest's registers, configuration, counters."""
 
-Core = Any
-"""One record of CORE_DTYPE: the first argument of every kernel."""
-
 TLB_DTYPE = np.dtype(
     [
         ("tag", np.int64),  # vpn | generation << 36; a flush is a new generation
@@ -188,3 +186,6 @@ PAGE_DTYPE = np.dtype(
     ]
 )
 """One shadow page."""
+
+Core = CoreView
+"""One record of CORE_DTYPE: the first argument of every kernel. Its fields are checked by mypy."""
