@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.boot import lay_out
-from paging_core.config import CleanPolicy, GuestConfig, Paging
+from paging_core.config import GuestConfig, Paging
 from paging_core.errors import (
     BadOption,
     GuestCrashed,
@@ -52,7 +52,6 @@ from paging_core.workloads.ops import OP_DTYPE, Ops, Workload
 _CHUNK_OPS = 16384
 _FOREVER_PS = 2**62
 """No guest comes to that: nothing overflows, and kernels would run nothing from there on."""
-_HEAVY = (CleanPolicy.BLOW, CleanPolicy.EAGER)
 
 
 def _make_workload(config: GuestConfig) -> Workload:
@@ -248,7 +247,7 @@ class ModelGuest:
         reset_groups(self.machine.record)
         self._start = core.copy()
         core["log_dirty"] = 1
-        rearm(self.machine.record, True, self._heavy)
+        rearm(self.machine.record, True)
 
     def clean(self) -> Cleaned:
         """Get and clear the dirty bitmap; statistics are read before they are reset.
@@ -263,14 +262,15 @@ class ModelGuest:
         sync_hardware_log(machine.record)
         group = self.config.tracker.group
         if group.d_bit_filter or group.adaptive:
-            judge_groups(machine.record, not self._heavy, group.d_bit_filter)
+            judge_groups(machine.record, group.d_bit_filter)
         dirty = machine.dirty.view(np.uint64).copy()
         pay_bitmap_copy(machine.record)
-        if not self.clear_chunk_frames:
-            rearm(machine.record, False, self._heavy)
+        defers = self.config.tracker.clean_rules.defers
+        if not defers:
+            rearm(machine.record, False)
         dirty_count = int(machine.core["dirty_count"][0])
         fault_count = int(machine.core["fault_count"][0])
-        false_count = (count_false if self.clear_chunk_frames else take_bitmap)(machine.record)
+        false_count = (count_false if defers else take_bitmap)(machine.record)
         cost_ps = int(machine.core["spent_ps"][0]) - before_ps
         if self._flow is not None:
             self._flow.check()
@@ -286,8 +286,7 @@ class ModelGuest:
     def clear_chunk_frames(self) -> int:
         """See `paging_core.guest.LogClearer`."""
         tracker = self.config.tracker
-        deferred = tracker.clean_policy is CleanPolicy.CLEAR_LOG
-        return tracker.clear_chunk_frames if deferred else 0
+        return tracker.clear_chunk_frames if tracker.clean_rules.defers else 0
 
     def clear_log(self, gfns: npt.NDArray[np.int64]) -> None:
         """See `paging_core.guest.LogClearer`.
@@ -338,7 +337,7 @@ class ModelGuest:
         self.machine.core["log_dirty"] = 0
         # Shadows heal by themselves, fault by fault; P2M entries must be given write back.
         if self.machine.core["paging"][0]:
-            rearm(self.machine.record, True, self._heavy)
+            rearm(self.machine.record, True)
 
     def counters(self) -> GuestCounters:
         """Totals since tracking was started (or since the guest came here)."""
@@ -366,10 +365,6 @@ class ModelGuest:
     def architectural_state(self) -> bytes:
         """What the guest itself could tell: equal for a guest that moved and one that did not."""
         return architectural_state(self.config, self.machine.core["vcpu"])
-
-    @property
-    def _heavy(self) -> bool:
-        return self.config.tracker.clean_policy in _HEAVY
 
     def _time_ps(self) -> int:
         return int(self.machine.core["run_ps"][0] + self.machine.core["spent_ps"][0])

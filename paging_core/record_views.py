@@ -24,6 +24,7 @@ Dtype = np.dtype[np.void]
 
 _MODEL: dict[str, Dtype] = {
     "VcpuView": state.VCPU_DTYPE,
+    "CleanView": state.CLEAN_DTYPE,
     "CoreView": state.CORE_DTYPE,
     "TlbView": state.TLB_DTYPE,
     "FrameView": state.FRAME_DTYPE,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paging_core.kernels.state import DIRTY, FL1, FREE, L1, L2, L3, L4, PRESENT, WRITABLE
 from paging_core.model_guest import ModelGuest
+from paging_core.units import FRAME_SHIFT
 
 KIND_NAMES = {L1: "l1", FL1: "fl1", L2: "l2", L3: "l3", L4: "l4"}
 
@@ -85,7 +86,9 @@ class ShadowView:
         """The present entries of a shadow page."""
         for slot, entry in enumerate(self._machine.entries[index].tolist()):
             if entry & PRESENT:
-                yield ShadowEntry(slot, entry >> 12, bool(entry & WRITABLE), bool(entry & DIRTY))
+                yield ShadowEntry(
+                    slot, entry >> FRAME_SHIFT, bool(entry & WRITABLE), bool(entry & DIRTY)
+                )
 
     def mappings(self, gfn: int) -> list[tuple[int, int]]:
         """The (page, slot) pairs on a frame's reverse map."""

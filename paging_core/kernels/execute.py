@@ -17,10 +17,11 @@ from paging_core.kernels.guest_kernel import (
 )
 from paging_core.kernels.look_ahead import look_ahead
 from paging_core.kernels.pointers import RecordArray
-from paging_core.kernels.shadow_fault import EMULATE
-from paging_core.kernels.state import PANICKED, Core
+from paging_core.kernels.state import PANICKED, WORD_MASK, Core
 from paging_core.kernels.tlb import tlb_tag
+from paging_core.kernels.translation import EMULATE
 from paging_core.kernels.views import OpView
+from paging_core.units import FRAME_SHIFT, PS_PER_NS, WORDS_PER_FRAME
 from paging_core.workloads.ops import (
     EXIT,
     FORK,
@@ -35,7 +36,6 @@ from paging_core.workloads.ops import (
 )
 
 _ACCESS = int(Event.ACCESS)
-_PS_PER_NS = 1000
 _MOST_FAULTS = 4
 """Of one access, one after the other: a page that is there and was shared takes one."""
 
@@ -44,8 +44,8 @@ _MOST_FAULTS = 4
 def _store_to_table(m: Core, gfn: int, op: OpView) -> None:
     """User code stores to a page table that it has mapped: emulated, word by word."""
     if op.kind == WRITE:
-        word = (op.address >> 3) & 511
-        for i in range(max(1, min(int(op.words), 512 - word))):
+        word = (op.address >> 3) & WORD_MASK
+        for i in range(max(1, min(int(op.words), WORDS_PER_FRAME - word))):
             emulate_store(m, gfn, word + i, op.value + i)
 
 
@@ -110,7 +110,7 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
         kind = op.kind
         if kind > REWRITE:
             if kind == IDLE:
-                run_ps += op.value * _PS_PER_NS
+                run_ps += op.value * PS_PER_NS
             else:
                 m.run_ps = start_ps + run_ps
                 _system_operation(m, kind, op.address, op.value)
@@ -122,8 +122,8 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
         write = 1 if kind != READ else 0
         run_ps += access_ps
         accesses += 1
-        slot = tlb_at(m, (va >> 12) & mask)
-        if slot.tag == tag_bits | (va >> 12) and slot.writable >= write:
+        slot = tlb_at(m, (va >> FRAME_SHIFT) & mask)
+        if slot.tag == tag_bits | (va >> FRAME_SHIFT) and slot.writable >= write:
             gfn = int(slot.gfn)
         else:
             m.run_ps = start_ps + run_ps
@@ -135,11 +135,11 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
         if write:
             frame_at(m, gfn).written = 1
             if kind == WRITE:
-                word = (va >> 3) & 511
+                word = (va >> 3) & WORD_MASK
                 value = op.value
-                memory(m)[gfn * 512 + word] = value
-                for i in range(1, min(int(op.words), 512 - word)):
-                    memory(m)[gfn * 512 + (word + i)] = value + i
+                memory(m)[gfn * WORDS_PER_FRAME + word] = value
+                for i in range(1, min(int(op.words), WORDS_PER_FRAME - word)):
+                    memory(m)[gfn * WORDS_PER_FRAME + (word + i)] = value + i
     m.run_ps = start_ps + run_ps
     m.base_ps += run_ps
     m.base_events[_ACCESS] += accesses

@@ -11,15 +11,9 @@ from paging_core.kernels.account import pay
 from paging_core.kernels.adaptive import adapt_groups, begin_lesson, note_written
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
 from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
-from paging_core.kernels.hap import (
-    P2M_DIRTY,
-    drain_pml,
-    leaf_at,
-    mark_root,
-    rearm_all,
-    rearm_leaf,
-)
+from paging_core.kernels.hap import drain_pml
 from paging_core.kernels.out_of_sync import resync_all
+from paging_core.kernels.p2m import P2M_DIRTY, leaf_at, mark_root, rearm_all, rearm_leaf
 from paging_core.kernels.shadow_clean import blow_tables, protect_all, protect_dirty
 from paging_core.kernels.shadow_entries import mappings, revoke_writes
 from paging_core.kernels.state import DIRTY, SHADOW, Core
@@ -38,19 +32,19 @@ _TLB = int(Cause.TLB)
 
 
 @kernel
-def _shadow_says_clean(m: Core, gfn: int, knows_all: bool) -> bool:
+def _shadow_says_clean(m: Core, gfn: int) -> bool:
     """Whether D bits prove that nobody wrote an opened frame.
 
     One mapping is proof, and so is none (an entry that goes away leaves its D bit's word
     behind). With several, a hypervisor with a reverse map reads them all; Xen, which knows
     one at best, must assume dirty, as its VRAM tracker does.
     """
-    mappings = 0
+    seen = 0
     entry_id = int(frame_at(m, gfn).rmap)
     while entry_id >= 0:
-        mappings += 1
+        seen += 1
         pay(m, _SCAN, _GROUP, 1)
-        if entries(m)[entry_id] & DIRTY or (mappings > 1 and not knows_all):
+        if entries(m)[entry_id] & DIRTY or (seen > 1 and not m.clean.has_reverse_map):
             return False
         entry_id = int(links(m)[entry_id * 2])
     return True
@@ -63,9 +57,9 @@ def _p2m_says_clean(m: Core, gfn: int) -> bool:
 
 
 @kernel
-def _says_clean(m: Core, gfn: int, knows_all: bool) -> bool:
+def _says_clean(m: Core, gfn: int) -> bool:
     if m.paging == SHADOW:
-        return _shadow_says_clean(m, gfn, knows_all)
+        return _shadow_says_clean(m, gfn)
     return _p2m_says_clean(m, gfn)
 
 
@@ -75,25 +69,24 @@ def _drop(m: Core, gfn: int) -> None:
     if m.paging == SHADOW:
         # It leaves the bitmap, so no policy that goes by the bitmap would find it.
         revoke_writes(m, gfn)
-    elif m.defers:  # and no clean of everything follows
+    elif m.clean.defers:  # and no clean of everything follows
         rearm_leaf(m, gfn)
     dirty(m)[gfn >> 6] &= ~(1 << (gfn & 63))
 
 
 @kernel
-def _note_written(m: Core, gfn: int, knows_all: bool) -> None:
+def _note_written(m: Core, gfn: int) -> None:
     """Adaptive groups learn who was written; of some opened frames only a send can tell."""
     opened = frame_at(m, gfn).opened != 0
-    doubtful = opened and m.paging == SHADOW and not knows_all and mappings(m, gfn) > 1
-    note_written(m, gfn, doubtful)
+    untold = opened and m.paging == SHADOW and not m.clean.has_reverse_map
+    note_written(m, gfn, untold and mappings(m, gfn) > 1)
 
 
 @kernel
-def judge_groups(m: Core, knows_all: bool, drop: bool) -> None:
+def judge_groups(m: Core, drop: bool) -> None:
     """Look at every frame that a group opened: did the hardware write it?
 
     Args:
-        knows_all: the hypervisor has a reverse map, so several mappings are no obstacle.
         drop: take those that it never wrote out of the bitmap (the D-bit filter).
     """
     if m.adaptive:
@@ -102,13 +95,13 @@ def judge_groups(m: Core, knows_all: bool, drop: bool) -> None:
     for gfn in range(m.n_frames):
         if not is_dirty(m, gfn):
             continue
-        if frame_at(m, gfn).opened != 0 and _says_clean(m, gfn, knows_all):
+        if frame_at(m, gfn).opened != 0 and _says_clean(m, gfn):
             if drop:
                 _drop(m, gfn)
                 dropped += 1
         elif m.adaptive:
-            _note_written(m, gfn, knows_all)
-    if m.defers and dropped:
+            _note_written(m, gfn)
+    if m.clean.defers and dropped:
         flush_tlb(m, _TLB)
     if m.adaptive:
         adapt_groups(m, drop)
@@ -129,21 +122,20 @@ def sync_hardware_log(m: Core) -> None:
 
 
 @kernel
-def rearm(m: Core, everything: bool, heavy: bool) -> None:
+def rearm(m: Core, everything: bool) -> None:
     """Revoke write access again.
 
     Args:
         everything: logging starts (or stops): not only the dirty frames.
-        heavy: the older policy of each mode: blow (shadow), eager (HAP).
     """
     if m.paging == SHADOW:
-        if heavy:
+        if m.clean.drops_all:
             blow_tables(m)
         elif everything:
             protect_all(m)
         else:
             protect_dirty(m)
-    elif heavy:
+    elif m.clean.drops_all:
         rearm_all(m)
     else:
         mark_root(m)

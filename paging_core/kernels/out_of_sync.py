@@ -14,7 +14,7 @@ from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import baseline, frame_at, memory, snapshots
 from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
 from paging_core.kernels.shadow_pages import baseline_row, find_page
-from paging_core.kernels.state import BASELINE_WORDS, L1, N_OOS, Core
+from paging_core.kernels.state import BASELINE_WORDS, ENTRIES, L1, N_OOS, Core
 from paging_core.kernels.tlb import flush_tlb
 
 _GO = int(Event.OUT_OF_SYNC)
@@ -49,8 +49,8 @@ def _resync(m: Core, i: int) -> None:
     page = find_page(m, gfn, L1)
     if page < 0:
         return
-    for slot in range(512):
-        if memory(m)[gfn * 512 + slot] != snapshots(m)[i * 512 + slot]:
+    for slot in range(ENTRIES):
+        if memory(m)[gfn * ENTRIES + slot] != snapshots(m)[i * ENTRIES + slot]:
             forget_slot(m, page, slot)
     revoke_writes(m, gfn)
     flush_tlb(m, BASE)
@@ -76,7 +76,7 @@ def go_out_of_sync(m: Core, gfn: int) -> bool:
     if m.oos_gfn[i] >= 0:
         _resync(m, i)
     m.oos_gfn[i] = gfn
-    for slot in range(512):
-        snapshots(m)[i * 512 + slot] = memory(m)[gfn * 512 + slot]
+    for slot in range(ENTRIES):
+        snapshots(m)[i * ENTRIES + slot] = memory(m)[gfn * ENTRIES + slot]
     pay(m, _GO, BASE, 1)
     return True

@@ -18,14 +18,17 @@ from paging_core.kernels.flow import SHADOW_BUILT, SHADOW_DROPPED, note
 from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
 from paging_core.kernels.state import (
     BASELINE_WORDS,
+    ENTRIES,
     FL1,
     FREE,
     L1,
     L4,
     PRESENT,
+    SLOT_MASK,
     Core,
 )
 from paging_core.kernels.tlb import flush_tlb
+from paging_core.units import FRAME_SHIFT
 
 _BUILD = int(Event.SHADOW_PAGE_BUILD)
 _DROP_PAGE = int(Event.SHADOW_TEARDOWN_PAGE)
@@ -168,17 +171,17 @@ def _drop_content(m: Core, page: int, pushed: int, cause: int) -> int:
     """Remove all entries of a page; orphaned children go on the stack (returns its height)."""
     leaf = page_at(m, page).kind <= FL1
     present = 0
-    for slot in range(512):
-        entry = entries(m)[page * 512 + slot]
+    for slot in range(ENTRIES):
+        entry = entries(m)[page * ENTRIES + slot]
         if entry & PRESENT == 0:
             continue
         present += 1
         if leaf:
             clear_l1_entry(m, page, slot)
             continue
-        child = entry >> 12
-        entries(m)[page * 512 + slot] = 0
-        if page_at(m, child).up == page * 512 + slot:
+        child = entry >> FRAME_SHIFT
+        entries(m)[page * ENTRIES + slot] = 0
+        if page_at(m, child).up == page * ENTRIES + slot:
             page_at(m, child).up = -1
         page_at(m, child).refs -= 1
         if page_at(m, child).refs == 0:
@@ -226,12 +229,12 @@ def unpin(m: Core, page: int, cause: int) -> None:
 @kernel
 def clear_upper_entry(m: Core, page: int, slot: int, cause: int) -> None:
     """Remove an entry that points to a child shadow."""
-    entry = entries(m)[page * 512 + slot]
+    entry = entries(m)[page * ENTRIES + slot]
     if entry & PRESENT == 0:
         return
-    child = entry >> 12
-    entries(m)[page * 512 + slot] = 0
-    if page_at(m, child).up == page * 512 + slot:
+    child = entry >> FRAME_SHIFT
+    entries(m)[page * ENTRIES + slot] = 0
+    if page_at(m, child).up == page * ENTRIES + slot:
         page_at(m, child).up = -1
     put_page(m, child, cause)
 
@@ -268,8 +271,8 @@ def _take_page(m: Core, gfn: int, key: int, kind: int) -> int:
     p.gfn, p.key, p.kind, p.refs, p.pinned, p.up = gfn, key, kind, 0, 0, -1
     p.hash_next = buckets(m)[bucket]
     buckets(m)[bucket] = page
-    for slot in range(512):
-        entries(m)[page * 512 + slot] = 0
+    for slot in range(ENTRIES):
+        entries(m)[page * ENTRIES + slot] = 0
     return page
 
 
@@ -320,8 +323,8 @@ def get_superpage(m: Core, gfn: int, entry_key: int) -> int:
 @kernel
 def hook_page(m: Core, parent: int, slot: int, child: int) -> None:
     """Let a parent entry point to a child shadow, and count it."""
-    entry_id = parent * 512 + slot
-    entries(m)[parent * 512 + slot] = (child << 12) | PRESENT
+    entry_id = parent * ENTRIES + slot
+    entries(m)[parent * ENTRIES + slot] = (child << FRAME_SHIFT) | PRESENT
     page_at(m, child).refs += 1
     if page_at(m, child).up < 0:
         page_at(m, child).up = entry_id
@@ -330,14 +333,14 @@ def hook_page(m: Core, parent: int, slot: int, child: int) -> None:
 @kernel
 def _unhook_everywhere(m: Core, page: int) -> None:
     # More than one parent (the kernel's tables): Xen searches by brute force as well.
-    wanted = (page << 12) | PRESENT
+    wanted = (page << FRAME_SHIFT) | PRESENT
     for parent in range(m.pool_pages):
         if page_at(m, parent).kind != page_at(m, page).kind + 1 and not (
             page_at(m, page).kind == L1 and page_at(m, parent).kind == FL1 + 1
         ):
             continue
-        for slot in range(512):
-            if entries(m)[parent * 512 + slot] == wanted:
+        for slot in range(ENTRIES):
+            if entries(m)[parent * ENTRIES + slot] == wanted:
                 clear_upper_entry(m, parent, slot, BASE)
                 if page_at(m, page).kind == FREE:
                     return
@@ -355,7 +358,7 @@ def remove_shadow(m: Core, page: int) -> None:
         return
     up = p.up
     if up >= 0 and p.refs == 1:
-        clear_upper_entry(m, up >> 9, up & 511, BASE)
+        clear_upper_entry(m, up >> 9, up & SLOT_MASK, BASE)
     else:
         _unhook_everywhere(m, page)
 

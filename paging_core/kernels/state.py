@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from paging_core.events import N_CAUSES, N_EVENTS, N_FAULTS
 from paging_core.kernels.views import CoreView
+from paging_core.units import WORDS_PER_FRAME
 from paging_core.workloads.ops import MAX_PROCESSES
 
 IntArray = npt.NDArray[np.int64]
@@ -34,7 +35,10 @@ GUEST_COW = 1 << 9
 """Guest entries (software bit): read-only because of fork; copy on write."""
 GUEST_WRITES = 1 << 9
 """Shadow L1 entries (software bit): the guest's own tables let it write here."""
-FRAME_SHIFT = 12
+ENTRIES = WORDS_PER_FRAME
+"""Of a page table, the guest's or a shadow; frames of a superpage."""
+SLOT_MASK = ENTRIES - 1
+WORD_MASK = WORDS_PER_FRAME - 1
 
 # Kinds of shadow page; a guest frame shadowed as kind k has bit k of `frames.types` set.
 FREE = 0
@@ -76,6 +80,11 @@ VCPU_DTYPE = np.dtype(
 )
 """The guest itself beside its memory: all of it migrates."""
 
+CLEAN_DTYPE = np.dtype(
+    [("drops_all", np.int64), ("has_reverse_map", np.int64), ("defers", np.int64)]
+)
+"""The clean policy: `paging_core.config.CleanRules`, field by field, as 0 or 1."""
+
 ARRAYS = (
     "memory", "tlb", "frames", "regions", "dirty", "pages", "entries", "links",
     "buckets", "stack", "baseline", "p2m", "pml", "snapshots",
@@ -109,7 +118,7 @@ CORE_DTYPE = np.dtype(
         ("group_virtual", np.int64),
         ("group_trigger", np.int64),  # dirty frames with which a group opens
         ("adaptive", np.int64),
-        ("defers", np.int64),  # cleans revoke nothing, clear_log does
+        ("clean", CLEAN_DTYPE),
         ("taught", np.int64),  # the sender tells which frames had changed
         ("tlb_mask", np.int64),
         ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level

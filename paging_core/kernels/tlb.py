@@ -13,6 +13,7 @@ from paging_core.events import Cause, Event
 from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import tlb_at
 from paging_core.kernels.state import SHADOW, Core
+from paging_core.units import FRAME_SHIFT
 
 _GENERATION_SHIFT = 36
 _VPN_MASK = (1 << _GENERATION_SHIFT) - 1
@@ -54,7 +55,7 @@ def flush_tlb(m: Core, cause: int) -> None:
 @kernel
 def invalidate_page(m: Core, va: int) -> None:
     """INVLPG: drop the translation of one page."""
-    vpn = va >> 12
+    vpn = va >> FRAME_SHIFT
     slot = tlb_at(m, vpn & m.tlb_mask)
     if slot.tag >= 0 and slot.tag & _VPN_MASK == vpn:
         slot.tag = -1

@@ -22,6 +22,14 @@ class VcpuView:
     out_of_memory: int
 
 
+class CleanView:
+    """Fields of a CLEAN_DTYPE."""
+
+    drops_all: int
+    has_reverse_map: int
+    defers: int
+
+
 class CoreView:
     """Fields of a CORE_DTYPE."""
 
@@ -60,7 +68,7 @@ class CoreView:
     group_virtual: int
     group_trigger: int
     adaptive: int
-    defers: int
+    clean: CleanView
     taught: int
     tlb_mask: int
     p2m_start: Ints
