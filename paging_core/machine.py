@@ -121,30 +121,30 @@ def _address(machine: Machine) -> None:
     for field, address in entry_addresses().items():
         core[field] = address
     core["n_frames"] = len(machine.memory)
-    core["dirty_words"] = len(machine.dirty)
-    core["pool_pages"] = len(machine.pages)
-    core["n_buckets"] = len(machine.buckets)
-    core["p2m_entries"] = len(machine.p2m)
-    core["tlb_entries"] = len(machine.tlb)
+    core["log"]["dirty_words"] = len(machine.dirty)
+    core["shadow"]["pool_pages"] = len(machine.pages)
+    core["shadow"]["n_buckets"] = len(machine.buckets)
+    core["hap"]["p2m_entries"] = len(machine.p2m)
+    core["tlb"]["entries"] = len(machine.tlb)
 
 
 def _configure(machine: Machine, config: GuestConfig) -> None:
     tracker = config.tracker
     core = machine.core
     core["paging"] = SHADOW if tracker.paging is Paging.SHADOW else HAP
-    core["prefetch"] = tracker.prefetch
-    core["out_of_sync"] = tracker.out_of_sync
-    core["pml"] = tracker.pml
+    core["shadow"]["prefetch"] = tracker.prefetch
+    core["shadow"]["out_of_sync"] = tracker.out_of_sync
+    core["hap"]["pml"] = tracker.pml
     for name, value in asdict(tracker.clean_rules).items():
         core["clean"][name] = value
-    core["adaptive"] = tracker.group.adaptive
-    core["group_frames"] = 1 << MAX_ORDER if tracker.group.adaptive else tracker.group.frames
-    core["group_trigger"] = tracker.group.trigger
-    core["group_virtual"] = tracker.group.scope is GroupScope.VIRTUAL
-    core["tlb_mask"] = tracker.tlb_entries - 1
-    core["cost_ps"] = config.costs.as_picoseconds()
-    core["oos_gfn"] = -1
-    core["root"] = -1
+    core["group"]["adaptive"] = tracker.group.adaptive
+    core["group"]["frames"] = 1 << MAX_ORDER if tracker.group.adaptive else tracker.group.frames
+    core["group"]["trigger"] = tracker.group.trigger
+    core["group"]["virtual"] = tracker.group.scope is GroupScope.VIRTUAL
+    core["tlb"]["mask"] = tracker.tlb_entries - 1
+    core["time"]["cost_ps"] = config.costs.as_picoseconds()
+    core["shadow"]["oos_gfn"] = -1
+    core["shadow"]["root"] = -1
 
 
 def _make_lists(machine: Machine) -> None:
@@ -152,8 +152,8 @@ def _make_lists(machine: Machine) -> None:
     pool = len(machine.pages)
     machine.pages["hash_next"] = np.arange(1, pool + 1)
     machine.pages["hash_next"][-1] = -1
-    machine.core["free_pages"] = pool
-    machine.core["pin_head"] = machine.core["pin_tail"] = -1
+    machine.core["shadow"]["free_pages"] = pool
+    machine.core["shadow"]["pin_head"] = machine.core["shadow"]["pin_tail"] = -1
     machine.baseline[:, 0] = np.arange(1, len(machine.baseline) + 1)
     machine.baseline[-1, 0] = -1
     machine.frames["rmap"] = -1

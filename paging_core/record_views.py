@@ -9,6 +9,7 @@ them with the dtypes instead of writing them.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,13 @@ Dtype = np.dtype[np.void]
 _MODEL: dict[str, Dtype] = {
     "VcpuView": state.VCPU_DTYPE,
     "CleanView": state.CLEAN_DTYPE,
+    "LogView": state.LOG_DTYPE,
+    "ShadowView": state.SHADOW_DTYPE,
+    "HapView": state.HAP_DTYPE,
+    "TlbStateView": state.TLB_STATE_DTYPE,
+    "GroupView": state.GROUP_DTYPE,
+    "TimeView": state.TIME_DTYPE,
+    "FlowStateView": state.FLOW_STATE_DTYPE,
     "CoreView": state.CORE_DTYPE,
     "TlbView": state.TLB_DTYPE,
     "FrameView": state.FRAME_DTYPE,
@@ -53,7 +61,7 @@ def _type_of(dtype: np.dtype[np.void], named: dict[str, Dtype]) -> str:
 
 
 def _dtype_name(view: str) -> str:
-    return f"{view.removesuffix('View').upper()}_DTYPE"
+    return f"{re.sub('(?<=[a-z])(?=[A-Z])', '_', view.removesuffix('View')).upper()}_DTYPE"
 
 
 def _class_of(name: str, dtype: Dtype, named: dict[str, Dtype]) -> Iterator[str]:

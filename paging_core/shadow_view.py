@@ -57,7 +57,7 @@ class ShadowView:
     @property
     def free_pages(self) -> int:
         """Pages on the free list, counted by walking it."""
-        count, page = 0, int(self._machine.core["free_page"][0])
+        count, page = 0, int(self._machine.core["shadow"]["free_page"][0])
         while page >= 0:
             count, page = count + 1, int(self._machine.pages["hash_next"][page])
         return count
@@ -65,11 +65,11 @@ class ShadowView:
     @property
     def out_of_sync_frames(self) -> set[int]:
         """Guest L1 tables that are out of sync now."""
-        return {int(gfn) for gfn in self._machine.core["oos_gfn"][0] if gfn >= 0}
+        return {int(gfn) for gfn in self._machine.core["shadow"]["oos_gfn"][0] if gfn >= 0}
 
     def pages(self) -> Iterator[ShadowPage]:
         """Every shadow page in use."""
-        root = int(self._machine.core["root"][0])
+        root = int(self._machine.core["shadow"]["root"][0])
         for index, page in enumerate(self._machine.pages):
             if page["kind"] != FREE:
                 kind = KIND_NAMES[int(page["kind"])]

@@ -17,7 +17,7 @@ from paging_core.units import FRAME_SHIFT, WORDS_PER_FRAME
 
 @kernel
 def _translate_write(m: Core, va: int, write: int) -> int:
-    slot = tlb_at(m, (va >> FRAME_SHIFT) & m.tlb_mask)
+    slot = tlb_at(m, (va >> FRAME_SHIFT) & m.tlb.mask)
     if slot.tag == tlb_tag(m, va >> FRAME_SHIFT) and slot.writable:
         return slot.gfn
     return translate_miss(m, va, write, 0)

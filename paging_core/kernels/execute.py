@@ -96,14 +96,14 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
     Returns:
         The index of the first operation that was not run.
     """
-    access_ps = m.cost_ps[_ACCESS]
-    mask = m.tlb_mask
+    access_ps = m.time.cost_ps[_ACCESS]
+    mask = m.tlb.mask
     tag_bits = tlb_tag(m, 0)
     run_ps = 0
     accesses = 0
     at = first
-    start_ps = m.run_ps
-    while at < ops.shape[0] and start_ps + run_ps + m.spent_ps < until_ps:
+    start_ps = m.time.run_ps
+    while at < ops.shape[0] and start_ps + run_ps + m.time.spent_ps < until_ps:
         op = ops[at]
         at += 1
         run_ps += op.gap_ps
@@ -112,7 +112,7 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
             if kind == IDLE:
                 run_ps += op.value * PS_PER_NS
             else:
-                m.run_ps = start_ps + run_ps
+                m.time.run_ps = start_ps + run_ps
                 _system_operation(m, kind, op.address, op.value)
                 tag_bits = tlb_tag(m, 0)
             if m.vcpu.out_of_memory:
@@ -126,7 +126,7 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
         if slot.tag == tag_bits | (va >> FRAME_SHIFT) and slot.writable >= write:
             gfn = int(slot.gfn)
         else:
-            m.run_ps = start_ps + run_ps
+            m.time.run_ps = start_ps + run_ps
             look_ahead(m, ops, at)
             gfn = _user_access(m, op, write)
             tag_bits = tlb_tag(m, 0)
@@ -140,7 +140,7 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
                 memory(m)[gfn * WORDS_PER_FRAME + word] = value
                 for i in range(1, min(int(op.words), WORDS_PER_FRAME - word)):
                     memory(m)[gfn * WORDS_PER_FRAME + (word + i)] = value + i
-    m.run_ps = start_ps + run_ps
-    m.base_ps += run_ps
-    m.base_events[_ACCESS] += accesses
+    m.time.run_ps = start_ps + run_ps
+    m.time.base_ps += run_ps
+    m.time.base_events[_ACCESS] += accesses
     return at

@@ -60,7 +60,7 @@ def _note_first_write(m: Core, gfn: int) -> None:
 def _translate_miss(m: Core, va: int, write: int) -> int:
     pay_miss(m, va >> FRAME_SHIFT, write)
     found = shadow_translate(m, va, write) if m.paging == SHADOW else hap_translate(m, va, write)
-    if write != 0 and m.flow_rows > 0 and 0 <= found < m.n_frames:
+    if write != 0 and m.flow.rows > 0 and 0 <= found < m.n_frames:
         _note_first_write(m, found)
     return found
 

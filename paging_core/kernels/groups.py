@@ -40,8 +40,8 @@ def group_size(m: Core, page: int, at: int, end: int, gfn: int) -> int:
         page, at, end: where it was among what places there are, as for `dense_order`.
         gfn: the frame that was written.
     """
-    if m.adaptive == 0:
-        return m.group_frames
+    if m.group.adaptive == 0:
+        return m.group.frames
     dense = dense_order(m, page, at, end, wanted_density(m, gfn))
     return 1 << max(dense, learned_order(m, gfn))
 
@@ -49,10 +49,10 @@ def group_size(m: Core, page: int, at: int, end: int, gfn: int) -> int:
 @kernel
 def _triggers_physical(m: Core, gfn: int, n: int) -> bool:
     """Whether enough frames of the run of gfns are dirty, this one among them."""
-    if m.group_trigger == 1:
+    if m.group.trigger == 1:
         return True
     first = gfn & ~(n - 1)
-    return dirty_places(m, PHYSICAL, first, min(first + n, m.n_frames)) >= m.group_trigger
+    return dirty_places(m, PHYSICAL, first, min(first + n, m.n_frames)) >= m.group.trigger
 
 
 @kernel

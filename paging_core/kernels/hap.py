@@ -41,7 +41,7 @@ _F_PML_FULL = int(Fault.PML_FULL)
 def _touch(m: Core, gfn: int) -> None:
     """Any access: take the misconfiguration exit if a clean left a mark on the path."""
     flags = p2m(m)
-    starts = m.p2m_start
+    starts = m.hap.p2m_start
     path = flags[starts[4] + (gfn >> 27)] | flags[starts[3] + (gfn >> 18)]
     path |= flags[starts[2] + (gfn >> 9)]
     if path & P2M_RECALC and resolve_misconfig(m, gfn):
@@ -57,36 +57,36 @@ def _violation(m: Core, gfn: int) -> None:
     pay(m, _VIOLATION, _FIXUP, 1)
     count_fault(m, _F_VIOLATION, gfn)
     # Only a group that opens for certain may keep a superpage whole.
-    certain = m.adaptive == 0 and m.group_trigger == 1
-    smallest = 2 if m.group_frames >= ENTRIES and certain else 1
+    certain = m.group.adaptive == 0 and m.group.trigger == 1
+    smallest = 2 if m.group.frames >= ENTRIES and certain else 1
     level = leaf_level(m, gfn)
     while level > smallest:
         split(m, gfn, level)
         level -= 1
-    if m.pml == 1:
+    if m.hap.pml == 1:
         return
     open_leaf(m, gfn)
     if mark_dirty(m, gfn, BY_FIXUP):
         count_fixup(m)
     # A writable superpage lets every frame of it be written unseen: all are marked.
-    if m.group_frames > 1:
+    if m.group.frames > 1:
         open_physical_group(m, gfn)
 
 
 @kernel
 def drain_pml(m: Core) -> None:
     """Mark every frame that the hardware logged, and empty the log."""
-    pay(m, _PML_ENTRY, _PML, m.pml_used)
-    for i in range(m.pml_used):
+    pay(m, _PML_ENTRY, _PML, m.hap.pml_used)
+    for i in range(m.hap.pml_used):
         set_dirty(m, pml(m)[i], BY_LOG)
-    m.pml_used = 0
+    m.hap.pml_used = 0
 
 
 @kernel
 def _log_modification(m: Core, gfn: int) -> None:
-    pml(m)[m.pml_used] = gfn
-    m.pml_used += 1
-    if m.pml_used == PML_ENTRIES:
+    pml(m)[m.hap.pml_used] = gfn
+    m.hap.pml_used += 1
+    if m.hap.pml_used == PML_ENTRIES:
         pay(m, _EXIT, _PML, 1)
         pay(m, _PML_FULL, _PML, 1)
         count_fault(m, _F_PML_FULL, gfn)
@@ -104,7 +104,7 @@ def p2m_access(m: Core, gfn: int, write: int) -> bool:
             at = leaf_at(m, gfn)
         if p2m(m)[at] & P2M_DIRTY == 0:
             p2m(m)[at] |= P2M_DIRTY
-            if m.pml == 1 and m.log_dirty == 1:
+            if m.hap.pml == 1 and m.log.enabled == 1:
                 _log_modification(m, gfn)
     return p2m(m)[at] & (P2M_WRITE | P2M_DIRTY) == P2M_WRITE | P2M_DIRTY
 

@@ -89,7 +89,7 @@ def judge_groups(m: Core, drop: bool) -> None:
     Args:
         drop: take those that it never wrote out of the bitmap (the D-bit filter).
     """
-    if m.adaptive:
+    if m.group.adaptive:
         begin_lesson(m, drop)
     dropped = 0
     for gfn in range(m.n_frames):
@@ -99,11 +99,11 @@ def judge_groups(m: Core, drop: bool) -> None:
             if drop:
                 _drop(m, gfn)
                 dropped += 1
-        elif m.adaptive:
+        elif m.group.adaptive:
             _note_written(m, gfn)
     if m.clean.defers and dropped:
         flush_tlb(m, _TLB)
-    if m.adaptive:
+    if m.group.adaptive:
         adapt_groups(m, drop)
 
 
@@ -117,7 +117,7 @@ def pay_bitmap_copy(m: Core) -> None:
 @kernel
 def sync_hardware_log(m: Core) -> None:
     """Move what the hardware has logged but not reported into the bitmap."""
-    if m.pml_used > 0:
+    if m.hap.pml_used > 0:
         drain_pml(m)
 
 
@@ -171,4 +171,4 @@ def clear_log(m: Core, gfns: npt.NDArray[np.int64]) -> None:
 @kernel
 def take_bitmap(m: Core) -> int:
     """After the bitmap was copied out: clear it; returns the falsely dirty frames."""
-    return clear_and_count_false(m, m.dirty_words)
+    return clear_and_count_false(m, m.log.dirty_words)

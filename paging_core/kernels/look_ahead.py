@@ -84,7 +84,7 @@ def _guest_slot(m: Core, va: int) -> int:
 @kernel
 def _shadow_slot(m: Core, va: int) -> int:
     """Index in `entries` of the shadow L1 entry for an address, or -1."""
-    page = m.root
+    page = m.shadow.root
     for level in (4, 3, 2):
         entry = entries(m)[page * ENTRIES + slot_of(va, level)]
         if entry & PRESENT == 0:

@@ -38,7 +38,7 @@ def level_entries(n_frames: int, level: int) -> int:
 @kernel
 def entry_at(m: Core, gfn: int, level: int) -> int:
     """Index into `p2m` of the entry of `level` that covers a gfn."""
-    return m.p2m_start[level] + (gfn >> (9 * (level - 1)))
+    return m.hap.p2m_start[level] + (gfn >> (9 * (level - 1)))
 
 
 @kernel
@@ -62,7 +62,7 @@ def leaf_level(m: Core, gfn: int) -> int:
 @kernel
 def _armed(m: Core, level: int) -> int:
     """Flags of a freshly (re-)armed leaf: read-only under log-dirty, unless PML logs it."""
-    if m.log_dirty == 0 or (m.pml == 1 and level == 1):
+    if m.log.enabled == 0 or (m.hap.pml == 1 and level == 1):
         return P2M_WRITE
     return 0
 
@@ -139,9 +139,9 @@ def build_p2m(m: Core) -> None:
     n_frames = m.n_frames
     start = 0
     for level in range(1, 5):
-        m.p2m_start[level] = start
+        m.hap.p2m_start[level] = start
         start += level_entries(n_frames, level)
-    for i in range(m.p2m_entries):
+    for i in range(m.hap.p2m_entries):
         p2m(m)[i] = P2M_WRITE
     for gfn in range(0, n_frames, 1 << 27):
         p2m(m)[entry_at(m, gfn, 4)] = P2M_TABLE

@@ -95,7 +95,7 @@ def _child(m: Core, parent: int, slot: int, table: int, kind: int) -> int:
 
 @kernel
 def _get_l2(m: Core, va: int, walk: Walk) -> int:
-    l3 = _child(m, m.root, slot_of(va, 4), walk[2], L3)
+    l3 = _child(m, m.shadow.root, slot_of(va, 4), walk[2], L3)
     return _child(m, l3, slot_of(va, 3), walk[3], L2)
 
 
@@ -117,7 +117,7 @@ def _may_keep_write(m: Core, gfn: int, leaf: int) -> bool:
     """The RW rule for an entry installed without a write (demand read, prefetch)."""
     if leaf & (WRITABLE | DIRTY) != WRITABLE | DIRTY or frame_at(m, gfn).types != 0:
         return False
-    return m.log_dirty == 0 or is_dirty(m, gfn)
+    return m.log.enabled == 0 or is_dirty(m, gfn)
 
 
 @kernel
@@ -168,7 +168,7 @@ def _baseline_fault(m: Core, page: int, slot: int, leaf: int) -> None:
     if row < 0:
         return
     _baseline_set(m, row, slot, leaf)
-    if m.prefetch == 0:
+    if m.shadow.prefetch == 0:
         return
     for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, ENTRIES)):
         neighbour = guest_leaf(m, page, i)
@@ -184,7 +184,7 @@ def _baseline_fault(m: Core, page: int, slot: int, leaf: int) -> None:
 @kernel
 def _classify(m: Core, page: int, slot: int, write: int) -> int:
     """BASE, or the tracking cause to which this fault is charged."""
-    if m.log_dirty == 0:
+    if m.log.enabled == 0:
         return BASE
     row = baseline_row(m, page)
     if not _baseline_has(m, row, slot, write):
@@ -201,7 +201,7 @@ def _pay_fault(m: Core, page: int, slot: int, gfn: int, write: int, cause: int) 
         count_fault(m, _F_WRITE_PROTECT, gfn)
     else:
         count_fault(m, _F_WRITE_BUILD if write else _F_READ_BUILD, gfn)
-    m.fault_count += 1
+    m.log.fault_count += 1
 
 
 @kernel
@@ -211,9 +211,9 @@ def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id:
     if not mark_dirty(m, gfn, BY_FIXUP):
         return
     count_fixup(m)
-    if m.group_frames == 1:
+    if m.group.frames == 1:
         return
-    if m.group_virtual:
+    if m.group.virtual:
         open_virtual_group(m, page, slot, parent_id, gfn)
     else:
         open_physical_group(m, gfn)
@@ -227,7 +227,7 @@ def _emulate(m: Core, page: int, slot: int, gfn: int, leaf: int) -> int:
     pay(m, _EXIT, BASE, 1)
     pay(m, _EMULATED, BASE, 1)
     count_fault(m, _F_EMULATED, gfn)
-    m.fault_count += 1
+    m.log.fault_count += 1
     mark_dirty(m, gfn, BY_LOG)
     return gfn + EMULATE
 
@@ -280,7 +280,7 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
         _grant_write(m, page, slot, gfn, flags, parent_id)
     else:
         set_l1_entry(m, page, slot, gfn, flags)
-    if m.prefetch:
+    if m.shadow.prefetch:
         _prefetch(m, page, slot, _REBUILD if cause != BASE else BASE)
     entry = entries(m)[page * ENTRIES + slot]
     writable = 1 if entry & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0

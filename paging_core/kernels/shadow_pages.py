@@ -40,7 +40,7 @@ _PAGES_PER_WALK = 4
 
 @kernel
 def _bucket(m: Core, key: int, kind: int) -> int:
-    return ((key * 8 + kind) * 2654435761 >> 8) % m.n_buckets
+    return ((key * 8 + kind) * 2654435761 >> 8) % m.shadow.n_buckets
 
 
 @kernel
@@ -95,10 +95,10 @@ def _set_baseline_row(m: Core, page: int, row: int) -> None:
 def new_baseline_row(m: Core, page: int) -> int:
     """The row of a page, made if there is none; -1 if no row is left."""
     row = baseline_row(m, page)
-    if row >= 0 or m.free_baseline < 0:
+    if row >= 0 or m.shadow.free_baseline < 0:
         return row
-    row = m.free_baseline
-    m.free_baseline = baseline(m)[row * BASELINE_WORDS]
+    row = m.shadow.free_baseline
+    m.shadow.free_baseline = baseline(m)[row * BASELINE_WORDS]
     for i in range(BASELINE_WORDS):
         baseline(m)[row * BASELINE_WORDS + i] = 0
     _set_baseline_row(m, page, row)
@@ -115,8 +115,8 @@ def _forget_baseline(m: Core, page: int) -> None:
     row = baseline_row(m, page)
     if row < 0:
         return
-    baseline(m)[row * BASELINE_WORDS] = m.free_baseline
-    m.free_baseline = row
+    baseline(m)[row * BASELINE_WORDS] = m.shadow.free_baseline
+    m.shadow.free_baseline = row
     _set_baseline_row(m, page, -1)
 
 
@@ -130,12 +130,12 @@ def pin(m: Core, page: int) -> None:
         p.refs += 1
         p.pinned = 1
     p.pin_prev = -1
-    p.pin_next = m.pin_head
-    if m.pin_head >= 0:
-        page_at(m, m.pin_head).pin_prev = page
+    p.pin_next = m.shadow.pin_head
+    if m.shadow.pin_head >= 0:
+        page_at(m, m.shadow.pin_head).pin_prev = page
     else:
-        m.pin_tail = page
-    m.pin_head = page
+        m.shadow.pin_tail = page
+    m.shadow.pin_head = page
 
 
 @kernel
@@ -144,26 +144,26 @@ def _leave_pin_list(m: Core, page: int) -> None:
     if p.pin_prev >= 0:
         page_at(m, p.pin_prev).pin_next = p.pin_next
     else:
-        m.pin_head = p.pin_next
+        m.shadow.pin_head = p.pin_next
     if p.pin_next >= 0:
         page_at(m, p.pin_next).pin_prev = p.pin_prev
     else:
-        m.pin_tail = p.pin_prev
+        m.shadow.pin_tail = p.pin_prev
 
 
 @kernel
 def _free(m: Core, page: int) -> None:
     p = page_at(m, page)
-    if m.flow_rows > 0:
+    if m.flow.rows > 0:
         note(m, SHADOW_DROPPED, p.gfn, p.gfn, p.kind)
     _unhash(m, page)
     if p.kind != FL1:
         frame_at(m, p.gfn).types &= ~(1 << p.kind)
     p.kind = FREE
-    p.hash_next = m.free_page
-    m.free_page = page
-    m.free_pages += 1
-    m.shadow_pages_dropped += 1
+    p.hash_next = m.shadow.free_page
+    m.shadow.free_page = page
+    m.shadow.free_pages += 1
+    m.shadow.pages_dropped += 1
 
 
 @kernel
@@ -246,26 +246,26 @@ def make_room(m: Core) -> None:
     First the pinned roots not in use go, least recently pinned first; then, if that is not
     enough, everything below the root in use.
     """
-    page = m.pin_tail
-    while m.free_pages < _PAGES_PER_WALK and page >= 0:
+    page = m.shadow.pin_tail
+    while m.shadow.free_pages < _PAGES_PER_WALK and page >= 0:
         before = page_at(m, page).pin_prev
-        if page != m.root:
+        if page != m.shadow.root:
             unpin(m, page, BASE)
             flush_tlb(m, BASE)
         page = before
-    if m.free_pages < _PAGES_PER_WALK:
-        empty_page(m, m.root, BASE)
+    if m.shadow.free_pages < _PAGES_PER_WALK:
+        empty_page(m, m.shadow.root, BASE)
         flush_tlb(m, BASE)
 
 
 @kernel
 def _take_page(m: Core, gfn: int, key: int, kind: int) -> int:
-    page = m.free_page
+    page = m.shadow.free_page
     p = page_at(m, page)
-    m.free_page = p.hash_next
-    m.free_pages -= 1
-    m.shadow_pages_built += 1
-    if m.flow_rows > 0:
+    m.shadow.free_page = p.hash_next
+    m.shadow.free_pages -= 1
+    m.shadow.pages_built += 1
+    if m.flow.rows > 0:
         note(m, SHADOW_BUILT, gfn, gfn, kind)
     bucket = _bucket(m, key, kind)
     p.gfn, p.key, p.kind, p.refs, p.pinned, p.up = gfn, key, kind, 0, 0, -1
@@ -288,7 +288,7 @@ def _pay_build(m: Core, gfn: int, kind: int) -> int:
     """Charge for a new shadow page; returns the cause of what else it brings."""
     frame = frame_at(m, gfn)
     bit = 1 << kind
-    rebuilt = m.log_dirty == 1 and frame.seen & bit != 0
+    rebuilt = m.log.enabled == 1 and frame.seen & bit != 0
     frame.seen |= bit
     pay(m, _BUILD, _REBUILD if rebuilt else BASE, 1)
     return _TLB if rebuilt else BASE
@@ -334,7 +334,7 @@ def hook_page(m: Core, parent: int, slot: int, child: int) -> None:
 def _unhook_everywhere(m: Core, page: int) -> None:
     # More than one parent (the kernel's tables): Xen searches by brute force as well.
     wanted = (page << FRAME_SHIFT) | PRESENT
-    for parent in range(m.pool_pages):
+    for parent in range(m.shadow.pool_pages):
         if page_at(m, parent).kind != page_at(m, page).kind + 1 and not (
             page_at(m, page).kind == L1 and page_at(m, parent).kind == FL1 + 1
         ):
@@ -350,7 +350,7 @@ def _unhook_everywhere(m: Core, page: int) -> None:
 def remove_shadow(m: Core, page: int) -> None:
     """Destroy one shadow wherever it hangs: the guest frame stops being a table."""
     p = page_at(m, page)
-    if page == m.root:
+    if page == m.shadow.root:
         empty_page(m, page, BASE)
         return
     if p.pinned:

@@ -21,7 +21,7 @@ from paging_core.units import FRAME_SHIFT
 
 @kernel
 def _shadow_l1(m: Core, va: int) -> int:
-    page = m.root
+    page = m.shadow.root
     for level in (4, 3, 2):
         entry = entries(m)[page * ENTRIES + slot_of(va, level)]
         if entry & PRESENT == 0:

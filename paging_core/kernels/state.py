@@ -92,54 +92,74 @@ ARRAYS = (
 )  # fmt: skip
 """Names of the machine's arrays; the core record holds the address of each."""
 
-CORE_DTYPE = np.dtype(
-    [(f"{name}_at", np.int64) for name in ARRAYS]
-    + [
-        # the hypervisor's entry points (exits.py)
-        ("translate_miss_at", np.int64),
-        ("emulate_store_at", np.int64),
-        # the flow trace (paging_core.flow_buffer): its rows, and who empties them
-        ("flow_at", np.int64),
-        ("flow_full_at", np.int64),
-        ("vcpu", VCPU_DTYPE),
-        # sizes
-        ("n_frames", np.int64),
-        ("dirty_words", np.int64),
-        ("pool_pages", np.int64),
-        ("n_buckets", np.int64),
-        ("p2m_entries", np.int64),
-        ("tlb_entries", np.int64),
+LOG_DTYPE = np.dtype(
+    [
+        ("enabled", np.int64),
+        ("dirty_words", np.int64),  # of the bitmap
+        # reset by a clean
+        ("dirty_count", np.int64),
+        ("fault_count", np.int64),
+    ]
+)
+"""Log-dirty."""
+
+SHADOW_DTYPE = np.dtype(
+    [
         # configuration
-        ("paging", np.int64),
         ("prefetch", np.int64),
         ("out_of_sync", np.int64),
-        ("pml", np.int64),
-        ("group_frames", np.int64),
-        ("group_virtual", np.int64),
-        ("group_trigger", np.int64),  # dirty frames with which a group opens
-        ("adaptive", np.int64),
-        ("clean", CLEAN_DTYPE),
-        ("taught", np.int64),  # the sender tells which frames had changed
-        ("tlb_mask", np.int64),
-        ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
+        ("pool_pages", np.int64),
+        ("n_buckets", np.int64),
         # state
-        ("log_dirty", np.int64),
-        ("tlb_generation", np.int64),
-        ("tlb_base_generation", np.int64),
         ("root", np.int64),
         ("free_page", np.int64),
         ("free_pages", np.int64),
         ("pin_head", np.int64),
         ("pin_tail", np.int64),
         ("free_baseline", np.int64),
-        ("pml_used", np.int64),
         ("oos_gfn", np.int64, (N_OOS,)),
         ("oos_next", np.int64),
-        ("kernel_work", np.int64),  # frames that a fork or an exit has come by
-        # log-dirty statistics, reset by a clean
-        ("dirty_count", np.int64),
-        ("fault_count", np.int64),
-        # guest time: what it ran plus what events cost, picoseconds
+        # counters
+        ("pages_built", np.int64),
+        ("pages_dropped", np.int64),
+    ]
+)
+"""Shadow paging."""
+
+HAP_DTYPE = np.dtype(
+    [
+        ("pml", np.int64),  # hardware logs writes
+        ("pml_used", np.int64),
+        ("p2m_entries", np.int64),
+        ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
+    ]
+)
+"""Hardware-assisted paging."""
+
+TLB_STATE_DTYPE = np.dtype(
+    [
+        ("entries", np.int64),
+        ("mask", np.int64),
+        ("generation", np.int64),
+        ("base_generation", np.int64),
+    ]
+)
+"""The TLB as a whole."""
+
+GROUP_DTYPE = np.dtype(
+    [
+        ("frames", np.int64),
+        ("virtual", np.int64),
+        ("trigger", np.int64),  # dirty frames with which a group opens
+        ("adaptive", np.int64),
+        ("taught", np.int64),  # the sender tells which frames had changed
+    ]
+)
+"""Page groups."""
+
+TIME_DTYPE = np.dtype(
+    [
+        # what the guest ran plus what events cost, picoseconds
         ("run_ps", np.int64),
         ("spent_ps", np.int64),
         ("base_ps", np.int64),
@@ -148,16 +168,47 @@ CORE_DTYPE = np.dtype(
         ("base_events", np.int64, (N_EVENTS,)),
         ("tracking_events", np.int64, (N_EVENTS,)),
         ("faults", np.int64, (N_FAULTS,)),
-        ("shadow_pages_built", np.int64),
-        ("shadow_pages_dropped", np.int64),
-        # the flow trace; nothing is noted while flow_rows is 0
-        ("flow_rows", np.int64),
-        ("flow_used", np.int64),
-        ("flow_leader", np.int64),  # the gfn whose fixup opens its group now
+    ]
+)
+"""Guest time, and the events that it is counted by."""
+
+FLOW_STATE_DTYPE = np.dtype(
+    [
+        ("rows", np.int64),  # nothing is noted while this is 0
+        ("used", np.int64),
+        ("leader", np.int64),  # the gfn whose fixup opens its group now
+    ]
+)
+"""The flow trace (paging_core.flow_buffer)."""
+
+CORE_DTYPE = np.dtype(
+    [(f"{name}_at", np.int64) for name in ARRAYS]
+    + [
+        # the hypervisor's entry points (exits.py)
+        ("translate_miss_at", np.int64),
+        ("emulate_store_at", np.int64),
+        # the flow trace's rows, and who empties them
+        ("flow_at", np.int64),
+        ("flow_full_at", np.int64),
+        # the guest
+        ("vcpu", VCPU_DTYPE),
+        ("n_frames", np.int64),
+        ("kernel_work", np.int64),  # frames that a fork or an exit of its kernel has come by
+        # the hypervisor, by what its parts are for
+        ("paging", np.int64),
+        ("log", LOG_DTYPE),
+        ("clean", CLEAN_DTYPE),
+        ("shadow", SHADOW_DTYPE),
+        ("hap", HAP_DTYPE),
+        ("tlb", TLB_STATE_DTYPE),
+        ("group", GROUP_DTYPE),
+        ("time", TIME_DTYPE),
+        ("flow", FLOW_STATE_DTYPE),
     ],
     align=True,
 )
-"""One machine: where its arrays are, the guest's registers, configuration, counters."""
+"""One machine: where its arrays are, the guest's registers, and configuration, state and counters
+of each part of the hypervisor, as Xen's `paging_domain` groups them."""
 
 TLB_DTYPE = np.dtype(
     [

@@ -30,6 +30,83 @@ class CleanView:
     defers: int
 
 
+class LogView:
+    """Fields of a LOG_DTYPE."""
+
+    enabled: int
+    dirty_words: int
+    dirty_count: int
+    fault_count: int
+
+
+class ShadowView:
+    """Fields of a SHADOW_DTYPE."""
+
+    prefetch: int
+    out_of_sync: int
+    pool_pages: int
+    n_buckets: int
+    root: int
+    free_page: int
+    free_pages: int
+    pin_head: int
+    pin_tail: int
+    free_baseline: int
+    oos_gfn: Ints
+    oos_next: int
+    pages_built: int
+    pages_dropped: int
+
+
+class HapView:
+    """Fields of a HAP_DTYPE."""
+
+    pml: int
+    pml_used: int
+    p2m_entries: int
+    p2m_start: Ints
+
+
+class TlbStateView:
+    """Fields of a TLB_STATE_DTYPE."""
+
+    entries: int
+    mask: int
+    generation: int
+    base_generation: int
+
+
+class GroupView:
+    """Fields of a GROUP_DTYPE."""
+
+    frames: int
+    virtual: int
+    trigger: int
+    adaptive: int
+    taught: int
+
+
+class TimeView:
+    """Fields of a TIME_DTYPE."""
+
+    run_ps: int
+    spent_ps: int
+    base_ps: int
+    cause_ps: Ints
+    cost_ps: Ints
+    base_events: Ints
+    tracking_events: Ints
+    faults: Ints
+
+
+class FlowStateView:
+    """Fields of a FLOW_STATE_DTYPE."""
+
+    rows: int
+    used: int
+    leader: int
+
+
 class CoreView:
     """Fields of a CORE_DTYPE."""
 
@@ -55,51 +132,16 @@ class CoreView:
     flow_full_at: int
     vcpu: VcpuView
     n_frames: int
-    dirty_words: int
-    pool_pages: int
-    n_buckets: int
-    p2m_entries: int
-    tlb_entries: int
-    paging: int
-    prefetch: int
-    out_of_sync: int
-    pml: int
-    group_frames: int
-    group_virtual: int
-    group_trigger: int
-    adaptive: int
-    clean: CleanView
-    taught: int
-    tlb_mask: int
-    p2m_start: Ints
-    log_dirty: int
-    tlb_generation: int
-    tlb_base_generation: int
-    root: int
-    free_page: int
-    free_pages: int
-    pin_head: int
-    pin_tail: int
-    free_baseline: int
-    pml_used: int
-    oos_gfn: Ints
-    oos_next: int
     kernel_work: int
-    dirty_count: int
-    fault_count: int
-    run_ps: int
-    spent_ps: int
-    base_ps: int
-    cause_ps: Ints
-    cost_ps: Ints
-    base_events: Ints
-    tracking_events: Ints
-    faults: Ints
-    shadow_pages_built: int
-    shadow_pages_dropped: int
-    flow_rows: int
-    flow_used: int
-    flow_leader: int
+    paging: int
+    log: LogView
+    clean: CleanView
+    shadow: ShadowView
+    hap: HapView
+    tlb: TlbStateView
+    group: GroupView
+    time: TimeView
+    flow: FlowStateView
 
 
 class TlbView:

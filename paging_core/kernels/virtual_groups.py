@@ -67,18 +67,18 @@ def _open_table(m: Core, page: int, first: int, count: int, skip: int) -> None:
 @kernel
 def _triggers_virtual(m: Core, page: int, slot: int, parent_id: int, n: int) -> bool:
     """Whether enough frames of the run are dirty, the one of this fixup among them."""
-    if m.group_trigger == 1:
+    if m.group.trigger == 1:
         return True
     if n <= ENTRIES:
         first = slot & ~(n - 1)
-        return dirty_places(m, page, first, first + n) >= m.group_trigger
+        return dirty_places(m, page, first, first + n) >= m.group.trigger
     found = 0
     first = parent_id & ~((n >> 9) - 1)
     for entry_id in range(first, first + (n >> 9)):
         entry = entries(m)[entry_id]
         if entry & PRESENT:
             found += dirty_places(m, entry >> FRAME_SHIFT, 0, ENTRIES)
-    return found >= m.group_trigger
+    return found >= m.group.trigger
 
 
 @kernel
