@@ -8,7 +8,7 @@ WORKERS ?= $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 
 .PHONY: help setup demo answer test fuzz test-isolation test-containers test-machines \
     test-observability kind-test image check \
-    format docs docs-check dashboards dashboards-check proto proto-check bench clean
+    format docs docs-check dashboards dashboards-check proto proto-check views views-check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -40,7 +40,7 @@ test-isolation: setup ## overwrite a million words of guests that are then run (
 test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
 	$(BIN)/pytest tests/observability/live_*.py
 
-check: setup proto-check docs-check dashboards-check ## lint, format, types, imports, generated stubs
+check: setup proto-check views-check docs-check dashboards-check ## lint, format, types, imports, generated stubs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -79,6 +79,12 @@ dashboards-check: setup ## compare them with the code
 
 proto-check: setup ## compare the stubs with proto/
 	$(BIN)/python proto/generate.py --check
+
+views: setup ## generate the types of the kernels' records from their dtypes
+	$(BIN)/python -m paging_core.record_views
+
+views-check: setup ## compare them with the dtypes
+	$(BIN)/python -m paging_core.record_views --check
 
 bench: setup ## print tables of ratios taken side by side
 	$(BIN)/python -m bench

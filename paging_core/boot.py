@@ -25,6 +25,7 @@ from paging_core.kernels.guest_kernel import KERNEL_SLOT
 from paging_core.kernels.state import PRESENT, SUPERPAGE, WRITABLE
 from paging_core.machine import Machine
 from paging_core.memory import Words
+from paging_core.units import FRAME_SHIFT
 
 KERNEL_ENTRY = PRESENT | WRITABLE
 """Flags of every entry of the kernel's tables, SUPERPAGE aside."""
@@ -85,7 +86,7 @@ class Layout:
 
 
 def _entries(frames: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    return (frames << 12) | KERNEL_ENTRY
+    return (frames << FRAME_SHIFT) | KERNEL_ENTRY
 
 
 def lay_out(
@@ -112,7 +113,7 @@ def lay_out(
             look_up()
             fill_frames(machine.memory[: at + _STRIDE_FRAMES], at, mode, config.seed)
     machine.memory[layout.kernel_table : root] = layout.direct_map()
-    machine.memory[root, KERNEL_SLOT] = (layout.kernel_table << 12) | KERNEL_ENTRY
+    machine.memory[root, KERNEL_SLOT] = (layout.kernel_table << FRAME_SHIFT) | KERNEL_ENTRY
     layout.counts(machine.memory)[:first] = 1
     vcpu = machine.core["vcpu"]
     vcpu["kernel_table"] = layout.kernel_table

@@ -20,7 +20,8 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 _KERNEL_SOURCES = (
-    "compiled.py", "digest.py", "events.py", "kernels", "workloads", "traces/kernels",
+    "compiled.py", "digest.py", "events.py", "flow.py", "units.py", "kernels", "workloads",
+    "traces/kernels",
 )  # fmt: skip
 
 

@@ -54,6 +54,33 @@ CLEAN_POLICIES = {
 """The clean policies of each kind of paging, its default first."""
 
 
+@dataclass(frozen=True)
+class CleanRules:
+    """What a clean does, and what the hypervisor that does it knows: one value for each policy.
+
+    Attributes:
+        drops_all: every clean takes write access from all frames: the shadows are dropped, the
+            leaves of the P2M rewritten. Otherwise it goes by the bitmap, or marks the root.
+        has_reverse_map: every entry that maps a frame is found, so all their D bits count. (A P2M
+            has one entry for each frame.)
+        defers: a clean revokes nothing; `ModelGuest.clear_log` does, chunk by chunk.
+    """
+
+    drops_all: bool = False
+    has_reverse_map: bool = True
+    defers: bool = False
+
+
+CLEAN_RULES = {
+    CleanPolicy.BLOW: CleanRules(drops_all=True, has_reverse_map=False),
+    CleanPolicy.WRITE_PROTECT: CleanRules(),
+    CleanPolicy.LAZY: CleanRules(),
+    CleanPolicy.EAGER: CleanRules(drops_all=True),
+    CleanPolicy.CLEAR_LOG: CleanRules(defers=True),
+}
+"""All that the model knows of a clean policy; it asks for no policy by its name."""
+
+
 class GroupScope(StrEnum):
     """What a page group is a run of."""
 
@@ -306,10 +333,14 @@ class TrackerConfig:
         return self.clean or CLEAN_POLICIES[self.paging][0]
 
     @property
+    def clean_rules(self) -> CleanRules:
+        """What that policy means."""
+        return CLEAN_RULES[self.clean_policy]
+
+    @property
     def clear_chunk_bytes(self) -> int | None:
         """Memory whose log is cleared at a time; None under policies that clear all of it."""
-        deferred = self.clean_policy is CleanPolicy.CLEAR_LOG
-        return self.clear_chunk_frames * FRAME_BYTES if deferred else None
+        return self.clear_chunk_frames * FRAME_BYTES if self.clean_rules.defers else None
 
     def __post_init__(self) -> None:
         self._check_clean()

@@ -40,13 +40,13 @@ class FlowBuffer:
         self._failure: BaseException | None = None
         core["flow_at"] = self._rows.ctypes.data
         core["flow_full_at"] = ctypes.cast(self._call, ctypes.c_void_p).value
-        core["flow_used"] = 0
-        core["flow_rows"] = rows
+        core["flow"]["used"] = 0
+        core["flow"]["rows"] = rows
 
     def hand_out(self) -> None:
         """Give the sink what was noted since the last time."""
-        used = int(self._core["flow_used"][0])
-        self._core["flow_used"] = 0
+        used = int(self._core["flow"]["used"][0])
+        self._core["flow"]["used"] = 0
         if used:
             self._sink(self._rows[:used])
 
@@ -58,7 +58,7 @@ class FlowBuffer:
 
     def close(self) -> None:
         """Hand out the rest; nothing is noted any more."""
-        self._core["flow_rows"] = 0
+        self._core["flow"]["rows"] = 0
         self.hand_out()
         self.check()
 

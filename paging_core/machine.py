@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import asdict
+from typing import NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from paging_core.config import CleanPolicy, GroupScope, GuestConfig, Paging
+from paging_core.config import GroupScope, GuestConfig, Paging
 from paging_core.kernels.adaptive import MAX_ORDER, REGION_WORDS
 from paging_core.kernels.exits import entry_addresses
-from paging_core.kernels.hap import build_p2m
+from paging_core.kernels.p2m import build_p2m
 from paging_core.kernels.state import (
     ARRAYS,
     BASELINE_WORDS,
     CORE_DTYPE,
+    ENTRIES,
     FRAME_DTYPE,
     HAP,
     N_OOS,
@@ -74,7 +76,7 @@ class Machine(NamedTuple):
     @property
     def record(self) -> Core:
         """The core as the record that kernels take."""
-        return self.core[0]
+        return cast("Core", self.core[0])
 
 
 def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
@@ -82,7 +84,7 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
     n = config.n_frames
     shadow = config.tracker.paging is Paging.SHADOW
     pool = config.shadow_pool_frames or 1  # HAP: one keeps the arrays from being empty
-    regions = -(-n // 512)
+    regions = -(-n // ENTRIES)
     rows = 2 * regions + _BASELINE_SLACK if shadow else 1
     machine = Machine(
         core=np.zeros(1, CORE_DTYPE),
@@ -92,14 +94,14 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
         regions=np.full(2 * regions, -1, np.int64),
         dirty=np.zeros(n_words(n), np.int64),
         pages=np.zeros(pool, PAGE_DTYPE),
-        entries=np.zeros((pool, 512), np.int64),
-        links=np.full((pool * 512, 2), -1, np.int32),
+        entries=np.zeros((pool, ENTRIES), np.int64),
+        links=np.full((pool * ENTRIES, 2), -1, np.int32),
         buckets=np.full(pool, -1, np.int64),
         stack=np.zeros(pool + 1, np.int64),
         baseline=np.zeros((rows, BASELINE_WORDS), np.int64),
         p2m=np.zeros(1 if shadow else n + 2 * regions + 8, np.uint8),
         pml=np.zeros(PML_ENTRIES, np.int64),
-        snapshots=np.zeros((N_OOS, 512), np.int64),
+        snapshots=np.zeros((N_OOS, ENTRIES), np.int64),
         groups=np.zeros((regions, REGION_WORDS), np.int64),
         lessons=np.zeros(n_words(n), np.int64),
     )
@@ -119,29 +121,30 @@ def _address(machine: Machine) -> None:
     for field, address in entry_addresses().items():
         core[field] = address
     core["n_frames"] = len(machine.memory)
-    core["dirty_words"] = len(machine.dirty)
-    core["pool_pages"] = len(machine.pages)
-    core["n_buckets"] = len(machine.buckets)
-    core["p2m_entries"] = len(machine.p2m)
-    core["tlb_entries"] = len(machine.tlb)
+    core["log"]["dirty_words"] = len(machine.dirty)
+    core["shadow"]["pool_pages"] = len(machine.pages)
+    core["shadow"]["n_buckets"] = len(machine.buckets)
+    core["hap"]["p2m_entries"] = len(machine.p2m)
+    core["tlb"]["entries"] = len(machine.tlb)
 
 
 def _configure(machine: Machine, config: GuestConfig) -> None:
     tracker = config.tracker
     core = machine.core
     core["paging"] = SHADOW if tracker.paging is Paging.SHADOW else HAP
-    core["prefetch"] = tracker.prefetch
-    core["out_of_sync"] = tracker.out_of_sync
-    core["pml"] = tracker.pml
-    core["defers"] = tracker.clean_policy is CleanPolicy.CLEAR_LOG
-    core["adaptive"] = tracker.group.adaptive
-    core["group_frames"] = 1 << MAX_ORDER if tracker.group.adaptive else tracker.group.frames
-    core["group_trigger"] = tracker.group.trigger
-    core["group_virtual"] = tracker.group.scope is GroupScope.VIRTUAL
-    core["tlb_mask"] = tracker.tlb_entries - 1
-    core["cost_ps"] = config.costs.as_picoseconds()
-    core["oos_gfn"] = -1
-    core["root"] = -1
+    core["shadow"]["prefetch"] = tracker.prefetch
+    core["shadow"]["out_of_sync"] = tracker.out_of_sync
+    core["hap"]["pml"] = tracker.pml
+    for name, value in asdict(tracker.clean_rules).items():
+        core["clean"][name] = value
+    core["group"]["adaptive"] = tracker.group.adaptive
+    core["group"]["frames"] = 1 << MAX_ORDER if tracker.group.adaptive else tracker.group.frames
+    core["group"]["trigger"] = tracker.group.trigger
+    core["group"]["virtual"] = tracker.group.scope is GroupScope.VIRTUAL
+    core["tlb"]["mask"] = tracker.tlb_entries - 1
+    core["time"]["cost_ps"] = config.costs.as_picoseconds()
+    core["shadow"]["oos_gfn"] = -1
+    core["shadow"]["root"] = -1
 
 
 def _make_lists(machine: Machine) -> None:
@@ -149,8 +152,8 @@ def _make_lists(machine: Machine) -> None:
     pool = len(machine.pages)
     machine.pages["hash_next"] = np.arange(1, pool + 1)
     machine.pages["hash_next"][-1] = -1
-    machine.core["free_pages"] = pool
-    machine.core["pin_head"] = machine.core["pin_tail"] = -1
+    machine.core["shadow"]["free_pages"] = pool
+    machine.core["shadow"]["pin_head"] = machine.core["shadow"]["pin_tail"] = -1
     machine.baseline[:, 0] = np.arange(1, len(machine.baseline) + 1)
     machine.baseline[-1, 0] = -1
     machine.frames["rmap"] = -1

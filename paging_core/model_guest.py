@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.boot import lay_out
-from paging_core.config import CleanPolicy, GuestConfig, Paging
+from paging_core.config import GuestConfig, Paging
 from paging_core.errors import (
     BadOption,
     GuestCrashed,
@@ -52,7 +52,6 @@ from paging_core.workloads.ops import OP_DTYPE, Ops, Workload
 _CHUNK_OPS = 16384
 _FOREVER_PS = 2**62
 """No guest comes to that: nothing overflows, and kernels would run nothing from there on."""
-_HEAVY = (CleanPolicy.BLOW, CleanPolicy.EAGER)
 
 
 def _make_workload(config: GuestConfig) -> Workload:
@@ -176,7 +175,7 @@ class ModelGuest:
         check_well_formed(memory, vcpu)
         guest = cls(config, memory, workload or _make_workload(config))
         guest.machine.core["vcpu"][:] = vcpu
-        guest.machine.core["run_ps"] = time_ps
+        guest.machine.core["time"]["run_ps"] = time_ps
         load_cr3(guest.machine.record, int(vcpu["cr3"][0]))
         guest._start = guest.machine.core.copy()
         return guest
@@ -233,7 +232,7 @@ class ModelGuest:
 
     def stall(self, duration_ns: int) -> None:
         """Let virtual time pass with the guest stopped."""
-        self.machine.core["run_ps"] += duration_ns * PS_PER_NS
+        self.machine.core["time"]["run_ps"] += duration_ns * PS_PER_NS
 
     def start_tracking(self) -> None:
         """Enable log-dirty: from here on no frame is writable unseen.
@@ -242,13 +241,13 @@ class ModelGuest:
             IllegalTransition: it is enabled already (Xen answers EINVAL).
         """
         core = self.machine.core
-        if core["log_dirty"][0]:
+        if core["log"]["enabled"][0]:
             raise IllegalTransition("this guest's writes are being logged already")
         take_bitmap(self.machine.record)
         reset_groups(self.machine.record)
         self._start = core.copy()
-        core["log_dirty"] = 1
-        rearm(self.machine.record, True, self._heavy)
+        core["log"]["enabled"] = 1
+        rearm(self.machine.record, True)
 
     def clean(self) -> Cleaned:
         """Get and clear the dirty bitmap; statistics are read before they are reset.
@@ -259,19 +258,20 @@ class ModelGuest:
         machine = self.machine
         self._check_logging()
         pool = self._shadow_pool()
-        before_ps = int(machine.core["spent_ps"][0])
+        before_ps = int(machine.core["time"]["spent_ps"][0])
         sync_hardware_log(machine.record)
         group = self.config.tracker.group
         if group.d_bit_filter or group.adaptive:
-            judge_groups(machine.record, not self._heavy, group.d_bit_filter)
+            judge_groups(machine.record, group.d_bit_filter)
         dirty = machine.dirty.view(np.uint64).copy()
         pay_bitmap_copy(machine.record)
-        if not self.clear_chunk_frames:
-            rearm(machine.record, False, self._heavy)
-        dirty_count = int(machine.core["dirty_count"][0])
-        fault_count = int(machine.core["fault_count"][0])
-        false_count = (count_false if self.clear_chunk_frames else take_bitmap)(machine.record)
-        cost_ps = int(machine.core["spent_ps"][0]) - before_ps
+        defers = self.config.tracker.clean_rules.defers
+        if not defers:
+            rearm(machine.record, False)
+        dirty_count = int(machine.core["log"]["dirty_count"][0])
+        fault_count = int(machine.core["log"]["fault_count"][0])
+        false_count = (count_false if defers else take_bitmap)(machine.record)
+        cost_ps = int(machine.core["time"]["spent_ps"][0]) - before_ps
         if self._flow is not None:
             self._flow.check()
         return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS, pool)
@@ -279,15 +279,14 @@ class ModelGuest:
     def _shadow_pool(self) -> ShadowPool | None:
         if self.config.tracker.paging is Paging.HAP:
             return None
-        pages = int(self.machine.core["pool_pages"][0])
-        return ShadowPool(pages - int(self.machine.core["free_pages"][0]), pages)
+        pages = int(self.machine.core["shadow"]["pool_pages"][0])
+        return ShadowPool(pages - int(self.machine.core["shadow"]["free_pages"][0]), pages)
 
     @property
     def clear_chunk_frames(self) -> int:
         """See `paging_core.guest.LogClearer`."""
         tracker = self.config.tracker
-        deferred = tracker.clean_policy is CleanPolicy.CLEAR_LOG
-        return tracker.clear_chunk_frames if deferred else 0
+        return tracker.clear_chunk_frames if tracker.clean_rules.defers else 0
 
     def clear_log(self, gfns: npt.NDArray[np.int64]) -> None:
         """See `paging_core.guest.LogClearer`.
@@ -332,17 +331,17 @@ class ModelGuest:
 
     def stop_tracking(self) -> None:
         """Disable log-dirty; counters stay as they are."""
-        if not self.machine.core["log_dirty"][0]:
+        if not self.machine.core["log"]["enabled"][0]:
             return
         sync_hardware_log(self.machine.record)
-        self.machine.core["log_dirty"] = 0
+        self.machine.core["log"]["enabled"] = 0
         # Shadows heal by themselves, fault by fault; P2M entries must be given write back.
         if self.machine.core["paging"][0]:
-            rearm(self.machine.record, True, self._heavy)
+            rearm(self.machine.record, True)
 
     def counters(self) -> GuestCounters:
         """Totals since tracking was started (or since the guest came here)."""
-        now, then = self.machine.core[0], self._start[0]
+        now, then = self.machine.core["time"][0], self._start["time"][0]
         faults = (now["faults"] - then["faults"]).tolist()
         by_kind = dict(zip(FAULT_KINDS, faults, strict=True))
         by_kind["total"] = sum(faults) - by_kind["fixup"]
@@ -367,15 +366,12 @@ class ModelGuest:
         """What the guest itself could tell: equal for a guest that moved and one that did not."""
         return architectural_state(self.config, self.machine.core["vcpu"])
 
-    @property
-    def _heavy(self) -> bool:
-        return self.config.tracker.clean_policy in _HEAVY
-
     def _time_ps(self) -> int:
-        return int(self.machine.core["run_ps"][0] + self.machine.core["spent_ps"][0])
+        time = self.machine.core["time"][0]
+        return int(time["run_ps"] + time["spent_ps"])
 
     def _check_logging(self) -> None:
-        if not self.machine.core["log_dirty"][0]:
+        if not self.machine.core["log"]["enabled"][0]:
             raise IllegalTransition("this guest's writes are not logged; start tracking first")
 
     def _check_time(self) -> None:

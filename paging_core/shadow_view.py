@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from paging_core.kernels.state import DIRTY, FL1, FREE, L1, L2, L3, L4, PRESENT, WRITABLE
 from paging_core.model_guest import ModelGuest
+from paging_core.units import FRAME_SHIFT
 
 KIND_NAMES = {L1: "l1", FL1: "fl1", L2: "l2", L3: "l3", L4: "l4"}
 
@@ -56,7 +57,7 @@ class ShadowView:
     @property
     def free_pages(self) -> int:
         """Pages on the free list, counted by walking it."""
-        count, page = 0, int(self._machine.core["free_page"][0])
+        count, page = 0, int(self._machine.core["shadow"]["free_page"][0])
         while page >= 0:
             count, page = count + 1, int(self._machine.pages["hash_next"][page])
         return count
@@ -64,11 +65,11 @@ class ShadowView:
     @property
     def out_of_sync_frames(self) -> set[int]:
         """Guest L1 tables that are out of sync now."""
-        return {int(gfn) for gfn in self._machine.core["oos_gfn"][0] if gfn >= 0}
+        return {int(gfn) for gfn in self._machine.core["shadow"]["oos_gfn"][0] if gfn >= 0}
 
     def pages(self) -> Iterator[ShadowPage]:
         """Every shadow page in use."""
-        root = int(self._machine.core["root"][0])
+        root = int(self._machine.core["shadow"]["root"][0])
         for index, page in enumerate(self._machine.pages):
             if page["kind"] != FREE:
                 kind = KIND_NAMES[int(page["kind"])]
@@ -85,7 +86,9 @@ class ShadowView:
         """The present entries of a shadow page."""
         for slot, entry in enumerate(self._machine.entries[index].tolist()):
             if entry & PRESENT:
-                yield ShadowEntry(slot, entry >> 12, bool(entry & WRITABLE), bool(entry & DIRTY))
+                yield ShadowEntry(
+                    slot, entry >> FRAME_SHIFT, bool(entry & WRITABLE), bool(entry & DIRTY)
+                )
 
     def mappings(self, gfn: int) -> list[tuple[int, int]]:
         """The (page, slot) pairs on a frame's reverse map."""

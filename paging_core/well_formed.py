@@ -30,7 +30,6 @@ from paging_core.kernels.guest_kernel import KERNEL_SLOT, LEAF
 from paging_core.kernels.state import (
     ACCESSED,
     DIRTY,
-    FRAME_SHIFT,
     GUEST_COW,
     PRESENT,
     SUPERPAGE,
@@ -39,6 +38,7 @@ from paging_core.kernels.state import (
     Records,
 )
 from paging_core.memory import GuestMemory, Words
+from paging_core.units import FRAME_SHIFT
 
 _FLAGS = (1 << FRAME_SHIFT) - 1
 _SETTABLE = ACCESSED | DIRTY

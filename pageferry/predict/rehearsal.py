@@ -45,13 +45,13 @@ _KEY = MigrationKey.of_seed(0)
 class SamplingEncoder(Encoder):
     """Says of every frame what the encoder says; compresses a sample and guesses the size."""
 
-    def _compressed(self, raw: bytes) -> tuple[bytes, Compression]:
+    def _compressed(self, raw: bytes, level: int) -> tuple[bytes, Compression]:
         frames = np.frombuffer(raw, np.uint8).reshape(-1, FRAME_BYTES)
         if len(frames) <= SAMPLE_PARTS * PART_FRAMES:
-            return super()._compressed(raw)
+            return super()._compressed(raw, level)
         starts = np.linspace(0, len(frames) - PART_FRAMES, SAMPLE_PARTS).astype(np.int64)
         sample = frames[(starts[:, None] + np.arange(PART_FRAMES)).ravel()].tobytes()
-        small, compression = super()._compressed(sample)
+        small, compression = super()._compressed(sample, level)
         return bytes(len(raw) * len(small) // len(sample)), compression
 
 
@@ -116,10 +116,11 @@ class Nowhere:
 def frame_bytes(frames: Frames, plan: Plan) -> float:
     """What a frame costs on the link on average, by a sample of memory as it stands."""
     encoder = SamplingEncoder(frames, _KEY, suppress=plan.suppress)
-    encoder.level = plan.make_compression().after(0)
+    level = plan.make_compression().after(0)
     gfns = np.unique(np.linspace(0, len(frames) - 1, 1024).astype(np.int64))
-    batch = encoder.encode(gfns, np.zeros(len(gfns), np.bool_), 1, last=False)
-    return len(encode_batch(batch)) / len(gfns)
+    never_sent = np.zeros(len(gfns), np.bool_)
+    encoded = encoder.encode(gfns, never_sent, 1, last=False, level=level)
+    return len(encode_batch(encoded.batch)) / len(gfns)
 
 
 def rehearse(guest: Guest, plan: Plan) -> Prediction:

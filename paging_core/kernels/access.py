@@ -9,15 +9,16 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import frame_at, memory, tlb_at
 from paging_core.kernels.exits import emulate_store, translate_miss
-from paging_core.kernels.shadow_fault import BLOCK_WRITE, EMULATE
 from paging_core.kernels.state import KERNEL_BASE, PANICKED, Core
 from paging_core.kernels.tlb import tlb_tag
+from paging_core.kernels.translation import BLOCK_WRITE, EMULATE
+from paging_core.units import FRAME_SHIFT, WORDS_PER_FRAME
 
 
 @kernel
 def _translate_write(m: Core, va: int, write: int) -> int:
-    slot = tlb_at(m, (va >> 12) & m.tlb_mask)
-    if slot.tag == tlb_tag(m, va >> 12) and slot.writable:
+    slot = tlb_at(m, (va >> FRAME_SHIFT) & m.tlb.mask)
+    if slot.tag == tlb_tag(m, va >> FRAME_SHIFT) and slot.writable:
         return slot.gfn
     return translate_miss(m, va, write, 0)
 
@@ -34,10 +35,10 @@ def kernel_store(m: Core, gfn: int, word: int, value: int) -> None:
     """The guest kernel stores a word to a frame."""
     if m.vcpu.out_of_memory == PANICKED:
         return
-    at = _translate_write(m, KERNEL_BASE + (gfn << 12) + (word << 3), 1)
+    at = _translate_write(m, KERNEL_BASE + (gfn << FRAME_SHIFT) + (word << 3), 1)
     if at == gfn:
         frame_at(m, gfn).written = 1
-        memory(m)[gfn * 512 + word] = value
+        memory(m)[gfn * WORDS_PER_FRAME + word] = value
     elif at == gfn + EMULATE:
         frame_at(m, gfn).written = 1
         emulate_store(m, gfn, word, value)
@@ -50,7 +51,7 @@ def kernel_block(m: Core, gfn: int) -> bool:
     """Make a frame ready for the guest kernel to fill it whole; False if it must not."""
     if m.vcpu.out_of_memory == PANICKED:
         return False
-    at = _translate_write(m, KERNEL_BASE + (gfn << 12), BLOCK_WRITE)
+    at = _translate_write(m, KERNEL_BASE + (gfn << FRAME_SHIFT), BLOCK_WRITE)
     if at & (EMULATE - 1) != gfn:
         panic(m)
         return False

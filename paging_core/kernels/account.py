@@ -15,25 +15,25 @@ BASE = -1
 @kernel
 def pay(m: Core, event: int, cause: int, times: int) -> None:
     """Count `times` events and charge them to a tracking cause, or to BASE."""
-    cost_ps = m.cost_ps[event] * times
-    m.spent_ps += cost_ps
+    cost_ps = m.time.cost_ps[event] * times
+    m.time.spent_ps += cost_ps
     if cause == BASE:
-        m.base_ps += cost_ps
-        m.base_events[event] += times
+        m.time.base_ps += cost_ps
+        m.time.base_events[event] += times
     else:
-        m.cause_ps[cause] += cost_ps
-        m.tracking_events[event] += times
+        m.time.cause_ps[cause] += cost_ps
+        m.time.tracking_events[event] += times
 
 
 @kernel
 def count_fault(m: Core, kind: int, gfn: int) -> None:
     """Count one fault of a kind (`paging_core.events.Fault`) on an access to a frame."""
-    m.faults[kind] += 1
-    if m.flow_rows > 0:
+    m.time.faults[kind] += 1
+    if m.flow.rows > 0:
         note(m, FAULT, gfn, gfn, kind)
 
 
 @kernel
 def count_fixup(m: Core) -> None:
     """The fault that was counted last opened a clean frame."""
-    m.faults[_FIXUP] += 1
+    m.time.faults[_FIXUP] += 1

@@ -16,7 +16,8 @@ Integers throughout, and nothing that a hypervisor could not know.
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
+import numpy.typing as npt
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
@@ -71,10 +72,10 @@ def _words(m: Core) -> int:
 @kernel
 def reset_groups(m: Core) -> None:
     """Tracking starts: nothing is known of any region."""
-    m.taught = 0
+    m.group.taught = 0
     for i in range(_words(m)):
         groups(m)[i] = 0
-    for i in range(m.dirty_words):
+    for i in range(m.log.dirty_words):
         lessons(m)[i] = 0
 
 
@@ -94,7 +95,7 @@ def wanted_density(m: Core, gfn: int) -> int:
 def _last_cost(m: Core, region: int, order: int, false_ps: int) -> int:
     """What the last round would have cost in a region with groups of this order."""
     fault = _FIXUP if m.paging == SHADOW else _VIOLATION
-    fault_ps = m.cost_ps[_EXIT] + m.cost_ps[fault]
+    fault_ps = m.time.cost_ps[_EXIT] + m.time.cost_ps[fault]
     runs = groups(m)[region + RUNS + order]
     false = (runs << order) - groups(m)[region + RUNS]
     if order > 0:
@@ -105,8 +106,8 @@ def _last_cost(m: Core, region: int, order: int, false_ps: int) -> int:
 @kernel
 def _false_ps(m: Core, drop: bool) -> int:
     """What a false dirty costs: little if a filter drops it or a digest suppresses it."""
-    sent_ps = 0 if drop else (DIGEST_PS if m.taught else PAGE_PS)
-    return m.cost_ps[_OPEN] + m.cost_ps[_SCAN] + sent_ps
+    sent_ps = 0 if drop else (DIGEST_PS if m.group.taught else PAGE_PS)
+    return m.time.cost_ps[_OPEN] + m.time.cost_ps[_SCAN] + sent_ps
 
 
 @kernel
@@ -125,7 +126,7 @@ def begin_lesson(m: Core, drop: bool) -> None:
             groups(m)[region + RUNS + order] = 0
         groups(m)[region + LAST] = 0
         groups(m)[region + IN_VAIN] = 0
-    for i in range(m.dirty_words):
+    for i in range(m.log.dirty_words):
         lessons(m)[i] = 0
 
 
@@ -148,9 +149,9 @@ def note_written(m: Core, gfn: int, doubtful: bool) -> None:
 
 
 @kernel
-def learn_sent(m: Core, gfns: Any, changed: Any) -> None:
+def learn_sent(m: Core, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
     """The sender knows which frames had changed: it settles what D bits left in doubt."""
-    m.taught = 1
+    m.group.taught = 1
     for i in range(len(gfns)):
         gfn = gfns[i]
         bit = 1 << (gfn & 63)

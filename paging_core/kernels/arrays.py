@@ -16,20 +16,19 @@ from typing import Any, cast
 
 import numba
 import numpy as np
-import numpy.typing as npt
 from numba import types
 from numba.extending import intrinsic
 
 from paging_core.flow import FLOW_DTYPE
+from paging_core.kernels.pointers import Ints
 from paging_core.kernels.state import (
     CORE_DTYPE,
     FRAME_DTYPE,
     PAGE_DTYPE,
     TLB_DTYPE,
     Core,
-    IntArray,
-    Records,
 )
+from paging_core.kernels.views import FlowView, FrameView, PageView, TlbView
 
 
 def _load_address(context: Any, builder: Any, core: Any, field: str) -> Any:
@@ -42,7 +41,7 @@ def _load_address(context: Any, builder: Any, core: Any, field: str) -> Any:
     return builder.load(pointer)
 
 
-def _pointer(field: str, element: types.Type) -> Callable[[Core], npt.NDArray[Any]]:
+def _pointer(field: str, element: types.Type) -> Callable[[Core], Ints]:
     """An intrinsic that gives a field's array as a pointer to be indexed."""
     result = types.CPointer(element)
 
@@ -54,10 +53,10 @@ def _pointer(field: str, element: types.Type) -> Callable[[Core], npt.NDArray[An
 
         return result(core), build
 
-    return cast("Callable[[Core], npt.NDArray[Any]]", get)
+    return cast("Callable[[Core], Ints]", get)
 
 
-def _record(field: str, dtype: np.dtype[np.void]) -> Callable[[Core, int], Records]:
+def _record(field: str, dtype: np.dtype[np.void]) -> Callable[[Core, int], Any]:
     """An intrinsic that gives one record of a field's array, by index."""
     result = numba.from_dtype(dtype)
 
@@ -72,40 +71,40 @@ def _record(field: str, dtype: np.dtype[np.void]) -> Callable[[Core, int], Recor
 
         return result(core, index), build
 
-    return cast("Callable[[Core, int], Records]", get)
+    return cast("Callable[[Core, int], Any]", get)
 
 
-memory: Callable[[Core], IntArray] = _pointer("memory_at", types.int64)
+memory: Callable[[Core], Ints] = _pointer("memory_at", types.int64)
 """Guest memory: word `gfn * 512 + slot`."""
-dirty: Callable[[Core], IntArray] = _pointer("dirty_at", types.int64)
+dirty: Callable[[Core], Ints] = _pointer("dirty_at", types.int64)
 """The log-dirty bitmap, 64 frames a word."""
-entries: Callable[[Core], IntArray] = _pointer("entries_at", types.int64)
+entries: Callable[[Core], Ints] = _pointer("entries_at", types.int64)
 """Shadow entries: `page * 512 + slot`."""
-links: Callable[[Core], npt.NDArray[np.int32]] = _pointer("links_at", types.int32)
+links: Callable[[Core], Ints] = _pointer("links_at", types.int32)
 """Reverse map: next at `2 * entry_id`, previous right after it."""
-regions: Callable[[Core], IntArray] = _pointer("regions_at", types.int64)
+regions: Callable[[Core], Ints] = _pointer("regions_at", types.int64)
 """Row of `baseline` of the FL1 shadows of each 2 MiB (user, kernel), or -1."""
-buckets: Callable[[Core], IntArray] = _pointer("buckets_at", types.int64)
+buckets: Callable[[Core], Ints] = _pointer("buckets_at", types.int64)
 """Heads of the shadow hash chains."""
-stack: Callable[[Core], IntArray] = _pointer("stack_at", types.int64)
+stack: Callable[[Core], Ints] = _pointer("stack_at", types.int64)
 """Scratch for tearing down trees of shadows."""
-baseline: Callable[[Core], IntArray] = _pointer("baseline_at", types.int64)
+baseline: Callable[[Core], Ints] = _pointer("baseline_at", types.int64)
 """What shadow L1s would hold without tracking: rows of BASELINE_WORDS."""
-p2m: Callable[[Core], npt.NDArray[np.uint8]] = _pointer("p2m_at", types.uint8)
+p2m: Callable[[Core], Ints] = _pointer("p2m_at", types.uint8)
 """P2M entries as flags, all levels."""
-pml: Callable[[Core], IntArray] = _pointer("pml_at", types.int64)
+pml: Callable[[Core], Ints] = _pointer("pml_at", types.int64)
 """The page-modification log."""
-snapshots: Callable[[Core], IntArray] = _pointer("snapshots_at", types.int64)
+snapshots: Callable[[Core], Ints] = _pointer("snapshots_at", types.int64)
 """Out-of-sync tables as they were: `i * 512 + slot`."""
-groups: Callable[[Core], IntArray] = _pointer("groups_at", types.int64)
+groups: Callable[[Core], Ints] = _pointer("groups_at", types.int64)
 """What adaptive groups know of each region: `region * REGION_WORDS` (adaptive.py)."""
-lessons: Callable[[Core], IntArray] = _pointer("lessons_at", types.int64)
+lessons: Callable[[Core], Ints] = _pointer("lessons_at", types.int64)
 """Frames that a group opened and the hardware wrote, until the sender tells more; a bit each."""
-frame_at: Callable[[Core, int], Records] = _record("frames_at", FRAME_DTYPE)
+frame_at: Callable[[Core, int], FrameView] = _record("frames_at", FRAME_DTYPE)
 """What the hypervisor knows of a guest frame (FRAME_DTYPE)."""
-page_at: Callable[[Core, int], Records] = _record("pages_at", PAGE_DTYPE)
+page_at: Callable[[Core, int], PageView] = _record("pages_at", PAGE_DTYPE)
 """One shadow page (PAGE_DTYPE)."""
-flow_at: Callable[[Core, int], Records] = _record("flow_at", FLOW_DTYPE)
+flow_at: Callable[[Core, int], FlowView] = _record("flow_at", FLOW_DTYPE)
 """One row of the flow buffer (FLOW_DTYPE)."""
-tlb_at: Callable[[Core, int], Records] = _record("tlb_at", TLB_DTYPE)
+tlb_at: Callable[[Core, int], TlbView] = _record("tlb_at", TLB_DTYPE)
 """One TLB slot (TLB_DTYPE)."""

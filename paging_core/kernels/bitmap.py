@@ -29,8 +29,8 @@ def is_dirty(m: Core, gfn: int) -> bool:
 @kernel
 def _note_dirty(m: Core, gfn: int, how: int) -> None:
     if how == BY_FIXUP:
-        m.flow_leader = gfn
-    note(m, how, gfn, m.flow_leader if how == WITH_GROUP else gfn, 0)
+        m.flow.leader = gfn
+    note(m, how, gfn, m.flow.leader if how == WITH_GROUP else gfn, 0)
 
 
 @kernel
@@ -46,14 +46,14 @@ def set_dirty(m: Core, gfn: int, how: int) -> bool:
     frame = frame_at(m, gfn)
     if word & bit:
         if how != WITH_GROUP:
-            if m.flow_rows > 0 and frame.opened == OPENED:
+            if m.flow.rows > 0 and frame.opened == OPENED:
                 note(m, FIRST_WRITE, gfn, gfn, 0)
             frame.opened = 0
         return False
     dirty(m)[gfn >> 6] = word | bit
     frame.opened = OPENED if how == WITH_GROUP else 0
-    m.dirty_count += 1
-    if m.flow_rows > 0:
+    m.log.dirty_count += 1
+    if m.flow.rows > 0:
         _note_dirty(m, gfn, how)
     return True
 
@@ -61,7 +61,7 @@ def set_dirty(m: Core, gfn: int, how: int) -> bool:
 @kernel
 def mark_dirty(m: Core, gfn: int, how: int) -> bool:
     """Log a write that is about to happen or did; True if the bit flipped."""
-    if m.log_dirty == 0:
+    if m.log.enabled == 0:
         return False
     pay(m, _MARK, _FIXUP, 1)
     return set_dirty(m, gfn, how)
@@ -74,8 +74,8 @@ def count_false(m: Core) -> int:
     for gfn in range(m.n_frames):
         if is_dirty(m, gfn) and frame_at(m, gfn).written == 0:
             false += 1
-    m.dirty_count = 0
-    m.fault_count = 0
+    m.log.dirty_count = 0
+    m.log.fault_count = 0
     return false
 
 
@@ -103,6 +103,6 @@ def clear_and_count_false(m: Core, words: int) -> int:
         frame.opened = 0
     for i in range(words):
         dirty(m)[i] = 0
-    m.dirty_count = 0
-    m.fault_count = 0
+    m.log.dirty_count = 0
+    m.log.fault_count = 0
     return false

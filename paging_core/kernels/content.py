@@ -6,6 +6,7 @@ import numpy as np
 
 from paging_core.compiled import kernel
 from paging_core.kernels.state import IntArray
+from paging_core.units import WORDS_PER_FRAME
 
 FILL_ZERO = 0
 FILL_MIXED = 1
@@ -37,8 +38,8 @@ def fill_frames(memory: IntArray, first: int, mode: int, seed: int) -> None:
             kind = int(_splitmix(start ^ np.uint64(gfn)) % np.uint64(3))
         if kind == 0:
             continue
-        counter = start + np.uint64(gfn) * np.uint64(512)
-        for i in range(512):
+        counter = start + np.uint64(gfn) * np.uint64(WORDS_PER_FRAME)
+        for i in range(WORDS_PER_FRAME):
             word = _splitmix(counter + np.uint64(i))
             if kind == 1:
                 word = _TEXT | (word & _LETTERS)

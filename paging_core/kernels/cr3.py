@@ -16,10 +16,10 @@ def load_cr3(m: Core, root: int) -> None:
     m.vcpu.cr3 = root
     if m.paging == SHADOW:
         resync_all(m)
-        if m.root >= 0:
+        if m.shadow.root >= 0:
             make_room(m)
-        m.root = get_page(m, root, L4)
-        pin(m, m.root)
+        m.shadow.root = get_page(m, root, L4)
+        pin(m, m.shadow.root)
     flush_tlb(m, BASE)
 
 

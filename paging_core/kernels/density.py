@@ -9,7 +9,8 @@ from paging_core.kernels.adaptive import N_ORDERS
 from paging_core.kernels.arrays import entries, memory, page_at
 from paging_core.kernels.bitmap import is_dirty
 from paging_core.kernels.guest_walk import frame_of, present_frame
-from paging_core.kernels.state import FL1, PRESENT, Core
+from paging_core.kernels.state import ENTRIES, FL1, PRESENT, Core
+from paging_core.units import FRAME_SHIFT
 
 PHYSICAL = -1
 """As `page`: places are gfns and not slots of a shadow L1."""
@@ -27,7 +28,11 @@ def guest_leaf(m: Core, page: int, slot: int) -> int:
     One that maps no frame of the guest is 0: as good as not present.
     """
     p = page_at(m, page)
-    entry = memory(m)[p.key] + (slot << 12) if p.kind == FL1 else memory(m)[p.gfn * 512 + slot]
+    entry = (
+        memory(m)[p.key] + (slot << FRAME_SHIFT)
+        if p.kind == FL1
+        else memory(m)[p.gfn * ENTRIES + slot]
+    )
     return entry if present_frame(m, entry) >= 0 else 0
 
 
@@ -35,7 +40,7 @@ def guest_leaf(m: Core, page: int, slot: int) -> int:
 def _is_dirty_at(m: Core, page: int, place: int) -> bool:
     if page == PHYSICAL:
         return is_dirty(m, place)
-    entry = entries(m)[page * 512 + place]
+    entry = entries(m)[page * ENTRIES + place]
     if entry & PRESENT == 0:
         entry = guest_leaf(m, page, place)
     return entry & PRESENT != 0 and is_dirty(m, frame_of(entry))

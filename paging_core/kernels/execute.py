@@ -16,9 +16,12 @@ from paging_core.kernels.guest_kernel import (
     unmap_range,
 )
 from paging_core.kernels.look_ahead import look_ahead
-from paging_core.kernels.shadow_fault import EMULATE
-from paging_core.kernels.state import PANICKED, Core, Records
+from paging_core.kernels.pointers import RecordArray
+from paging_core.kernels.state import PANICKED, WORD_MASK, Core
 from paging_core.kernels.tlb import tlb_tag
+from paging_core.kernels.translation import EMULATE
+from paging_core.kernels.views import OpView
+from paging_core.units import FRAME_SHIFT, PS_PER_NS, WORDS_PER_FRAME
 from paging_core.workloads.ops import (
     EXIT,
     FORK,
@@ -33,22 +36,21 @@ from paging_core.workloads.ops import (
 )
 
 _ACCESS = int(Event.ACCESS)
-_PS_PER_NS = 1000
 _MOST_FAULTS = 4
 """Of one access, one after the other: a page that is there and was shared takes one."""
 
 
 @kernel
-def _store_to_table(m: Core, gfn: int, op: Records) -> None:
+def _store_to_table(m: Core, gfn: int, op: OpView) -> None:
     """User code stores to a page table that it has mapped: emulated, word by word."""
     if op.kind == WRITE:
-        word = (op.address >> 3) & 511
-        for i in range(max(1, min(int(op.words), 512 - word))):
+        word = (op.address >> 3) & WORD_MASK
+        for i in range(max(1, min(int(op.words), WORDS_PER_FRAME - word))):
             emulate_store(m, gfn, word + i, op.value + i)
 
 
 @kernel
-def _user_access(m: Core, op: Records, write: int) -> int:
+def _user_access(m: Core, op: OpView, write: int) -> int:
     """Translate for user code; its kernel handles what its tables forbid. -1: it gave up."""
     va = op.address
     gfn = translate_miss(m, va, write, 0)
@@ -83,7 +85,7 @@ def _system_operation(m: Core, kind: int, address: int, value: int) -> None:
 
 
 @kernel
-def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
+def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int:
     """Run operations until they end, guest time reaches `until_ps`, or memory runs out.
 
     Args:
@@ -94,23 +96,23 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
     Returns:
         The index of the first operation that was not run.
     """
-    access_ps = m.cost_ps[_ACCESS]
-    mask = m.tlb_mask
+    access_ps = m.time.cost_ps[_ACCESS]
+    mask = m.tlb.mask
     tag_bits = tlb_tag(m, 0)
     run_ps = 0
     accesses = 0
     at = first
-    start_ps = m.run_ps
-    while at < ops.shape[0] and start_ps + run_ps + m.spent_ps < until_ps:
+    start_ps = m.time.run_ps
+    while at < ops.shape[0] and start_ps + run_ps + m.time.spent_ps < until_ps:
         op = ops[at]
         at += 1
         run_ps += op.gap_ps
         kind = op.kind
         if kind > REWRITE:
             if kind == IDLE:
-                run_ps += op.value * _PS_PER_NS
+                run_ps += op.value * PS_PER_NS
             else:
-                m.run_ps = start_ps + run_ps
+                m.time.run_ps = start_ps + run_ps
                 _system_operation(m, kind, op.address, op.value)
                 tag_bits = tlb_tag(m, 0)
             if m.vcpu.out_of_memory:
@@ -120,11 +122,11 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
         write = 1 if kind != READ else 0
         run_ps += access_ps
         accesses += 1
-        slot = tlb_at(m, (va >> 12) & mask)
-        if slot.tag == tag_bits | (va >> 12) and slot.writable >= write:
+        slot = tlb_at(m, (va >> FRAME_SHIFT) & mask)
+        if slot.tag == tag_bits | (va >> FRAME_SHIFT) and slot.writable >= write:
             gfn = int(slot.gfn)
         else:
-            m.run_ps = start_ps + run_ps
+            m.time.run_ps = start_ps + run_ps
             look_ahead(m, ops, at)
             gfn = _user_access(m, op, write)
             tag_bits = tlb_tag(m, 0)
@@ -133,12 +135,12 @@ def execute(m: Core, ops: Records, first: int, until_ps: int) -> int:
         if write:
             frame_at(m, gfn).written = 1
             if kind == WRITE:
-                word = (va >> 3) & 511
+                word = (va >> 3) & WORD_MASK
                 value = op.value
-                memory(m)[gfn * 512 + word] = value
-                for i in range(1, min(int(op.words), 512 - word)):
-                    memory(m)[gfn * 512 + (word + i)] = value + i
-    m.run_ps = start_ps + run_ps
-    m.base_ps += run_ps
-    m.base_events[_ACCESS] += accesses
+                memory(m)[gfn * WORDS_PER_FRAME + word] = value
+                for i in range(1, min(int(op.words), WORDS_PER_FRAME - word)):
+                    memory(m)[gfn * WORDS_PER_FRAME + (word + i)] = value + i
+    m.time.run_ps = start_ps + run_ps
+    m.time.base_ps += run_ps
+    m.time.base_events[_ACCESS] += accesses
     return at

@@ -23,6 +23,7 @@ from paging_core.kernels.shadow_walk import shadow_translate
 from paging_core.kernels.state import CORE_DTYPE, OPENED, OPENED_AND_WRITTEN, SHADOW, Core
 from paging_core.kernels.table_writes import after_table_write
 from paging_core.kernels.tlb import pay_miss
+from paging_core.units import FRAME_SHIFT, WORDS_PER_FRAME
 
 _CORE_TYPE = numba.from_dtype(CORE_DTYPE)
 _SIGNATURE = types.int64(types.intp, types.int64, types.int64, types.int64)
@@ -57,16 +58,16 @@ def _note_first_write(m: Core, gfn: int) -> None:
 
 @kernel
 def _translate_miss(m: Core, va: int, write: int) -> int:
-    pay_miss(m, va >> 12, write)
+    pay_miss(m, va >> FRAME_SHIFT, write)
     found = shadow_translate(m, va, write) if m.paging == SHADOW else hap_translate(m, va, write)
-    if write != 0 and m.flow_rows > 0 and 0 <= found < m.n_frames:
+    if write != 0 and m.flow.rows > 0 and 0 <= found < m.n_frames:
         _note_first_write(m, found)
     return found
 
 
 @kernel
 def _emulate_store(m: Core, gfn: int, slot: int, value: int) -> None:
-    memory(m)[gfn * 512 + slot] = value
+    memory(m)[gfn * WORDS_PER_FRAME + slot] = value
     after_table_write(m, gfn, slot)
 
 

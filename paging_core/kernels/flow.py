@@ -1,6 +1,6 @@
 """Noting events for the flow trace, in a buffer that its owner empties when it is full.
 
-Nothing is noted, and next to nothing spent, while `flow_rows` is 0.
+Nothing is noted, and next to nothing spent, while `m.flow.rows` is 0.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _flow_full = call_through("flow_full_at")
 
 @kernel
 def note(m: Core, kind: int, gfn: int, leader: int, detail: int) -> None:
-    """Note one event, now. The caller has seen that `flow_rows` is not 0."""
-    if m.flow_used == m.flow_rows:
+    """Note one event, now. The caller has seen that `m.flow.rows` is not 0."""
+    if m.flow.used == m.flow.rows:
         _flow_full(m, 0, 0, 0)
-    row = flow_at(m, m.flow_used)
-    row.time_ps = m.run_ps + m.spent_ps
+    row = flow_at(m, m.flow.used)
+    row.time_ps = m.time.run_ps + m.time.spent_ps
     row.gfn = gfn
     row.leader = leader
     row.kind = kind
     row.detail = detail
     row.space = m.vcpu.process
-    m.flow_used += 1
+    m.flow.used += 1

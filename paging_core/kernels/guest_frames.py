@@ -16,7 +16,8 @@ from paging_core.kernels.access import kernel_block, kernel_store, panic
 from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import memory
 from paging_core.kernels.guest_walk import present_frame, superpage_head
-from paging_core.kernels.state import OUT_OF_MEMORY, Core
+from paging_core.kernels.state import ENTRIES, OUT_OF_MEMORY, SLOT_MASK, WORD_MASK, Core
+from paging_core.units import WORDS_PER_FRAME
 
 _MOST_REFERENCES = 0xFFFF
 COUNTS_FRAME = 1
@@ -49,7 +50,7 @@ def superpage_in(m: Core, entry: int) -> int:
 @kernel
 def references(m: Core, gfn: int) -> int:
     """How many mappings hold a frame; 0 is free."""
-    word = memory(m)[(COUNTS_FRAME + (gfn >> 11)) * 512 + ((gfn >> 2) & 511)]
+    word = memory(m)[(COUNTS_FRAME + (gfn >> 11)) * WORDS_PER_FRAME + ((gfn >> 2) & WORD_MASK)]
     return (word >> ((gfn & 3) * 16)) & 0xFFFF
 
 
@@ -60,9 +61,9 @@ def set_references(m: Core, gfn: int, count: int) -> None:
         panic(m)
         return
     table = COUNTS_FRAME + (gfn >> 11)
-    slot = (gfn >> 2) & 511
+    slot = (gfn >> 2) & WORD_MASK
     shift = (gfn & 3) * 16
-    word = memory(m)[table * 512 + slot]
+    word = memory(m)[table * WORDS_PER_FRAME + slot]
     kernel_store(m, table, slot, (word & ~(0xFFFF << shift)) | (count << shift))
 
 
@@ -101,17 +102,17 @@ def take_frame(m: Core) -> int:
 def take_huge_frame(m: Core) -> int:
     """Allocate 512 contiguous, aligned frames; the first, or -1 if there are none."""
     vcpu = m.vcpu
-    first = (vcpu.first_frame + 511) & ~511
-    for head in range(first, m.n_frames - 511, 512):
+    first = (vcpu.first_frame + SLOT_MASK) & ~SLOT_MASK
+    for head in range(first, m.n_frames - SLOT_MASK, ENTRIES):
         free = True
-        for gfn in range(head, head + 512):
+        for gfn in range(head, head + ENTRIES):
             if references(m, gfn) != 0:
                 free = False
                 break
         if free:
-            for gfn in range(head, head + 512):
+            for gfn in range(head, head + ENTRIES):
                 set_references(m, gfn, 1)
-            vcpu.free_frames -= 512
+            vcpu.free_frames -= ENTRIES
             return head
     return -1
 
@@ -133,8 +134,8 @@ def clear_frame(m: Core, gfn: int) -> None:
     if not kernel_block(m, gfn):
         return
     pay(m, _CLEAR, BASE, 1)
-    for i in range(512):
-        memory(m)[gfn * 512 + i] = 0
+    for i in range(WORDS_PER_FRAME):
+        memory(m)[gfn * WORDS_PER_FRAME + i] = 0
 
 
 @kernel
@@ -143,5 +144,5 @@ def copy_frame(m: Core, source: int, target: int) -> None:
     if not kernel_block(m, target):
         return
     pay(m, _COPY, BASE, 1)
-    for i in range(512):
-        memory(m)[target * 512 + i] = memory(m)[source * 512 + i]
+    for i in range(WORDS_PER_FRAME):
+        memory(m)[target * WORDS_PER_FRAME + i] = memory(m)[source * WORDS_PER_FRAME + i]

@@ -29,6 +29,7 @@ from paging_core.kernels.guest_frames import (
 )
 from paging_core.kernels.guest_walk import HUGE, slot_of
 from paging_core.kernels.state import (
+    ENTRIES,
     GUEST_COW,
     PRESENT,
     SUPERPAGE,
@@ -36,6 +37,7 @@ from paging_core.kernels.state import (
     WRITABLE,
     Core,
 )
+from paging_core.units import FRAME_SHIFT
 from paging_core.workloads.ops import MAX_PROCESSES
 
 LEAF = PRESENT | WRITABLE | USER
@@ -66,11 +68,11 @@ def _take_table(m: Core) -> int:
 
 @kernel
 def _next_table(m: Core, table: int, slot: int) -> int:
-    entry = memory(m)[table * 512 + slot]
+    entry = memory(m)[table * ENTRIES + slot]
     if entry & PRESENT:
         return frame_in(m, entry)
     below = _take_table(m)
-    kernel_store(m, table, slot, (below << 12) | LEAF)
+    kernel_store(m, table, slot, (below << FRAME_SHIFT) | LEAF)
     return below
 
 
@@ -83,13 +85,13 @@ def _l2_table(m: Core, root: int, va: int) -> int:
 @kernel
 def _split_superpage(m: Core, l2: int, slot: int) -> int:
     """Replace a guest 2 MiB mapping by a table of 4 KiB ones; returns the table."""
-    entry = memory(m)[l2 * 512 + slot]
+    entry = memory(m)[l2 * ENTRIES + slot]
     flags = entry & 0xFFF & ~SUPERPAGE
     head = superpage_in(m, entry)
     table = _take_table(m)
-    for i in range(512):
-        kernel_store(m, table, i, ((head + i) << 12) | flags)
-    kernel_store(m, l2, slot, (table << 12) | LEAF)
+    for i in range(ENTRIES):
+        kernel_store(m, table, i, ((head + i) << FRAME_SHIFT) | flags)
+    kernel_store(m, l2, slot, (table << FRAME_SHIFT) | LEAF)
     return table
 
 
@@ -97,7 +99,7 @@ def _split_superpage(m: Core, l2: int, slot: int) -> int:
 def _l1_table(m: Core, root: int, va: int) -> int:
     l2 = _l2_table(m, root, va)
     slot = slot_of(va, 2)
-    if memory(m)[l2 * 512 + slot] & HUGE == HUGE:
+    if memory(m)[l2 * ENTRIES + slot] & HUGE == HUGE:
         table = _split_superpage(m, l2, slot)
         guest_flush(m)
         return table
@@ -106,10 +108,10 @@ def _l1_table(m: Core, root: int, va: int) -> int:
 
 @kernel
 def _existing_l2(m: Core, root: int, va: int) -> int:
-    entry = memory(m)[root * 512 + slot_of(va, 4)]
+    entry = memory(m)[root * ENTRIES + slot_of(va, 4)]
     if entry & PRESENT == 0:
         return -1
-    entry = memory(m)[frame_in(m, entry) * 512 + slot_of(va, 3)]
+    entry = memory(m)[frame_in(m, entry) * ENTRIES + slot_of(va, 3)]
     return frame_in(m, entry) if entry & PRESENT else -1
 
 
@@ -117,50 +119,50 @@ def _existing_l2(m: Core, root: int, va: int) -> int:
 def map_page(m: Core, root: int, va: int) -> None:
     """Give a page a fresh zero frame, unless something is mapped there."""
     l1 = _l1_table(m, root, va)
-    if memory(m)[l1 * 512 + slot_of(va, 1)] & PRESENT:
+    if memory(m)[l1 * ENTRIES + slot_of(va, 1)] & PRESENT:
         return
     gfn = take_frame(m)
     clear_frame(m, gfn)
-    kernel_store(m, l1, slot_of(va, 1), (gfn << 12) | LEAF)
+    kernel_store(m, l1, slot_of(va, 1), (gfn << FRAME_SHIFT) | LEAF)
 
 
 @kernel
 def _map_huge(m: Core, root: int, va: int) -> None:
     l2 = _l2_table(m, root, va)
-    entry = memory(m)[l2 * 512 + slot_of(va, 2)]
+    entry = memory(m)[l2 * ENTRIES + slot_of(va, 2)]
     if entry & HUGE == HUGE:
         return
     head = -1 if entry & PRESENT else take_huge_frame(m)
     if head < 0:
         # A table stands there, or no contiguous memory is left: small pages, as Linux does.
-        for i in range(512):
-            map_page(m, root, va + (i << 12))
+        for i in range(ENTRIES):
+            map_page(m, root, va + (i << FRAME_SHIFT))
         return
-    for i in range(512):
+    for i in range(ENTRIES):
         clear_frame(m, head + i)
-    kernel_store(m, l2, slot_of(va, 2), (head << 12) | LEAF | SUPERPAGE)
+    kernel_store(m, l2, slot_of(va, 2), (head << FRAME_SHIFT) | LEAF | SUPERPAGE)
 
 
 @kernel
 def map_range(m: Core, va: int, pages: int, huge: bool) -> None:
     """Map a range, populated: fresh zero pages in the current process."""
     root = m.vcpu.cr3
-    step = 512 if huge else 1
+    step = ENTRIES if huge else 1
     for i in range(0, pages, step):
         if m.vcpu.out_of_memory:
             return
         if huge:
-            _map_huge(m, root, va + (i << 12))
+            _map_huge(m, root, va + (i << FRAME_SHIFT))
         else:
-            map_page(m, root, va + (i << 12))
+            map_page(m, root, va + (i << FRAME_SHIFT))
 
 
 @kernel
 def _unmap_huge(m: Core, l2: int, va: int) -> None:
-    head = superpage_in(m, memory(m)[l2 * 512 + slot_of(va, 2)])
+    head = superpage_in(m, memory(m)[l2 * ENTRIES + slot_of(va, 2)])
     kernel_store(m, l2, slot_of(va, 2), 0)
-    for i in range(512):
-        guest_invalidate(m, va + (i << 12))
+    for i in range(ENTRIES):
+        guest_invalidate(m, va + (i << FRAME_SHIFT))
         put_frame(m, head + i)
 
 
@@ -168,7 +170,7 @@ def _unmap_huge(m: Core, l2: int, va: int) -> None:
 def _unmap_page(m: Core, root: int, va: int) -> None:
     l1 = _l1_table(m, root, va)
     slot = slot_of(va, 1)
-    entry = memory(m)[l1 * 512 + slot]
+    entry = memory(m)[l1 * ENTRIES + slot]
     if entry & PRESENT == 0:
         return
     kernel_store(m, l1, slot, 0)
@@ -181,10 +183,10 @@ def unmap_range(m: Core, va: int, pages: int) -> None:
     """Unmap a range of the current process; what is not mapped is passed over."""
     root = m.vcpu.cr3
     at = va
-    end = va + (pages << 12)
+    end = va + (pages << FRAME_SHIFT)
     while at < end and m.vcpu.out_of_memory == 0:
         l2 = _existing_l2(m, root, at)
-        entry = memory(m)[l2 * 512 + slot_of(at, 2)] if l2 >= 0 else 0
+        entry = memory(m)[l2 * ENTRIES + slot_of(at, 2)] if l2 >= 0 else 0
         if entry & PRESENT == 0:
             at = ((at >> 21) + 1) << 21
         elif entry & SUPERPAGE and at & 0x1FFFFF == 0 and end - at >= 1 << 21:
@@ -192,14 +194,14 @@ def unmap_range(m: Core, va: int, pages: int) -> None:
             at += 1 << 21
         else:
             _unmap_page(m, root, at)
-            at += 1 << 12
+            at += 1 << FRAME_SHIFT
 
 
 @kernel
 def _share_table(m: Core, parent: int, child: int) -> None:
     """Copy the leaves of an L1 table; writable ones become copy-on-write in both."""
-    for slot in range(512):
-        entry = memory(m)[parent * 512 + slot]
+    for slot in range(ENTRIES):
+        entry = memory(m)[parent * ENTRIES + slot]
         if entry & PRESENT == 0:
             continue
         if not _works_on(m):
@@ -214,8 +216,8 @@ def _share_table(m: Core, parent: int, child: int) -> None:
 
 @kernel
 def _share_l2(m: Core, parent: int, child: int) -> None:
-    for slot in range(512):
-        entry = memory(m)[parent * 512 + slot]
+    for slot in range(ENTRIES):
+        entry = memory(m)[parent * ENTRIES + slot]
         if entry & PRESENT == 0:
             continue
         if not _works_on(m):
@@ -235,35 +237,35 @@ def fork(m: Core, process: int) -> None:
     vcpu = m.vcpu
     parent = vcpu.cr3
     child = _take_table(m)
-    kernel_store(m, child, KERNEL_SLOT, memory(m)[parent * 512 + KERNEL_SLOT])
+    kernel_store(m, child, KERNEL_SLOT, memory(m)[parent * ENTRIES + KERNEL_SLOT])
     for i4 in range(KERNEL_SLOT):
-        if memory(m)[parent * 512 + i4] & PRESENT == 0:
+        if memory(m)[parent * ENTRIES + i4] & PRESENT == 0:
             continue
-        parent3 = frame_in(m, memory(m)[parent * 512 + i4])
+        parent3 = frame_in(m, memory(m)[parent * ENTRIES + i4])
         child3 = _next_table(m, child, i4)
-        for i3 in range(512):
-            if memory(m)[parent3 * 512 + i3] & PRESENT and _works_on(m):
+        for i3 in range(ENTRIES):
+            if memory(m)[parent3 * ENTRIES + i3] & PRESENT and _works_on(m):
                 child2 = _next_table(m, child3, i3)
-                _share_l2(m, frame_in(m, memory(m)[parent3 * 512 + i3]), child2)
+                _share_l2(m, frame_in(m, memory(m)[parent3 * ENTRIES + i3]), child2)
     vcpu.roots[process] = child
     guest_flush(m)
 
 
 @kernel
 def _free_l2(m: Core, l2: int) -> None:
-    for slot in range(512):
-        entry = memory(m)[l2 * 512 + slot]
+    for slot in range(ENTRIES):
+        entry = memory(m)[l2 * ENTRIES + slot]
         if entry & PRESENT == 0 or not _works_on(m):
             continue
         if entry & SUPERPAGE:
             head = superpage_in(m, entry)
-            for i in range(512):
+            for i in range(ENTRIES):
                 put_frame(m, head + i)
             continue
         table = frame_in(m, entry)
-        for i in range(512):
-            if memory(m)[table * 512 + i] & PRESENT and _works_on(m):
-                put_frame(m, frame_in(m, memory(m)[table * 512 + i]))
+        for i in range(ENTRIES):
+            if memory(m)[table * ENTRIES + i] & PRESENT and _works_on(m):
+                put_frame(m, frame_in(m, memory(m)[table * ENTRIES + i]))
         put_frame(m, table)
 
 
@@ -278,12 +280,12 @@ def end_process(m: Core, process: int) -> None:
         return
     m.kernel_work = 0
     for i4 in range(KERNEL_SLOT):
-        if memory(m)[root * 512 + i4] & PRESENT == 0:
+        if memory(m)[root * ENTRIES + i4] & PRESENT == 0:
             continue
-        l3 = frame_in(m, memory(m)[root * 512 + i4])
-        for i3 in range(512):
-            if memory(m)[l3 * 512 + i3] & PRESENT and _works_on(m):
-                l2 = frame_in(m, memory(m)[l3 * 512 + i3])
+        l3 = frame_in(m, memory(m)[root * ENTRIES + i4])
+        for i3 in range(ENTRIES):
+            if memory(m)[l3 * ENTRIES + i3] & PRESENT and _works_on(m):
+                l2 = frame_in(m, memory(m)[l3 * ENTRIES + i3])
                 _free_l2(m, l2)
                 put_frame(m, l2)
         put_frame(m, l3)
@@ -306,7 +308,7 @@ def switch_process(m: Core, process: int) -> None:
 
 @kernel
 def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
-    entry = memory(m)[l1 * 512 + slot]
+    entry = memory(m)[l1 * ENTRIES + slot]
     gfn = frame_in(m, entry)
     flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE
     if references(m, gfn) > 1:
@@ -314,7 +316,7 @@ def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
         copy_frame(m, gfn, own)
         put_frame(m, gfn)
         gfn = own
-    kernel_store(m, l1, slot, (gfn << 12) | flags)
+    kernel_store(m, l1, slot, (gfn << FRAME_SHIFT) | flags)
     guest_invalidate(m, va)
 
 
@@ -325,7 +327,7 @@ def handle_guest_fault(m: Core, va: int) -> None:
     root = m.vcpu.cr3
     l1 = _l1_table(m, root, va)
     slot = slot_of(va, 1)
-    if memory(m)[l1 * 512 + slot] & _COW == _COW:
+    if memory(m)[l1 * ENTRIES + slot] & _COW == _COW:
         _copy_on_write(m, l1, slot, va)
     else:
         map_page(m, root, va)

@@ -18,12 +18,14 @@ from paging_core.kernels.arrays import memory
 from paging_core.kernels.state import (
     ACCESSED,
     DIRTY,
-    FRAME_SHIFT,
+    ENTRIES,
     PRESENT,
+    SLOT_MASK,
     SUPERPAGE,
     WRITABLE,
     Core,
 )
+from paging_core.units import FRAME_SHIFT
 
 Walk = tuple[int, int, int, int, int, int]
 """(gfn or -1, writable, L3 table, L2 table, L1 table or -1 under a superpage, leaf entry)."""
@@ -53,28 +55,28 @@ def superpage_head(m: Core, entry: int) -> int:
     Hardware faults on an unaligned superpage (reserved bits).
     """
     gfn = frame_of(entry)
-    whole = gfn & 511 == 0 and gfn + 512 <= m.n_frames
+    whole = gfn & SLOT_MASK == 0 and gfn + ENTRIES <= m.n_frames
     return gfn if entry & HUGE == HUGE and whole else -1
 
 
 @kernel
 def slot_of(va: int, level: int) -> int:
     """The index into a table of `level` (1 to 4) for a virtual address."""
-    return (va >> (3 + 9 * level)) & 511
+    return (va >> (3 + 9 * level)) & SLOT_MASK
 
 
 @kernel
 def guest_walk(m: Core, va: int) -> Walk:
     """Translate through the tables of the current process; sets no A or D bits."""
-    e4 = memory(m)[m.vcpu.cr3 * 512 + slot_of(va, 4)]
+    e4 = memory(m)[m.vcpu.cr3 * ENTRIES + slot_of(va, 4)]
     t3 = present_frame(m, e4)
     if t3 < 0:
         return -1, 0, -1, -1, -1, 0
-    e3 = memory(m)[t3 * 512 + slot_of(va, 3)]
+    e3 = memory(m)[t3 * ENTRIES + slot_of(va, 3)]
     t2 = present_frame(m, e3)
     if t2 < 0:
         return -1, 0, t3, -1, -1, 0
-    e2 = memory(m)[t2 * 512 + slot_of(va, 2)]
+    e2 = memory(m)[t2 * ENTRIES + slot_of(va, 2)]
     upper = e4 & e3 & e2 & WRITABLE
     if e2 & SUPERPAGE:
         head = superpage_head(m, e2)
@@ -84,7 +86,7 @@ def guest_walk(m: Core, va: int) -> Walk:
     t1 = present_frame(m, e2)
     if t1 < 0:
         return -1, 0, t3, t2, -1, 0
-    e1 = memory(m)[t1 * 512 + slot_of(va, 1)]
+    e1 = memory(m)[t1 * ENTRIES + slot_of(va, 1)]
     return present_frame(m, e1), upper & e1, t3, t2, t1, e1
 
 

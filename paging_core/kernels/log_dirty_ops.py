@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import numpy as np
+import numpy.typing as npt
 
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
@@ -10,15 +11,9 @@ from paging_core.kernels.account import pay
 from paging_core.kernels.adaptive import adapt_groups, begin_lesson, note_written
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
 from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
-from paging_core.kernels.hap import (
-    P2M_DIRTY,
-    drain_pml,
-    leaf_at,
-    mark_root,
-    rearm_all,
-    rearm_leaf,
-)
+from paging_core.kernels.hap import drain_pml
 from paging_core.kernels.out_of_sync import resync_all
+from paging_core.kernels.p2m import P2M_DIRTY, leaf_at, mark_root, rearm_all, rearm_leaf
 from paging_core.kernels.shadow_clean import blow_tables, protect_all, protect_dirty
 from paging_core.kernels.shadow_entries import mappings, revoke_writes
 from paging_core.kernels.state import DIRTY, SHADOW, Core
@@ -37,19 +32,19 @@ _TLB = int(Cause.TLB)
 
 
 @kernel
-def _shadow_says_clean(m: Core, gfn: int, knows_all: bool) -> bool:
+def _shadow_says_clean(m: Core, gfn: int) -> bool:
     """Whether D bits prove that nobody wrote an opened frame.
 
     One mapping is proof, and so is none (an entry that goes away leaves its D bit's word
     behind). With several, a hypervisor with a reverse map reads them all; Xen, which knows
     one at best, must assume dirty, as its VRAM tracker does.
     """
-    mappings = 0
+    seen = 0
     entry_id = int(frame_at(m, gfn).rmap)
     while entry_id >= 0:
-        mappings += 1
+        seen += 1
         pay(m, _SCAN, _GROUP, 1)
-        if entries(m)[entry_id] & DIRTY or (mappings > 1 and not knows_all):
+        if entries(m)[entry_id] & DIRTY or (seen > 1 and not m.clean.has_reverse_map):
             return False
         entry_id = int(links(m)[entry_id * 2])
     return True
@@ -62,9 +57,9 @@ def _p2m_says_clean(m: Core, gfn: int) -> bool:
 
 
 @kernel
-def _says_clean(m: Core, gfn: int, knows_all: bool) -> bool:
+def _says_clean(m: Core, gfn: int) -> bool:
     if m.paging == SHADOW:
-        return _shadow_says_clean(m, gfn, knows_all)
+        return _shadow_says_clean(m, gfn)
     return _p2m_says_clean(m, gfn)
 
 
@@ -74,42 +69,41 @@ def _drop(m: Core, gfn: int) -> None:
     if m.paging == SHADOW:
         # It leaves the bitmap, so no policy that goes by the bitmap would find it.
         revoke_writes(m, gfn)
-    elif m.defers:  # and no clean of everything follows
+    elif m.clean.defers:  # and no clean of everything follows
         rearm_leaf(m, gfn)
     dirty(m)[gfn >> 6] &= ~(1 << (gfn & 63))
 
 
 @kernel
-def _note_written(m: Core, gfn: int, knows_all: bool) -> None:
+def _note_written(m: Core, gfn: int) -> None:
     """Adaptive groups learn who was written; of some opened frames only a send can tell."""
     opened = frame_at(m, gfn).opened != 0
-    doubtful = opened and m.paging == SHADOW and not knows_all and mappings(m, gfn) > 1
-    note_written(m, gfn, doubtful)
+    untold = opened and m.paging == SHADOW and not m.clean.has_reverse_map
+    note_written(m, gfn, untold and mappings(m, gfn) > 1)
 
 
 @kernel
-def judge_groups(m: Core, knows_all: bool, drop: bool) -> None:
+def judge_groups(m: Core, drop: bool) -> None:
     """Look at every frame that a group opened: did the hardware write it?
 
     Args:
-        knows_all: the hypervisor has a reverse map, so several mappings are no obstacle.
         drop: take those that it never wrote out of the bitmap (the D-bit filter).
     """
-    if m.adaptive:
+    if m.group.adaptive:
         begin_lesson(m, drop)
     dropped = 0
     for gfn in range(m.n_frames):
         if not is_dirty(m, gfn):
             continue
-        if frame_at(m, gfn).opened != 0 and _says_clean(m, gfn, knows_all):
+        if frame_at(m, gfn).opened != 0 and _says_clean(m, gfn):
             if drop:
                 _drop(m, gfn)
                 dropped += 1
-        elif m.adaptive:
-            _note_written(m, gfn, knows_all)
-    if m.defers and dropped:
+        elif m.group.adaptive:
+            _note_written(m, gfn)
+    if m.clean.defers and dropped:
         flush_tlb(m, _TLB)
-    if m.adaptive:
+    if m.group.adaptive:
         adapt_groups(m, drop)
 
 
@@ -123,33 +117,32 @@ def pay_bitmap_copy(m: Core) -> None:
 @kernel
 def sync_hardware_log(m: Core) -> None:
     """Move what the hardware has logged but not reported into the bitmap."""
-    if m.pml_used > 0:
+    if m.hap.pml_used > 0:
         drain_pml(m)
 
 
 @kernel
-def rearm(m: Core, everything: bool, heavy: bool) -> None:
+def rearm(m: Core, everything: bool) -> None:
     """Revoke write access again.
 
     Args:
         everything: logging starts (or stops): not only the dirty frames.
-        heavy: the older policy of each mode: blow (shadow), eager (HAP).
     """
     if m.paging == SHADOW:
-        if heavy:
+        if m.clean.drops_all:
             blow_tables(m)
         elif everything:
             protect_all(m)
         else:
             protect_dirty(m)
-    elif heavy:
+    elif m.clean.drops_all:
         rearm_all(m)
     else:
         mark_root(m)
 
 
 @kernel
-def clear_log(m: Core, gfns: Any) -> None:
+def clear_log(m: Core, gfns: npt.NDArray[np.int64]) -> None:
     """Clear the log for some frames: the dirty ones lose write access and leave the bitmap.
 
     Who calls this is about to send them all; what is written from here on is logged again.
@@ -178,4 +171,4 @@ def clear_log(m: Core, gfns: Any) -> None:
 @kernel
 def take_bitmap(m: Core) -> int:
     """After the bitmap was copied out: clear it; returns the falsely dirty frames."""
-    return clear_and_count_false(m, m.dirty_words)
+    return clear_and_count_false(m, m.log.dirty_words)

@@ -19,15 +19,19 @@ from numba.extending import intrinsic
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import entries, memory
 from paging_core.kernels.guest_walk import present_frame, slot_of
+from paging_core.kernels.pointers import RecordArray
 from paging_core.kernels.state import (
     CORE_DTYPE,
+    ENTRIES,
     FRAME_DTYPE,
     PRESENT,
     SHADOW,
     SUPERPAGE,
+    WORD_MASK,
     Core,
-    Records,
 )
+from paging_core.kernels.views import OpView
+from paging_core.units import FRAME_SHIFT, WORDS_PER_FRAME
 from paging_core.workloads.ops import REWRITE
 
 _TARGET_OPS = 6
@@ -70,23 +74,23 @@ def _guest_slot(m: Core, va: int) -> int:
     """Index in memory of the guest's L1 entry for an address, or -1."""
     table = m.vcpu.cr3
     for level in (4, 3, 2):
-        entry = memory(m)[table * 512 + slot_of(va, level)]
+        entry = memory(m)[table * ENTRIES + slot_of(va, level)]
         table = present_frame(m, entry)
         if table < 0 or entry & SUPERPAGE:
             return -1
-    return table * 512 + slot_of(va, 1)
+    return table * ENTRIES + slot_of(va, 1)
 
 
 @kernel
 def _shadow_slot(m: Core, va: int) -> int:
     """Index in `entries` of the shadow L1 entry for an address, or -1."""
-    page = m.root
+    page = m.shadow.root
     for level in (4, 3, 2):
-        entry = entries(m)[page * 512 + slot_of(va, level)]
+        entry = entries(m)[page * ENTRIES + slot_of(va, level)]
         if entry & PRESENT == 0:
             return -1
-        page = entry >> 12
-    return page * 512 + slot_of(va, 1)
+        page = entry >> FRAME_SHIFT
+    return page * ENTRIES + slot_of(va, 1)
 
 
 @kernel
@@ -110,11 +114,11 @@ def _fetch_target(m: Core, va: int) -> None:
     gfn = present_frame(m, entries(m)[slot] if shadow else memory(m)[slot])
     if gfn >= 0:
         _fetch_frame(m, gfn)
-        _fetch_word(m, gfn * 512 + ((va >> 3) & 511))
+        _fetch_word(m, gfn * WORDS_PER_FRAME + ((va >> 3) & WORD_MASK))
 
 
 @kernel
-def look_ahead(m: Core, ops: Records, at: int) -> None:
+def look_ahead(m: Core, ops: RecordArray[OpView], at: int) -> None:
     """Fetch what operations a little after `at` will need; worth it when `at` missed the TLB."""
     if at + _ENTRY_OPS >= ops.shape[0]:
         return

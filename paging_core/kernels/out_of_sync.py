@@ -14,7 +14,7 @@ from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import baseline, frame_at, memory, snapshots
 from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
 from paging_core.kernels.shadow_pages import baseline_row, find_page
-from paging_core.kernels.state import BASELINE_WORDS, L1, N_OOS, Core
+from paging_core.kernels.state import BASELINE_WORDS, ENTRIES, L1, N_OOS, Core
 from paging_core.kernels.tlb import flush_tlb
 
 _GO = int(Event.OUT_OF_SYNC)
@@ -25,7 +25,7 @@ _RESYNC = int(Event.RESYNC)
 def is_out_of_sync(m: Core, gfn: int) -> bool:
     """Whether this guest table may differ from its shadow right now."""
     for i in range(N_OOS):  # noqa: SIM110 - a kernel has no any()
-        if m.oos_gfn[i] == gfn:
+        if m.shadow.oos_gfn[i] == gfn:
             return True
     return False
 
@@ -43,14 +43,14 @@ def forget_slot(m: Core, page: int, slot: int) -> None:
 
 @kernel
 def _resync(m: Core, i: int) -> None:
-    gfn = m.oos_gfn[i]
-    m.oos_gfn[i] = -1
+    gfn = m.shadow.oos_gfn[i]
+    m.shadow.oos_gfn[i] = -1
     pay(m, _RESYNC, BASE, 1)
     page = find_page(m, gfn, L1)
     if page < 0:
         return
-    for slot in range(512):
-        if memory(m)[gfn * 512 + slot] != snapshots(m)[i * 512 + slot]:
+    for slot in range(ENTRIES):
+        if memory(m)[gfn * ENTRIES + slot] != snapshots(m)[i * ENTRIES + slot]:
             forget_slot(m, page, slot)
     revoke_writes(m, gfn)
     flush_tlb(m, BASE)
@@ -60,23 +60,23 @@ def _resync(m: Core, i: int) -> None:
 def resync_all(m: Core) -> None:
     """Bring every out-of-sync table back, as a context switch or INVLPG must."""
     for i in range(N_OOS):
-        if m.oos_gfn[i] >= 0:
+        if m.shadow.oos_gfn[i] >= 0:
             _resync(m, i)
 
 
 @kernel
 def go_out_of_sync(m: Core, gfn: int) -> bool:
     """Let a guest table be written freely; False if it is not just an L1."""
-    if m.out_of_sync == 0 or frame_at(m, gfn).types != 1 << L1:
+    if m.shadow.out_of_sync == 0 or frame_at(m, gfn).types != 1 << L1:
         return False
     if is_out_of_sync(m, gfn):
         return True
-    i = m.oos_next
-    m.oos_next = (i + 1) % N_OOS
-    if m.oos_gfn[i] >= 0:
+    i = m.shadow.oos_next
+    m.shadow.oos_next = (i + 1) % N_OOS
+    if m.shadow.oos_gfn[i] >= 0:
         _resync(m, i)
-    m.oos_gfn[i] = gfn
-    for slot in range(512):
-        snapshots(m)[i * 512 + slot] = memory(m)[gfn * 512 + slot]
+    m.shadow.oos_gfn[i] = gfn
+    for slot in range(ENTRIES):
+        snapshots(m)[i * ENTRIES + slot] = memory(m)[gfn * ENTRIES + slot]
     pay(m, _GO, BASE, 1)
     return True

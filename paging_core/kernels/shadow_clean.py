@@ -22,13 +22,13 @@ _TLB = int(Cause.TLB)
 def blow_tables(m: Core) -> None:
     """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush."""
     resync_all(m)
-    page = m.pin_tail
+    page = m.shadow.pin_tail
     while page >= 0:
         before = page_at(m, page).pin_prev
-        if page != m.root:
+        if page != m.shadow.root:
             unpin(m, page, _TEARDOWN)
         page = before
-    empty_page(m, m.root, _TEARDOWN)
+    empty_page(m, m.shadow.root, _TEARDOWN)
     flush_tlb(m, _TLB)
 
 
@@ -47,7 +47,7 @@ def protect_all(m: Core) -> None:
 def protect_dirty(m: Core) -> None:
     """KVM: clear W through the reverse map, for the frames that are dirty and no others."""
     resync_all(m)
-    for word in range(m.dirty_words):
+    for word in range(m.log.dirty_words):
         bits = dirty(m)[word]
         if bits == 0:
             continue

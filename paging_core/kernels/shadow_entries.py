@@ -10,7 +10,8 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import entries, frame_at, links
 from paging_core.kernels.guest_walk import frame_of
-from paging_core.kernels.state import DIRTY, PRESENT, WRITABLE, Core
+from paging_core.kernels.state import DIRTY, ENTRIES, PRESENT, WRITABLE, Core
+from paging_core.units import FRAME_SHIFT
 
 
 @kernel
@@ -38,26 +39,26 @@ def _unlink(m: Core, entry_id: int, gfn: int) -> None:
 @kernel
 def clear_l1_entry(m: Core, page: int, slot: int) -> None:
     """Remove one entry; what its D bit knew about an opened frame is kept."""
-    entry = entries(m)[page * 512 + slot]
+    entry = entries(m)[page * ENTRIES + slot]
     if entry & PRESENT == 0:
         return
     gfn = frame_of(entry)
     if entry & DIRTY:
         frame_at(m, gfn).opened = 0
-    _unlink(m, page * 512 + slot, gfn)
-    entries(m)[page * 512 + slot] = 0
+    _unlink(m, page * ENTRIES + slot, gfn)
+    entries(m)[page * ENTRIES + slot] = 0
 
 
 @kernel
 def set_l1_entry(m: Core, page: int, slot: int, gfn: int, flags: int) -> None:
     """Map a frame, or change the flags of the entry that maps it."""
-    old = entries(m)[page * 512 + slot]
+    old = entries(m)[page * ENTRIES + slot]
     if old & PRESENT and frame_of(old) != gfn:
         clear_l1_entry(m, page, slot)
         old = 0
-    entries(m)[page * 512 + slot] = (gfn << 12) | flags | (old & DIRTY)
+    entries(m)[page * ENTRIES + slot] = (gfn << FRAME_SHIFT) | flags | (old & DIRTY)
     if old & PRESENT == 0:
-        _link(m, page * 512 + slot, gfn)
+        _link(m, page * ENTRIES + slot, gfn)
 
 
 @kernel

@@ -13,7 +13,7 @@ from paging_core.kernels.account import BASE, count_fault, count_fixup, pay
 from paging_core.kernels.arrays import baseline, entries, frame_at, memory
 from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, is_dirty, mark_dirty
 from paging_core.kernels.density import guest_leaf
-from paging_core.kernels.groups import open_physical_group, open_virtual_group
+from paging_core.kernels.groups import open_physical_group
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_bits, slot_of
 from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
 from paging_core.kernels.shadow_entries import set_l1_entry
@@ -30,27 +30,25 @@ from paging_core.kernels.state import (
     ACCESSED,
     BASELINE_WORDS,
     DIRTY,
+    ENTRIES,
     GUEST_WRITES,
     KERNEL_BASE,
     L1,
     L2,
     L3,
     PRESENT,
+    SLOT_MASK,
     USER,
     WRITABLE,
     Core,
 )
 from paging_core.kernels.tlb import fill_tlb
+from paging_core.kernels.translation import BLOCK_WRITE, EMULATE, GUEST_FAULT
+from paging_core.kernels.virtual_groups import open_virtual_group
+from paging_core.units import FRAME_SHIFT
 
 PREFETCH_DISTANCE = 32
 """Xen: the faulting entry and up to 31 after it, within one shadow L1."""
-
-GUEST_FAULT = -1
-"""Result: the guest's own tables forbid the access; its kernel must handle it."""
-EMULATE = 1 << 40
-"""Added to the gfn in a result: the store goes to a page table and must be emulated."""
-BLOCK_WRITE = 2
-"""Value of `write` for stores that fill a whole page; 1 is a single word."""
 
 _EXIT = int(Event.EXIT)
 _FIXUP_EVENT = int(Event.FIXUP)
@@ -67,10 +65,10 @@ _F_EMULATED = int(Fault.EMULATED_WRITE)
 
 @kernel
 def _set_guest_bits(m: Core, table: int, slot: int, leaf: bool, write: int) -> None:
-    entry = memory(m)[table * 512 + slot]
+    entry = memory(m)[table * ENTRIES + slot]
     missing = missing_bits(entry, leaf, write)
     if missing:
-        memory(m)[table * 512 + slot] = entry | missing
+        memory(m)[table * ENTRIES + slot] = entry | missing
         frame_at(m, table).written = 1
         mark_dirty(m, table, BY_LOG)
 
@@ -87,9 +85,9 @@ def _set_accessed_dirty(m: Core, va: int, walk: Walk, write: int) -> None:
 
 @kernel
 def _child(m: Core, parent: int, slot: int, table: int, kind: int) -> int:
-    entry = entries(m)[parent * 512 + slot]
+    entry = entries(m)[parent * ENTRIES + slot]
     if entry & PRESENT:
-        return entry >> 12
+        return entry >> FRAME_SHIFT
     page = get_page(m, table, kind)
     hook_page(m, parent, slot, page)
     return page
@@ -97,7 +95,7 @@ def _child(m: Core, parent: int, slot: int, table: int, kind: int) -> int:
 
 @kernel
 def _get_l2(m: Core, va: int, walk: Walk) -> int:
-    l3 = _child(m, m.root, slot_of(va, 4), walk[2], L3)
+    l3 = _child(m, m.shadow.root, slot_of(va, 4), walk[2], L3)
     return _child(m, l3, slot_of(va, 3), walk[3], L2)
 
 
@@ -106,10 +104,10 @@ def _get_l1(m: Core, va: int, walk: Walk, l2: int) -> int:
     slot = slot_of(va, 2)
     if walk[4] >= 0:
         return _child(m, l2, slot, walk[4], L1)
-    entry = entries(m)[l2 * 512 + slot]
+    entry = entries(m)[l2 * ENTRIES + slot]
     if entry & PRESENT:
-        return entry >> 12
-    page = get_superpage(m, walk[0] & ~511, walk[3] * 512 + slot)
+        return entry >> FRAME_SHIFT
+    page = get_superpage(m, walk[0] & ~SLOT_MASK, walk[3] * ENTRIES + slot)
     hook_page(m, l2, slot, page)
     return page
 
@@ -119,7 +117,7 @@ def _may_keep_write(m: Core, gfn: int, leaf: int) -> bool:
     """The RW rule for an entry installed without a write (demand read, prefetch)."""
     if leaf & (WRITABLE | DIRTY) != WRITABLE | DIRTY or frame_at(m, gfn).types != 0:
         return False
-    return m.log_dirty == 0 or is_dirty(m, gfn)
+    return m.log.enabled == 0 or is_dirty(m, gfn)
 
 
 @kernel
@@ -134,8 +132,8 @@ def _flags_for(m: Core, gfn: int, leaf: int) -> int:
 
 @kernel
 def _prefetch(m: Core, page: int, slot: int, cause: int) -> None:
-    for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
-        if entries(m)[page * 512 + i] != 0:
+    for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, ENTRIES)):
+        if entries(m)[page * ENTRIES + i] != 0:
             return
         leaf = guest_leaf(m, page, i)
         if leaf & PRESENT == 0:
@@ -170,9 +168,9 @@ def _baseline_fault(m: Core, page: int, slot: int, leaf: int) -> None:
     if row < 0:
         return
     _baseline_set(m, row, slot, leaf)
-    if m.prefetch == 0:
+    if m.shadow.prefetch == 0:
         return
-    for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, 512)):
+    for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, ENTRIES)):
         neighbour = guest_leaf(m, page, i)
         if neighbour & PRESENT == 0:
             continue
@@ -186,24 +184,24 @@ def _baseline_fault(m: Core, page: int, slot: int, leaf: int) -> None:
 @kernel
 def _classify(m: Core, page: int, slot: int, write: int) -> int:
     """BASE, or the tracking cause to which this fault is charged."""
-    if m.log_dirty == 0:
+    if m.log.enabled == 0:
         return BASE
     row = baseline_row(m, page)
     if not _baseline_has(m, row, slot, write):
         return BASE
-    return _FIXUP if entries(m)[page * 512 + slot] & PRESENT else _REBUILD
+    return _FIXUP if entries(m)[page * ENTRIES + slot] & PRESENT else _REBUILD
 
 
 @kernel
 def _pay_fault(m: Core, page: int, slot: int, gfn: int, write: int, cause: int) -> None:
-    present = entries(m)[page * 512 + slot] & PRESENT
+    present = entries(m)[page * ENTRIES + slot] & PRESENT
     pay(m, _EXIT, cause, 1)
     pay(m, _FIXUP_EVENT if present else _BUILD_ENTRY, cause, 1)
     if present:
         count_fault(m, _F_WRITE_PROTECT, gfn)
     else:
         count_fault(m, _F_WRITE_BUILD if write else _F_READ_BUILD, gfn)
-    m.fault_count += 1
+    m.log.fault_count += 1
 
 
 @kernel
@@ -213,9 +211,9 @@ def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id:
     if not mark_dirty(m, gfn, BY_FIXUP):
         return
     count_fixup(m)
-    if m.group_frames == 1:
+    if m.group.frames == 1:
         return
-    if m.group_virtual:
+    if m.group.virtual:
         open_virtual_group(m, page, slot, parent_id, gfn)
     else:
         open_physical_group(m, gfn)
@@ -224,12 +222,12 @@ def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id:
 @kernel
 def _emulate(m: Core, page: int, slot: int, gfn: int, leaf: int) -> int:
     """A store to a shadowed table: map it read-only and tell the caller to emulate."""
-    if entries(m)[page * 512 + slot] & PRESENT == 0:
+    if entries(m)[page * ENTRIES + slot] & PRESENT == 0:
         set_l1_entry(m, page, slot, gfn, PRESENT | ACCESSED | (leaf & USER) | GUEST_WRITES)
     pay(m, _EXIT, BASE, 1)
     pay(m, _EMULATED, BASE, 1)
     count_fault(m, _F_EMULATED, gfn)
-    m.fault_count += 1
+    m.log.fault_count += 1
     mark_dirty(m, gfn, BY_LOG)
     return gfn + EMULATE
 
@@ -261,7 +259,7 @@ def shadow_fault(m: Core, va: int, write: int) -> int:
     _set_accessed_dirty(m, va, walk, write)
     l2 = _get_l2(m, va, walk)
     page = _get_l1(m, va, walk, l2)
-    return _fix_entry(m, va, write, walk, page, l2 * 512 + slot_of(va, 2))
+    return _fix_entry(m, va, write, walk, page, l2 * ENTRIES + slot_of(va, 2))
 
 
 @kernel
@@ -282,9 +280,10 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
         _grant_write(m, page, slot, gfn, flags, parent_id)
     else:
         set_l1_entry(m, page, slot, gfn, flags)
-    if m.prefetch:
+    if m.shadow.prefetch:
         _prefetch(m, page, slot, _REBUILD if cause != BASE else BASE)
-    writable = 1 if entries(m)[page * 512 + slot] & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
+    entry = entries(m)[page * ENTRIES + slot]
+    writable = 1 if entry & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
     base_writable = 1 if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
-    fill_tlb(m, va >> 12, gfn, writable, base_writable)
+    fill_tlb(m, va >> FRAME_SHIFT, gfn, writable, base_writable)
     return gfn

@@ -18,14 +18,17 @@ from paging_core.kernels.flow import SHADOW_BUILT, SHADOW_DROPPED, note
 from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
 from paging_core.kernels.state import (
     BASELINE_WORDS,
+    ENTRIES,
     FL1,
     FREE,
     L1,
     L4,
     PRESENT,
+    SLOT_MASK,
     Core,
 )
 from paging_core.kernels.tlb import flush_tlb
+from paging_core.units import FRAME_SHIFT
 
 _BUILD = int(Event.SHADOW_PAGE_BUILD)
 _DROP_PAGE = int(Event.SHADOW_TEARDOWN_PAGE)
@@ -37,7 +40,7 @@ _PAGES_PER_WALK = 4
 
 @kernel
 def _bucket(m: Core, key: int, kind: int) -> int:
-    return ((key * 8 + kind) * 2654435761 >> 8) % m.n_buckets
+    return ((key * 8 + kind) * 2654435761 >> 8) % m.shadow.n_buckets
 
 
 @kernel
@@ -92,10 +95,10 @@ def _set_baseline_row(m: Core, page: int, row: int) -> None:
 def new_baseline_row(m: Core, page: int) -> int:
     """The row of a page, made if there is none; -1 if no row is left."""
     row = baseline_row(m, page)
-    if row >= 0 or m.free_baseline < 0:
+    if row >= 0 or m.shadow.free_baseline < 0:
         return row
-    row = m.free_baseline
-    m.free_baseline = baseline(m)[row * BASELINE_WORDS]
+    row = m.shadow.free_baseline
+    m.shadow.free_baseline = baseline(m)[row * BASELINE_WORDS]
     for i in range(BASELINE_WORDS):
         baseline(m)[row * BASELINE_WORDS + i] = 0
     _set_baseline_row(m, page, row)
@@ -112,8 +115,8 @@ def _forget_baseline(m: Core, page: int) -> None:
     row = baseline_row(m, page)
     if row < 0:
         return
-    baseline(m)[row * BASELINE_WORDS] = m.free_baseline
-    m.free_baseline = row
+    baseline(m)[row * BASELINE_WORDS] = m.shadow.free_baseline
+    m.shadow.free_baseline = row
     _set_baseline_row(m, page, -1)
 
 
@@ -127,12 +130,12 @@ def pin(m: Core, page: int) -> None:
         p.refs += 1
         p.pinned = 1
     p.pin_prev = -1
-    p.pin_next = m.pin_head
-    if m.pin_head >= 0:
-        page_at(m, m.pin_head).pin_prev = page
+    p.pin_next = m.shadow.pin_head
+    if m.shadow.pin_head >= 0:
+        page_at(m, m.shadow.pin_head).pin_prev = page
     else:
-        m.pin_tail = page
-    m.pin_head = page
+        m.shadow.pin_tail = page
+    m.shadow.pin_head = page
 
 
 @kernel
@@ -141,26 +144,26 @@ def _leave_pin_list(m: Core, page: int) -> None:
     if p.pin_prev >= 0:
         page_at(m, p.pin_prev).pin_next = p.pin_next
     else:
-        m.pin_head = p.pin_next
+        m.shadow.pin_head = p.pin_next
     if p.pin_next >= 0:
         page_at(m, p.pin_next).pin_prev = p.pin_prev
     else:
-        m.pin_tail = p.pin_prev
+        m.shadow.pin_tail = p.pin_prev
 
 
 @kernel
 def _free(m: Core, page: int) -> None:
     p = page_at(m, page)
-    if m.flow_rows > 0:
+    if m.flow.rows > 0:
         note(m, SHADOW_DROPPED, p.gfn, p.gfn, p.kind)
     _unhash(m, page)
     if p.kind != FL1:
         frame_at(m, p.gfn).types &= ~(1 << p.kind)
     p.kind = FREE
-    p.hash_next = m.free_page
-    m.free_page = page
-    m.free_pages += 1
-    m.shadow_pages_dropped += 1
+    p.hash_next = m.shadow.free_page
+    m.shadow.free_page = page
+    m.shadow.free_pages += 1
+    m.shadow.pages_dropped += 1
 
 
 @kernel
@@ -168,17 +171,17 @@ def _drop_content(m: Core, page: int, pushed: int, cause: int) -> int:
     """Remove all entries of a page; orphaned children go on the stack (returns its height)."""
     leaf = page_at(m, page).kind <= FL1
     present = 0
-    for slot in range(512):
-        entry = entries(m)[page * 512 + slot]
+    for slot in range(ENTRIES):
+        entry = entries(m)[page * ENTRIES + slot]
         if entry & PRESENT == 0:
             continue
         present += 1
         if leaf:
             clear_l1_entry(m, page, slot)
             continue
-        child = entry >> 12
-        entries(m)[page * 512 + slot] = 0
-        if page_at(m, child).up == page * 512 + slot:
+        child = entry >> FRAME_SHIFT
+        entries(m)[page * ENTRIES + slot] = 0
+        if page_at(m, child).up == page * ENTRIES + slot:
             page_at(m, child).up = -1
         page_at(m, child).refs -= 1
         if page_at(m, child).refs == 0:
@@ -226,12 +229,12 @@ def unpin(m: Core, page: int, cause: int) -> None:
 @kernel
 def clear_upper_entry(m: Core, page: int, slot: int, cause: int) -> None:
     """Remove an entry that points to a child shadow."""
-    entry = entries(m)[page * 512 + slot]
+    entry = entries(m)[page * ENTRIES + slot]
     if entry & PRESENT == 0:
         return
-    child = entry >> 12
-    entries(m)[page * 512 + slot] = 0
-    if page_at(m, child).up == page * 512 + slot:
+    child = entry >> FRAME_SHIFT
+    entries(m)[page * ENTRIES + slot] = 0
+    if page_at(m, child).up == page * ENTRIES + slot:
         page_at(m, child).up = -1
     put_page(m, child, cause)
 
@@ -243,33 +246,33 @@ def make_room(m: Core) -> None:
     First the pinned roots not in use go, least recently pinned first; then, if that is not
     enough, everything below the root in use.
     """
-    page = m.pin_tail
-    while m.free_pages < _PAGES_PER_WALK and page >= 0:
+    page = m.shadow.pin_tail
+    while m.shadow.free_pages < _PAGES_PER_WALK and page >= 0:
         before = page_at(m, page).pin_prev
-        if page != m.root:
+        if page != m.shadow.root:
             unpin(m, page, BASE)
             flush_tlb(m, BASE)
         page = before
-    if m.free_pages < _PAGES_PER_WALK:
-        empty_page(m, m.root, BASE)
+    if m.shadow.free_pages < _PAGES_PER_WALK:
+        empty_page(m, m.shadow.root, BASE)
         flush_tlb(m, BASE)
 
 
 @kernel
 def _take_page(m: Core, gfn: int, key: int, kind: int) -> int:
-    page = m.free_page
+    page = m.shadow.free_page
     p = page_at(m, page)
-    m.free_page = p.hash_next
-    m.free_pages -= 1
-    m.shadow_pages_built += 1
-    if m.flow_rows > 0:
+    m.shadow.free_page = p.hash_next
+    m.shadow.free_pages -= 1
+    m.shadow.pages_built += 1
+    if m.flow.rows > 0:
         note(m, SHADOW_BUILT, gfn, gfn, kind)
     bucket = _bucket(m, key, kind)
     p.gfn, p.key, p.kind, p.refs, p.pinned, p.up = gfn, key, kind, 0, 0, -1
     p.hash_next = buckets(m)[bucket]
     buckets(m)[bucket] = page
-    for slot in range(512):
-        entries(m)[page * 512 + slot] = 0
+    for slot in range(ENTRIES):
+        entries(m)[page * ENTRIES + slot] = 0
     return page
 
 
@@ -285,7 +288,7 @@ def _pay_build(m: Core, gfn: int, kind: int) -> int:
     """Charge for a new shadow page; returns the cause of what else it brings."""
     frame = frame_at(m, gfn)
     bit = 1 << kind
-    rebuilt = m.log_dirty == 1 and frame.seen & bit != 0
+    rebuilt = m.log.enabled == 1 and frame.seen & bit != 0
     frame.seen |= bit
     pay(m, _BUILD, _REBUILD if rebuilt else BASE, 1)
     return _TLB if rebuilt else BASE
@@ -320,8 +323,8 @@ def get_superpage(m: Core, gfn: int, entry_key: int) -> int:
 @kernel
 def hook_page(m: Core, parent: int, slot: int, child: int) -> None:
     """Let a parent entry point to a child shadow, and count it."""
-    entry_id = parent * 512 + slot
-    entries(m)[parent * 512 + slot] = (child << 12) | PRESENT
+    entry_id = parent * ENTRIES + slot
+    entries(m)[parent * ENTRIES + slot] = (child << FRAME_SHIFT) | PRESENT
     page_at(m, child).refs += 1
     if page_at(m, child).up < 0:
         page_at(m, child).up = entry_id
@@ -330,14 +333,14 @@ def hook_page(m: Core, parent: int, slot: int, child: int) -> None:
 @kernel
 def _unhook_everywhere(m: Core, page: int) -> None:
     # More than one parent (the kernel's tables): Xen searches by brute force as well.
-    wanted = (page << 12) | PRESENT
-    for parent in range(m.pool_pages):
+    wanted = (page << FRAME_SHIFT) | PRESENT
+    for parent in range(m.shadow.pool_pages):
         if page_at(m, parent).kind != page_at(m, page).kind + 1 and not (
             page_at(m, page).kind == L1 and page_at(m, parent).kind == FL1 + 1
         ):
             continue
-        for slot in range(512):
-            if entries(m)[parent * 512 + slot] == wanted:
+        for slot in range(ENTRIES):
+            if entries(m)[parent * ENTRIES + slot] == wanted:
                 clear_upper_entry(m, parent, slot, BASE)
                 if page_at(m, page).kind == FREE:
                     return
@@ -347,7 +350,7 @@ def _unhook_everywhere(m: Core, page: int) -> None:
 def remove_shadow(m: Core, page: int) -> None:
     """Destroy one shadow wherever it hangs: the guest frame stops being a table."""
     p = page_at(m, page)
-    if page == m.root:
+    if page == m.shadow.root:
         empty_page(m, page, BASE)
         return
     if p.pinned:
@@ -355,7 +358,7 @@ def remove_shadow(m: Core, page: int) -> None:
         return
     up = p.up
     if up >= 0 and p.refs == 1:
-        clear_upper_entry(m, up >> 9, up & 511, BASE)
+        clear_upper_entry(m, up >> 9, up & SLOT_MASK, BASE)
     else:
         _unhook_everywhere(m, page)
 

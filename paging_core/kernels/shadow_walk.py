@@ -9,22 +9,24 @@ from paging_core.kernels.shadow_fault import shadow_fault
 from paging_core.kernels.state import (
     ACCESSED,
     DIRTY,
+    ENTRIES,
     GUEST_WRITES,
     PRESENT,
     WRITABLE,
     Core,
 )
 from paging_core.kernels.tlb import fill_tlb
+from paging_core.units import FRAME_SHIFT
 
 
 @kernel
 def _shadow_l1(m: Core, va: int) -> int:
-    page = m.root
+    page = m.shadow.root
     for level in (4, 3, 2):
-        entry = entries(m)[page * 512 + slot_of(va, level)]
+        entry = entries(m)[page * ENTRIES + slot_of(va, level)]
         if entry & PRESENT == 0:
             return -1
-        page = entry >> 12
+        page = entry >> FRAME_SHIFT
     return page
 
 
@@ -39,14 +41,14 @@ def shadow_translate(m: Core, va: int, write: int) -> int:
     if page < 0:
         return shadow_fault(m, va, write)
     slot = slot_of(va, 1)
-    entry = entries(m)[page * 512 + slot]
+    entry = entries(m)[page * ENTRIES + slot]
     if entry & PRESENT == 0 or (write != 0 and entry & WRITABLE == 0):
         return shadow_fault(m, va, write)
     entry |= ACCESSED
     if write != 0:
         entry |= DIRTY
-    entries(m)[page * 512 + slot] = entry
+    entries(m)[page * ENTRIES + slot] = entry
     ready = 1 if entry & (WRITABLE | DIRTY) == WRITABLE | DIRTY else 0
     gfn = frame_of(entry)
-    fill_tlb(m, va >> 12, gfn, ready, 1 if entry & GUEST_WRITES else 0)
+    fill_tlb(m, va >> FRAME_SHIFT, gfn, ready, 1 if entry & GUEST_WRITES else 0)
     return gfn

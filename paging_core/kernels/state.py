@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.events import N_CAUSES, N_EVENTS, N_FAULTS
+from paging_core.kernels.views import CoreView
+from paging_core.units import WORDS_PER_FRAME
 from paging_core.workloads.ops import MAX_PROCESSES
 
 IntArray = npt.NDArray[np.int64]
 Records = Any
-"""An array of records; indexed in kernels by field name, which no type checker follows."""
+"""A NumPy array of records, whose fields have names in brackets (`core["root"]`)."""
 
 # Paging modes and clean policies as the kernels see them.
 SHADOW = 0
@@ -33,7 +35,10 @@ GUEST_COW = 1 << 9
 """Guest entries (software bit): read-only because of fork; copy on write."""
 GUEST_WRITES = 1 << 9
 """Shadow L1 entries (software bit): the guest's own tables let it write here."""
-FRAME_SHIFT = 12
+ENTRIES = WORDS_PER_FRAME
+"""Of a page table, the guest's or a shadow; frames of a superpage."""
+SLOT_MASK = ENTRIES - 1
+WORD_MASK = WORDS_PER_FRAME - 1
 
 # Kinds of shadow page; a guest frame shadowed as kind k has bit k of `frames.types` set.
 FREE = 0
@@ -75,6 +80,11 @@ VCPU_DTYPE = np.dtype(
 )
 """The guest itself beside its memory: all of it migrates."""
 
+CLEAN_DTYPE = np.dtype(
+    [("drops_all", np.int64), ("has_reverse_map", np.int64), ("defers", np.int64)]
+)
+"""The clean policy: `paging_core.config.CleanRules`, field by field, as 0 or 1."""
+
 ARRAYS = (
     "memory", "tlb", "frames", "regions", "dirty", "pages", "entries", "links",
     "buckets", "stack", "baseline", "p2m", "pml", "snapshots",
@@ -82,54 +92,74 @@ ARRAYS = (
 )  # fmt: skip
 """Names of the machine's arrays; the core record holds the address of each."""
 
-CORE_DTYPE = np.dtype(
-    [(f"{name}_at", np.int64) for name in ARRAYS]
-    + [
-        # the hypervisor's entry points (exits.py)
-        ("translate_miss_at", np.int64),
-        ("emulate_store_at", np.int64),
-        # the flow trace (paging_core.flow_buffer): its rows, and who empties them
-        ("flow_at", np.int64),
-        ("flow_full_at", np.int64),
-        ("vcpu", VCPU_DTYPE),
-        # sizes
-        ("n_frames", np.int64),
-        ("dirty_words", np.int64),
-        ("pool_pages", np.int64),
-        ("n_buckets", np.int64),
-        ("p2m_entries", np.int64),
-        ("tlb_entries", np.int64),
+LOG_DTYPE = np.dtype(
+    [
+        ("enabled", np.int64),
+        ("dirty_words", np.int64),  # of the bitmap
+        # reset by a clean
+        ("dirty_count", np.int64),
+        ("fault_count", np.int64),
+    ]
+)
+"""Log-dirty."""
+
+SHADOW_DTYPE = np.dtype(
+    [
         # configuration
-        ("paging", np.int64),
         ("prefetch", np.int64),
         ("out_of_sync", np.int64),
-        ("pml", np.int64),
-        ("group_frames", np.int64),
-        ("group_virtual", np.int64),
-        ("group_trigger", np.int64),  # dirty frames with which a group opens
-        ("adaptive", np.int64),
-        ("defers", np.int64),  # cleans revoke nothing, clear_log does
-        ("taught", np.int64),  # the sender tells which frames had changed
-        ("tlb_mask", np.int64),
-        ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
+        ("pool_pages", np.int64),
+        ("n_buckets", np.int64),
         # state
-        ("log_dirty", np.int64),
-        ("tlb_generation", np.int64),
-        ("tlb_base_generation", np.int64),
         ("root", np.int64),
         ("free_page", np.int64),
         ("free_pages", np.int64),
         ("pin_head", np.int64),
         ("pin_tail", np.int64),
         ("free_baseline", np.int64),
-        ("pml_used", np.int64),
         ("oos_gfn", np.int64, (N_OOS,)),
         ("oos_next", np.int64),
-        ("kernel_work", np.int64),  # frames that a fork or an exit has come by
-        # log-dirty statistics, reset by a clean
-        ("dirty_count", np.int64),
-        ("fault_count", np.int64),
-        # guest time: what it ran plus what events cost, picoseconds
+        # counters
+        ("pages_built", np.int64),
+        ("pages_dropped", np.int64),
+    ]
+)
+"""Shadow paging."""
+
+HAP_DTYPE = np.dtype(
+    [
+        ("pml", np.int64),  # hardware logs writes
+        ("pml_used", np.int64),
+        ("p2m_entries", np.int64),
+        ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
+    ]
+)
+"""Hardware-assisted paging."""
+
+TLB_STATE_DTYPE = np.dtype(
+    [
+        ("entries", np.int64),
+        ("mask", np.int64),
+        ("generation", np.int64),
+        ("base_generation", np.int64),
+    ]
+)
+"""The TLB as a whole."""
+
+GROUP_DTYPE = np.dtype(
+    [
+        ("frames", np.int64),
+        ("virtual", np.int64),
+        ("trigger", np.int64),  # dirty frames with which a group opens
+        ("adaptive", np.int64),
+        ("taught", np.int64),  # the sender tells which frames had changed
+    ]
+)
+"""Page groups."""
+
+TIME_DTYPE = np.dtype(
+    [
+        # what the guest ran plus what events cost, picoseconds
         ("run_ps", np.int64),
         ("spent_ps", np.int64),
         ("base_ps", np.int64),
@@ -138,19 +168,47 @@ CORE_DTYPE = np.dtype(
         ("base_events", np.int64, (N_EVENTS,)),
         ("tracking_events", np.int64, (N_EVENTS,)),
         ("faults", np.int64, (N_FAULTS,)),
-        ("shadow_pages_built", np.int64),
-        ("shadow_pages_dropped", np.int64),
-        # the flow trace; nothing is noted while flow_rows is 0
-        ("flow_rows", np.int64),
-        ("flow_used", np.int64),
-        ("flow_leader", np.int64),  # the gfn whose fixup opens its group now
+    ]
+)
+"""Guest time, and the events that it is counted by."""
+
+FLOW_STATE_DTYPE = np.dtype(
+    [
+        ("rows", np.int64),  # nothing is noted while this is 0
+        ("used", np.int64),
+        ("leader", np.int64),  # the gfn whose fixup opens its group now
+    ]
+)
+"""The flow trace (paging_core.flow_buffer)."""
+
+CORE_DTYPE = np.dtype(
+    [(f"{name}_at", np.int64) for name in ARRAYS]
+    + [
+        # the hypervisor's entry points (exits.py)
+        ("translate_miss_at", np.int64),
+        ("emulate_store_at", np.int64),
+        # the flow trace's rows, and who empties them
+        ("flow_at", np.int64),
+        ("flow_full_at", np.int64),
+        # the guest
+        ("vcpu", VCPU_DTYPE),
+        ("n_frames", np.int64),
+        ("kernel_work", np.int64),  # frames that a fork or an exit of its kernel has come by
+        # the hypervisor, by what its parts are for
+        ("paging", np.int64),
+        ("log", LOG_DTYPE),
+        ("clean", CLEAN_DTYPE),
+        ("shadow", SHADOW_DTYPE),
+        ("hap", HAP_DTYPE),
+        ("tlb", TLB_STATE_DTYPE),
+        ("group", GROUP_DTYPE),
+        ("time", TIME_DTYPE),
+        ("flow", FLOW_STATE_DTYPE),
     ],
     align=True,
 )
-"""One machine: where its arrays are, the guest's registers, configuration, counters."""
-
-Core = Any
-"""One record of CORE_DTYPE: the first argument of every kernel."""
+"""One machine: where its arrays are, the guest's registers, and configuration, state and counters
+of each part of the hypervisor, as Xen's `paging_domain` groups them."""
 
 TLB_DTYPE = np.dtype(
     [
@@ -188,3 +246,6 @@ PAGE_DTYPE = np.dtype(
     ]
 )
 """One shadow page."""
+
+Core = CoreView
+"""One record of CORE_DTYPE: the first argument of every kernel. Its fields are checked by mypy."""

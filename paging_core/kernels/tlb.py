@@ -13,6 +13,7 @@ from paging_core.events import Cause, Event
 from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import tlb_at
 from paging_core.kernels.state import SHADOW, Core
+from paging_core.units import FRAME_SHIFT
 
 _GENERATION_SHIFT = 36
 _VPN_MASK = (1 << _GENERATION_SHIFT) - 1
@@ -26,36 +27,36 @@ _MISS_2D = int(Event.TLB_MISS_2D)
 @kernel
 def tlb_tag(m: Core, vpn: int) -> int:
     """What the tag of a valid slot for this page must be."""
-    return vpn | (m.tlb_generation << _GENERATION_SHIFT)
+    return vpn | (m.tlb.generation << _GENERATION_SHIFT)
 
 
 @kernel
 def _forget_old_generations(m: Core) -> None:
     # Once in 2**26 flushes: tags of the first generations must not come alive again.
-    for i in range(m.tlb_entries):
+    for i in range(m.tlb.entries):
         tlb_at(m, i).tag = -1
         tlb_at(m, i).base_generation = -1
-    m.tlb_generation = 0
-    m.tlb_base_generation = 0
+    m.tlb.generation = 0
+    m.tlb.base_generation = 0
 
 
 @kernel
 def flush_tlb(m: Core, cause: int) -> None:
     """Drop every translation; `cause` is BASE when the guest itself flushes."""
-    m.tlb_generation += 1
+    m.tlb.generation += 1
     if cause == BASE:
-        m.tlb_base_generation += 1
+        m.tlb.base_generation += 1
     else:
         pay(m, _FLUSH, cause, 1)
-    if m.tlb_generation >= _MAX_GENERATION:
+    if m.tlb.generation >= _MAX_GENERATION:
         _forget_old_generations(m)
 
 
 @kernel
 def invalidate_page(m: Core, va: int) -> None:
     """INVLPG: drop the translation of one page."""
-    vpn = va >> 12
-    slot = tlb_at(m, vpn & m.tlb_mask)
+    vpn = va >> FRAME_SHIFT
+    slot = tlb_at(m, vpn & m.tlb.mask)
     if slot.tag >= 0 and slot.tag & _VPN_MASK == vpn:
         slot.tag = -1
         slot.base_generation = -1
@@ -64,9 +65,9 @@ def invalidate_page(m: Core, va: int) -> None:
 @kernel
 def pay_miss(m: Core, vpn: int, write: int) -> None:
     """Charge a table walk, to tracking if it is only a flush of tracking that caused it."""
-    slot = tlb_at(m, vpn & m.tlb_mask)
+    slot = tlb_at(m, vpn & m.tlb.mask)
     same_page = slot.tag >= 0 and slot.tag & _VPN_MASK == vpn
-    base_hit = same_page and slot.base_generation == m.tlb_base_generation
+    base_hit = same_page and slot.base_generation == m.tlb.base_generation
     if write != 0 and slot.base_writable == 0:
         base_hit = False
     event = _MISS_1D if m.paging == SHADOW else _MISS_2D
@@ -76,12 +77,12 @@ def pay_miss(m: Core, vpn: int, write: int) -> None:
 @kernel
 def fill_tlb(m: Core, vpn: int, gfn: int, writable: int, base_writable: int) -> None:
     """Cache a translation; `writable` only if a write needs no table any more (D is set)."""
-    slot = tlb_at(m, vpn & m.tlb_mask)
+    slot = tlb_at(m, vpn & m.tlb.mask)
     same_page = slot.tag >= 0 and slot.tag & _VPN_MASK == vpn
-    if same_page and slot.base_generation == m.tlb_base_generation:
+    if same_page and slot.base_generation == m.tlb.base_generation:
         base_writable |= slot.base_writable
     slot.tag = tlb_tag(m, vpn)
     slot.gfn = gfn
     slot.writable = writable
     slot.base_writable = base_writable
-    slot.base_generation = m.tlb_base_generation
+    slot.base_generation = m.tlb.base_generation

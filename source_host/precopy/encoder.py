@@ -9,6 +9,8 @@ unchanged. Zero is no digest, it is all bytes compared with zero.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 import zstandard
@@ -28,15 +30,22 @@ _LOOK_FRAMES = 64
 """Looked at in one go for how many are zeros."""
 
 
-class Encoder:
-    """Turns frames into batches and remembers what it last said about each frame.
+@dataclass(frozen=True)
+class Encoded:
+    """What came of some frames.
 
     Attributes:
-        changed: of the frames encoded last, which hold other content than what was said of
-            them before; bool.
-        level: zstd level of the batches to come; `OFF` sends them plain. A batch that does
-            not shrink is sent plain at any level.
+        batch: what to send.
+        changed: for each frame, whether it holds other content than what was said of it
+            before; bool, shape (n,).
     """
+
+    batch: Batch
+    changed: npt.NDArray[np.bool_]
+
+
+class Encoder:
+    """Turns frames into batches and remembers what it last said about each frame."""
 
     def __init__(self, frames: Frames, key: MigrationKey, *, suppress: bool) -> None:
         """Encode from guest memory `frames`, uint8, shape (n, 4096)."""
@@ -45,8 +54,6 @@ class Encoder:
         self._next_sequence = 0
         self._suppress = suppress
         self._last_sent: Digests = np.zeros(len(frames), np.uint64)
-        self.changed: npt.NDArray[np.bool_] = np.ones(0, np.bool_)
-        self.level = OFF
         self._compressor: tuple[int, zstandard.ZstdCompressor] | None = None
 
     def fitting(self, gfns: GfnArray, most_bytes: int) -> int:
@@ -65,8 +72,14 @@ class Encoder:
         return len(gfns)
 
     def encode(
-        self, gfns: GfnArray, ever_sent: npt.NDArray[np.bool_], round_number: int, *, last: bool
-    ) -> Batch:
+        self,
+        gfns: GfnArray,
+        ever_sent: npt.NDArray[np.bool_],
+        round_number: int,
+        *,
+        last: bool,
+        level: int = OFF,
+    ) -> Encoded:
         """Copy these frames as they stand now and say what to send for them.
 
         Args:
@@ -74,14 +87,16 @@ class Encoder:
             ever_sent: whether the destination has got each of them before.
             round_number: from 1.
             last: nothing more comes in this round.
+            level: of zstd; `OFF` sends the batch plain. One that does not shrink is sent
+                plain at any level.
         """
         copy = _StableCopy(self._frames, gfns)
         digests, zero = examine_frames(copy.frames, self._key)
-        self.changed = ~(ever_sent & (digests == self._last_sent[gfns]))
-        kinds = self._kinds(zero)
+        changed = ~(ever_sent & (digests == self._last_sent[gfns]))
+        kinds = self._kinds(zero, changed)
         self._last_sent[gfns] = digests
         raw = copy.bytes_of(kinds == _DATA)
-        payload, compression = self._compressed(raw)
+        payload, compression = self._compressed(raw, level)
         batch = Batch(
             sequence=self._next_sequence,
             round=round_number,
@@ -93,21 +108,21 @@ class Encoder:
             unchanged_digests=digests[kinds == _UNCHANGED],
         )
         self._next_sequence += 1
-        return batch
+        return Encoded(batch, changed)
 
-    def _kinds(self, zero: Flags) -> KindArray:
+    def _kinds(self, zero: Flags, changed: npt.NDArray[np.bool_]) -> KindArray:
         """Zero is said first: it costs least. Unchanged needs an earlier sending."""
         kinds = np.full(len(zero), _DATA, np.uint8)
         if self._suppress:
-            kinds[~self.changed] = _UNCHANGED
+            kinds[~changed] = _UNCHANGED
         kinds[zero] = _ZERO
         return kinds
 
-    def _compressed(self, raw: bytes) -> tuple[bytes, Compression]:
-        if self.level == OFF or not raw:
+    def _compressed(self, raw: bytes, level: int) -> tuple[bytes, Compression]:
+        if level == OFF or not raw:
             return raw, Compression.NONE
-        if self._compressor is None or self._compressor[0] != self.level:
-            self._compressor = (self.level, zstandard.ZstdCompressor(level=self.level))
+        if self._compressor is None or self._compressor[0] != level:
+            self._compressor = (level, zstandard.ZstdCompressor(level=level))
         small = self._compressor[1].compress(raw)
         return (small, Compression.ZSTD) if len(small) < len(raw) else (raw, Compression.NONE)
 

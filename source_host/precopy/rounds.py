@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from threading import Event
 
+import numpy as np
+import numpy.typing as npt
+
 from paging_core.errors import MigrationCancelled
 from paging_core.guest import Cleaned, DirtyWords, Learner
 from paging_core.log_dirty import GfnArray
 from paging_core.units import FRAME_BYTES
 from source_host.precopy.chunks import Chunks
 from source_host.precopy.clocks import Clock
-from source_host.precopy.compression import CompressionLevel
+from source_host.precopy.compression import OFF, CompressionLevel
 from source_host.precopy.encoder import Encoder
 from source_host.precopy.flow import NO_FLOW, Flow
 from source_host.precopy.ledger import Ledger, take_batch
@@ -163,30 +166,30 @@ class RoundSender:
         Returns:
             Whether it closed the round.
         """
-        self._encoder.level = self._compression.after(self.meter.bytes_per_s)
+        level = self._compression.after(self.meter.bytes_per_s)
         closed = False
         while len(gfns):
             part = gfns[: self._message_frames]
             part = part[: self._encoder.fitting(part, self._most_content_bytes())]
             gfns = gfns[len(part) :]
             closed = last and len(gfns) == 0
-            self._send_message(part, last=closed)
+            self._send_message(part, last=closed, level=level)
         return closed
 
     def _most_content_bytes(self) -> int:
         return self._clock.message_bytes(self._transport.message_bytes)
 
-    def _send_message(self, gfns: GfnArray, *, last: bool) -> None:
+    def _send_message(self, gfns: GfnArray, *, last: bool, level: int = OFF) -> None:
         if self._cancelled.is_set():
             raise MigrationCancelled("somebody cancelled the migration")
         ever_sent = self.ledger.ever_sent(gfns)
         self.ledger.settle(gfns)
         read_ns = self._clock.now_ns
-        batch = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last)
-        wire_bytes = self._transport.send(batch)
-        self._teach(gfns)
-        self._flow.sent(read_ns, batch, self._encoder.changed, wire_bytes)
-        self._now_at(self._stats.plus(batch.runs, wire_bytes))
+        encoded = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last, level=level)
+        wire_bytes = self._transport.send(encoded.batch)
+        self._teach(gfns, encoded.changed)
+        self._flow.sent(read_ns, encoded.batch, encoded.changed, wire_bytes)
+        self._now_at(self._stats.plus(encoded.batch.runs, wire_bytes))
         self.ledger.sent(gfns)
         self._clock.carry(wire_bytes)
         self._sent_bytes += wire_bytes
@@ -200,10 +203,10 @@ class RoundSender:
         self.meter.add(crossed_bytes - self._crossed_bytes, self._clock.now_ns)
         self._crossed_bytes = crossed_bytes
 
-    def _teach(self, gfns: GfnArray) -> None:
+    def _teach(self, gfns: GfnArray, changed: npt.NDArray[np.bool_]) -> None:
         if self._learner is not None and len(gfns) and not self._stats.repair:
             with self._clock.exclusive():
-                self._learner.learn(gfns, self._encoder.changed)
+                self._learner.learn(gfns, changed)
 
     def _skipped(self, frames: int) -> None:
         if frames:

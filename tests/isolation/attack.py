@@ -110,7 +110,7 @@ class Attacks:
                     self._memory.words[:] = self._template.words
 
     def _stride(self, guest: ModelGuest) -> None:
-        attacker, logging = self._attacker, bool(guest.machine.core["log_dirty"][0])
+        attacker, logging = self._attacker, bool(guest.machine.core["log"]["enabled"][0])
         if logging and attacker.chance(0.5):
             dirty = log_dirty.frames_of(guest.clean().dirty)
             if guest.clear_chunk_frames:

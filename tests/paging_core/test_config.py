@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from paging_core.config import (
+    CLEAN_RULES,
     CleanPolicy,
     GroupPolicy,
     GroupScope,
@@ -113,3 +114,10 @@ def test_names_on_the_command_line_are_the_values() -> None:
     assert CleanPolicy("write-protect") is CleanPolicy.WRITE_PROTECT
     assert GroupScope("physical") is GroupScope.PHYSICAL
     assert MemoryFill("mixed") is MemoryFill.MIXED
+
+
+def test_every_clean_policy_has_its_rules() -> None:
+    assert set(CLEAN_RULES) == set(CleanPolicy)
+    assert {one for one in CleanPolicy if CLEAN_RULES[one].defers} == {CleanPolicy.CLEAR_LOG}
+    for policy, rules in CLEAN_RULES.items():
+        assert not (rules.drops_all and rules.defers), policy  # it takes all away, or nothing

@@ -132,7 +132,7 @@ def test_shadows_built_and_dropped_balance() -> None:
     rows = joined([rows for rows, _ in told.rounds()])
     core = told.guest.machine.core
     built = len(of_kind(rows, FlowKind.SHADOW_BUILT))
-    assert 0 < built < int(core["shadow_pages_built"][0])  # some were built while it booted
+    assert 0 < built < int(core["shadow"]["pages_built"][0])  # some were built while it booted
     assert len(of_kind(rows, FlowKind.SHADOW_DROPPED)) > 0
 
 

@@ -20,19 +20,21 @@ is only when, within a window, a page was touched again.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from paging_core.compiled import kernel
+from paging_core.kernels.pointers import RecordArray
+from paging_core.traces.kernels.views import ParserView, RowView, SeenView
 from paging_core.units import FRAME_SHIFT
 from paging_core.workloads.ops import USER_TOP
 
 Text = npt.NDArray[np.uint8]
 """Whole lines: the last byte is a newline."""
-Records = Any
-"""An array of records, or one; indexed by field name, which no type checker follows."""
+Rows = RecordArray[RowView]
+"""Of ROW_DTYPE."""
+Seen = RecordArray[SeenView]
+"""Of SEEN_DTYPE."""
 
 ROW_DTYPE = np.dtype(
     [
@@ -172,14 +174,14 @@ def _next_line(text: Text, at: int) -> int:
 
 
 @kernel
-def _start_window(parser: Records, window_instructions: int) -> None:
+def _start_window(parser: ParserView, window_instructions: int) -> None:
     parser.window += 1
     parser.window_row = parser.rows
     parser.window_end = (parser.instructions // window_instructions + 1) * window_instructions
 
 
 @kernel
-def _touch(parser: Records, seen: Records, rows: Records, page: int, write: int) -> None:
+def _touch(parser: ParserView, seen: Seen, rows: Rows, page: int, write: int) -> None:
     """Count an access in its row of this window, or begin one."""
     key = page << 1 | write
     at = (key * _HASH >> 12) & (SEEN_SLOTS - 1)
@@ -203,7 +205,7 @@ def _touch(parser: Records, seen: Records, rows: Records, page: int, write: int)
 
 @kernel
 def _count_access(
-    parser: Records, seen: Records, rows: Records, address: int, size_bytes: int, kind: int
+    parser: ParserView, seen: Seen, rows: Rows, address: int, size_bytes: int, kind: int
 ) -> None:
     """One access, on each page that it touches."""
     write = 1 if kind in (_S, _M) else 0
@@ -218,9 +220,9 @@ def _count_access(
 
 @kernel
 def parse_lines(
-    parser: Records,
-    seen: Records,
-    rows: Records,
+    parser: ParserView,
+    seen: Seen,
+    rows: Rows,
     text: Text,
     at: int,
     window_instructions: int,

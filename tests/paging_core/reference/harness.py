@@ -58,7 +58,7 @@ def move(guest: ModelGuest) -> ModelGuest:
 
 def logging(guest: ModelGuest) -> bool:
     """Whether the guest's writes are being logged now."""
-    return bool(guest.machine.core["log_dirty"][0])
+    return bool(guest.machine.core["log"]["enabled"][0])
 
 
 def registers(guest: ModelGuest) -> dict[str, Any]:
