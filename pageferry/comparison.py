@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pageferry.document import Document
 from pageferry.tables import overhead, percent
@@ -15,13 +16,43 @@ _MAX_DIFFERENCES = 3
 def labels(documents: Sequence[Document], fallback: Sequence[str]) -> list[str]:
     """A column title per document: the settings in which they differ, else its file's name."""
     settings = [dict(document["config"]) for document in documents]
-    # Results of older releases have not every setting.
-    keys = dict.fromkeys(key for each in settings for key in each)
-    differing = [key for key in keys if any(s.get(key) != settings[0].get(key) for s in settings)]
+    differing = _differing(settings)
     titles = ["\n".join(line(f"{key} {_value(s.get(key))}") for key in differing) for s in settings]
     if not differing or len(differing) > _MAX_DIFFERENCES or len(set(titles)) < len(titles):
         return list(fallback)
     return titles
+
+
+def document_of(documents: Sequence[Document], titles: Sequence[str]) -> dict[str, Any]:
+    """The comparison as one JSON document: every figure, and the settings that differ.
+
+    Args:
+        documents: results.
+        titles: a column's each.
+    """
+    configs = [dict(document["config"]) for document in documents]
+    differing = _differing(configs)
+    return {
+        "schema": {"name": "pageferry.comparison", "version": 1},
+        "results": [
+            {
+                "title": title.replace("\n", ", "),
+                "differs_in": {key: config.get(key) for key in differing},
+                "outcome": document["outcome"],
+                "verified": document["verified"],
+                "overhead": overhead(document),
+                **{name: document[name] for name in ("faults", "guest", "pages", "bytes", "time")},
+                "rounds": len(document["rounds"]),
+            }
+            for document, config, title in zip(documents, configs, titles, strict=True)
+        ],
+    }
+
+
+def _differing(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    # Results of older releases have not every setting.
+    keys = dict.fromkeys(key for each in configs for key in each)
+    return [key for key in keys if any(s.get(key) != configs[0].get(key) for s in configs)]
 
 
 def _value(value: object) -> str:

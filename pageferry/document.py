@@ -1,7 +1,7 @@
 """The result of a migration as one JSON document: what a person keeps, compares and cites.
 
-Built from the final `MigrationStatus` alone. It holds nothing of the wall clock, of
-addresses, ports or names that were made up for one run, so on the virtual clock the same
+Built from the final `MigrationStatus` and pageferry's version alone. It holds nothing of the wall
+clock, of addresses, ports or names that were made up for one run, so on the virtual clock the same
 seed gives the same bytes. `schema/migration-v1.json` is its schema,
 docs/result-document.md explains every field.
 """
@@ -13,7 +13,9 @@ from typing import Annotated, Final, Literal, NotRequired, TypedDict
 
 from msgspec import Meta
 
+from pageferry.command_line import command_of
 from pageferry.configured import Configured, configured
+from pageferry.run_record import version
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError
@@ -162,10 +164,28 @@ class Time(TypedDict):
     ]
 
 
+class Run(TypedDict):
+    """How the result came about."""
+
+    pageferry: Annotated[str, about("Version of pageferry that made this document.")]
+    command: Annotated[
+        str,
+        about(
+            "Repeats the migration: made of config alone, a trace by its name without the "
+            "directory, other costs as costs.toml."
+        ),
+    ]
+    date: NotRequired[Annotated[str, about("When it ended, in UTC; only on the real clock.")]]
+    machine: NotRequired[Annotated[str, about("Where the command ran; only on the real clock.")]]
+
+
 class Document(TypedDict):
     """The whole result."""
 
     schema: Annotated[Schema, about("Which schema this document follows.")]
+    run: NotRequired[
+        Annotated[Run, about("How it came about; absent in documents of early versions.")]
+    ]
     config: Configured
     outcome: Annotated[Outcome, about("How it ended.")]
     error: Annotated[Error | None, about("Why it did not complete; null when it did.")]
@@ -205,9 +225,11 @@ def document_of(
     Raises:
         PageferryError: the status holds what no migration can have had.
     """
+    config = configured(guest, plan or plan_of(status.request), trace_digest)
     return {
         "schema": {"name": SCHEMA_NAME, "version": SCHEMA_VERSION},
-        "config": configured(guest, plan or plan_of(status.request), trace_digest),
+        "run": {"pageferry": version(), "command": command_of(config)},
+        "config": config,
         "outcome": OUTCOMES[status.state],
         "error": _error(status),
         "verified": status.verified,

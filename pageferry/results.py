@@ -14,7 +14,7 @@ from typing import Any, cast
 import jsonschema
 
 from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
-from paging_core.errors import InvalidInput
+from paging_core.errors import BadOption, InvalidInput
 from paging_core.reading import read_json
 
 
@@ -34,20 +34,66 @@ def encode(document: Mapping[str, Any]) -> str:
 
 
 def check_target(target: str) -> None:
-    """Refuse a place that cannot be written before a migration has run for it.
+    """Refuse a place that cannot be written before anything has run for it.
 
     Raises:
-        BadResult: no such directory, no right to write there, or a directory itself.
+        BadResult: no such directory, no right to write there, a directory itself, or part of a
+            flow trace.
     """
-    path = Path(target)
     if target == "-":
         return
-    if path.is_dir():
-        raise BadResult(f"cannot write {target}: it is a directory; name a file in it")
-    place = path if path.exists() else path.parent
+    path = Path(target)
+    try:
+        if path.is_dir():
+            raise BadResult(f"cannot write {target}: it is a directory; name a file in it")
+        if _is_device(path):
+            _check_writable(path, target)
+            return
+        place = path.resolve().parent  # a file is replaced, not written over
+        if not place.exists():
+            raise BadResult(
+                f"cannot write {target}: there is no directory {place}; name another file"
+            )
+        if not place.is_dir():
+            raise BadResult(f"cannot write {target}: {place} is a file; name another file")
+        _check_writable(place, target)
+        _check_no_trace(path.resolve(), target)
+    except (OSError, RuntimeError, ValueError) as error:
+        # such as a name that is too long, links in a circle, or a NUL
+        raise BadResult(f"cannot write {target}: {error}; name another file") from error
+
+
+def _check_writable(place: Path, target: str) -> None:
     if not os.access(place, os.W_OK):
-        reason = "you may not write there" if place.exists() else f"there is no directory {place}"
-        raise BadResult(f"cannot write {target}: {reason}; name another file")
+        raise BadResult(f"cannot write {target}: you may not write there; name another file")
+
+
+def _check_no_trace(path: Path, target: str) -> None:
+    """A flow trace and its result know each other by digest: neither is replaced alone."""
+    is_part = path.suffix == ".parquet" or path.name in ("flow.json", "run.json")
+    is_result = path.name == "result.json" and (path.parent / "run.json").exists()
+    if (path.parent / "flow.json").exists() and (is_part or is_result):
+        raise BadResult(
+            f"cannot write {target}: it is part of the flow trace in {path.parent}; name another "
+            "file"
+        )
+
+
+def check_directory(directory: Path, way_out: str) -> None:
+    """Refuse a directory that cannot be made or written to; nothing is made or changed.
+
+    Raises:
+        BadOption: it is a file, lies in one, or you may not write there.
+    """
+    place = directory
+    while not place.exists() and not place.is_symlink() and place != place.parent:
+        place = place.parent
+    if not place.is_dir():
+        raise BadOption(f"{place} is no directory; {way_out}")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise BadOption(f"you may not write to {place}; {way_out}")
+    if os.statvfs(place).f_flag & os.ST_RDONLY:
+        raise BadOption(f"{place} cannot be written to; {way_out}")
 
 
 def write(document: Mapping[str, Any], target: str) -> None:

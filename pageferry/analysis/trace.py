@@ -16,14 +16,13 @@ import pyarrow.parquet as pq
 from pageferry import results
 from pageferry.damage import computing_from
 from pageferry.document import Document
+from pageferry.flow_directory import RESULT, check_pair
 from pageferry.results import BadResult
 from paging_core.reading import read_json
 from paging_core.text import shown
 from paging_core.units import FRAME_BYTES
-from source_host.watch.flow_files import FLOW_SCHEMA, MANIFEST, TABLES
+from source_host.watch.flow_files import FLOW_SCHEMA, MANIFEST, TABLES, digest_of
 
-RESULT = "result.json"
-"""The result document of the migration, beside its trace."""
 _MOST_NS = 2**61
 MEMORY_LIMIT = "1GB"
 """Of DuckDB; what does not fit is spilled to a temporary directory."""
@@ -64,15 +63,35 @@ class FlowTrace:
 
 
 def checked(directory: Path) -> Document:
-    """The result of the migration whose flow trace lies there, if that is whole.
+    """The result of the migration whose flow trace lies there, if both are whole.
 
     Raises:
-        BadResult: no trace, an incomplete one, one of another version, or without its result.
+        BadResult: no trace, an incomplete one, one of another version, without its result or with
+            another one's, or of a migration that did not complete.
     """
     manifest = _manifest(directory)
     for table in TABLES:
         _check_table(directory, table, manifest)
-    return _document(directory)
+    document = _document(directory)
+    check_pair(directory)
+    _check_outcome(directory, document, manifest)
+    return document
+
+
+def _check_outcome(directory: Path, document: Document, manifest: Mapping[str, Any]) -> None:
+    """Only of a migration that went all its way a trace can say what groups were worth."""
+    outcome, error = document["outcome"], document["error"]
+    if outcome in ("failed", "cancelled"):
+        why = f": {shown(error['message']).rstrip('.')}" if error else ""
+        raise BadResult(
+            f"the migration traced in {directory} ended {outcome}{why}; its flow answers nothing, "
+            "run it again into an empty directory"
+        )
+    if manifest.get("outcome") != outcome:
+        raise BadResult(
+            f"{directory / RESULT} is of another migration than the flow trace beside it: that "
+            f"one ended {shown(str(manifest.get('outcome')))}; put the right one there"
+        )
 
 
 @contextmanager
@@ -100,21 +119,37 @@ def flow_trace(directory: Path) -> Iterator[FlowTrace]:
         yield trace
 
 
+_COUNTED = """
+SELECT (SELECT count(*) FROM sends) AS "pages sent",
+  (SELECT count(DISTINCT gfn) FROM sends) AS "distinct pages sent",
+  (SELECT count(*) FILTER (kind = 'data') FROM sends) AS "pages sent with content",
+  (SELECT count(*) FILTER (kind = 'zero') FROM sends) AS "zero pages sent",
+  (SELECT count(*) FILTER (kind = 'unchanged') FROM sends) AS "digests sent",
+  count(*) FILTER (kind = 'fixup') AS "fixup faults",
+  (SELECT coalesce(sum(falsely_dirty), 0)::BIGINT FROM moments) AS "falsely dirty pages"
+FROM events
+"""
+
+
 def _check_same_migration(trace: FlowTrace) -> None:
     """Whether trace and result tell of the same faults and pages."""
-    document = trace.document
-    if document["outcome"] != "completed":
-        return
-    seen = trace.row(
-        "SELECT (SELECT count(*) FROM sends) AS sent, "
-        "count(*) FILTER (kind = 'fixup') AS fixups FROM events"
-    )
-    told = {"sent": document["pages"]["sent"], "fixups": document["faults"]["fixup"]}
-    if seen != told:
-        raise BadResult(
-            f"{trace.directory / RESULT} is of another migration than the flow trace beside it: "
-            f"{told['sent']} pages sent, not {seen['sent']}; put the right one there"
-        )
+    pages = trace.document["pages"]
+    told = {
+        "pages sent": pages["sent"],
+        "distinct pages sent": pages["unique"],
+        "pages sent with content": pages["data"],
+        "zero pages sent": pages["zero"],
+        "digests sent": pages["suppressed"],
+        "fixup faults": trace.document["faults"]["fixup"],
+        "falsely dirty pages": pages["falsely_dirty"],
+    }
+    seen = trace.row(_COUNTED)
+    for what, n in told.items():
+        if seen[what] != n:
+            raise BadResult(
+                f"{trace.directory / RESULT} is of another migration than the flow trace beside "
+                f"it: {n} {what}, not {seen[what]}; put the right one there"
+            )
 
 
 def _check_rows(trace: FlowTrace) -> None:
@@ -161,12 +196,20 @@ def _check_table(directory: Path, table: str, manifest: Mapping[str, Any]) -> No
     try:
         metadata = pq.read_metadata(path)
         schema = pq.read_schema(path)
+        digest = _digest(path)
     except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise BadResult(f"{path} is missing or damaged; record the flow again") from error
     rows = manifest.get("rows")
     same = isinstance(rows, dict) and rows.get(table) == metadata.num_rows
+    digests = manifest.get("xxh3_64")
+    same = same and isinstance(digests, dict) and digests.get(table) == digest
     if not same or not schema.equals(TABLES[table]):
         raise BadResult(f"{path} is not the table that its manifest says; record the flow again")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return digest_of(file)
 
 
 def _document(directory: Path) -> Document:

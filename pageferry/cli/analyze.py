@@ -47,6 +47,8 @@ def analyze(directory: str, json_target: str | None, tables_target: str | None) 
 
     if json_target is not None:
         results.check_target(json_target)
+    if tables_target is not None:
+        results.check_directory(Path(tables_target), "name another directory for --tables")
     analysis = analysis_of(Path(directory))
     if json_target is not None:
         results.write(analysis, json_target)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pageferry.cli.json_target import json_option
+
 
 @click.command(
     epilog="""\b
@@ -23,23 +25,28 @@ A TOML file overrides any of them, for pageferry migrate --costs FILE:
     type=click.Path(),
     help="Show the table with the overrides of this TOML file.",
 )
-def costs(costs_file: str | None) -> None:
+@json_option
+def costs(costs_file: str | None, json_target: str | None) -> None:
     """List what every event costs in nanoseconds, and who says so."""
     from rich import box
     from rich.table import Table
 
-    from pageferry.cli.output import stdout_console
+    from pageferry.cli.json_target import check, written
     from paging_core.costs import DEFAULTS, CostTable
     from paging_core.events import Event
 
+    check(json_target)
     prices = CostTable.from_toml(Path(costs_file)) if costs_file else CostTable()
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     table.add_column("event", no_wrap=True)
     table.add_column("ns", justify="right", no_wrap=True)
     table.add_column("source")
+    rows = []
     for event in Event:
         name = event.name.lower()
         overridden = name in prices.overrides_ns
         source = costs_file if overridden and costs_file else DEFAULTS[event].source
         table.add_row(name, f"{prices.ns(event):g}", source)
-    stdout_console().print(table)
+        rows.append({"event": name, "ns": prices.ns(event), "source": source})
+    document = {"schema": {"name": "pageferry.costs", "version": 1}, "costs": rows}
+    written(document, json_target).print(table)

@@ -36,6 +36,7 @@ COMMANDS = {
 
 
 @click.group(
+    "pageferry",
     cls=LazyGroup,
     lazy=COMMANDS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from pageferry.cli.kinds import setting_options
+from pageferry.cli.limits import fail_if, thresholds
 from pageferry.cli.sections import SectionedCommand, in_sections, section
 
 
@@ -21,9 +22,11 @@ Examples:
   pageferry migrate --trace examples/traces/redis.parquet --policy qemu
   pageferry migrate --clock real --memory 1GiB --workload idle --fill random
   pageferry migrate --guest guest-1f2e3d4c --source rack1:50051 --dest rack2:50052
+  pageferry migrate --quiet --fail-if "overhead > 1%" --fail-if "downtime > 300ms"
 \b
 Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says why;
-2 an option cannot be, nothing was started; 130 stopped by Ctrl-C.
+2 an option cannot be, nothing was started; 3 it moved, and --fail-if found something;
+130 stopped by Ctrl-C.
 """,
 )
 @setting_options
@@ -74,6 +77,7 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
     help="Write every fault and every page sent to an empty directory; see docs/flow.md. With "
     "--source, a directory below that host's --flow-dir.",
 )
+@fail_if
 @click.option("--quiet", is_flag=True, help="No progress and no tables; errors remain.")
 @click.option("--no-progress", is_flag=True, help="Only the closing tables.")
 @click.pass_context
@@ -83,6 +87,7 @@ def migrate(
     json_target: str | None,
     quiet: bool,
     no_progress: bool,
+    fail_if: tuple[str, ...],
     **options: Any,
 ) -> None:
     """Migrate a guest from a source host to a destination host.
@@ -92,12 +97,16 @@ def migrate(
     there. Ends with what the tracking cost the guest and what the network carried.
     """
     from pageferry.cli.run import Output, run
+    from pageferry.cli.shell import typed
     from pageferry.request import MigrationOptions
 
     _refuse_a_modelled_link(ctx)
     _refuse_tls_of_our_own(ctx)
     _refuse_to_boot_what_is_there(ctx)
-    output = Output(json_target, quiet=quiet, progress=not no_progress)
+    output = Output(
+        json_target, quiet=quiet, progress=not no_progress, command=typed(ctx),
+        thresholds=thresholds(fail_if),
+    )  # fmt: skip
     ctx.exit(run(MigrationOptions.typed(options), output))
 
 

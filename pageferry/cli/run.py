@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from pageferry import results
+from pageferry import flow_directory, results
 from pageferry.cli.output import stderr_console, stdout_console
-from pageferry.cli.shell import EXIT_FAILED, complain
+from pageferry.cli.shell import EXIT_FAILED, EXIT_THRESHOLD, complain
 from pageferry.document import Document, document_of
 from pageferry.hosts import Hosts, hosts
 from pageferry.interrupts import Interrupted, Interrupts
@@ -18,12 +19,15 @@ from pageferry.journey import Ended, Watcher, travel
 from pageferry.progress import progress_for
 from pageferry.request import MigrationOptions
 from pageferry.room import check_room
+from pageferry.run_record import record
 from pageferry.source_client import SourceClient
 from pageferry.tables import rounds, summary
+from pageferry.thresholds import Threshold, failed
 from pageferry.v1 import common_pb2
 from pageferry.whereabouts import of_state
 from paging_core.config import GuestConfig
 from paging_core.errors import ContractMismatch, HostUnreachable, NotFound, PageferryError
+from source_host.precopy.clock_name import ClockName
 from wire.convert import guest_config
 
 
@@ -35,11 +39,15 @@ class Output:
         json_target: file of the result document, ``-`` for stdout, None for none.
         quiet: neither progress nor tables.
         progress: show how far it is.
+        command: as it was typed.
+        thresholds: what the result must not fulfil.
     """
 
     json_target: str | None = None
     quiet: bool = False
     progress: bool = True
+    command: str = ""
+    thresholds: Sequence[Threshold] = ()
 
 
 _STARTING = (
@@ -81,9 +89,26 @@ def run(options: MigrationOptions, output: Output) -> int:
             _say_where_the_flow_is(options, completed=not finished.complaint)
         if finished.complaint:
             complain(finished.complaint)
-        return finished.exit_code
+            return finished.exit_code
+        return _judged(finished, output)
 
-    return interruptible(action)
+    flow = _own_flow(options)
+    with nullcontext() if flow is None else flow_directory.claimed(flow):
+        return interruptible(action)
+
+
+def _own_flow(options: MigrationOptions) -> Path | None:
+    """Where hosts of our own write their trace; those elsewhere look after theirs."""
+    return Path(options.flow) if options.flow is not None and options.source is None else None
+
+
+def _judged(finished: Finished, output: Output) -> int:
+    """Hold the result against the thresholds; the exit code."""
+    exceeded = list(failed(output.thresholds, finished.document))
+    if not exceeded:
+        return finished.exit_code
+    complain("; ".join(exceeded))
+    return EXIT_THRESHOLD
 
 
 def check(options: MigrationOptions) -> None:
@@ -93,6 +118,8 @@ def check(options: MigrationOptions) -> None:
         InvalidInput: a value that cannot be, or more memory than this machine has for its hosts.
     """
     options.plan()
+    if (flow := _own_flow(options)) is not None:
+        flow_directory.check(flow)
     if options.guest is not None:
         options.check_hosts()
         return
@@ -145,19 +172,17 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
             if ended.status.error_status == HostUnreachable.grpc_status:
                 ended.status.error = where.post_mortem() or ended.status.error
             document = document_of(ended.status, guest, trace_digest, options.plan())
+            now = record(output.command)
+            if document["config"]["clock"] == ClockName.REAL:  # no second run is like it anyway
+                document["run"] |= {"date": now["date"], "machine": now["machine"]}
             if output.json_target is not None:
                 results.write(document, output.json_target)
-            _keep_beside_the_flow(document, options)
+            if (flow := _own_flow(options)) is not None:
+                flow_directory.seal(flow, document, now)
             finished = _finished(document, ended, where, client)
             if ended.interrupted is not None:
                 where.hurry()
             return finished
-
-
-def _keep_beside_the_flow(document: Document, options: MigrationOptions) -> None:
-    """A trace of our own hosts gets the result beside it: the analysis needs both."""
-    if options.flow is not None and options.source is None and Path(options.flow).is_dir():
-        results.write(document, str(Path(options.flow) / "result.json"))
 
 
 def _finished(document: Document, ended: Ended, where: Hosts, client: SourceClient) -> Finished:

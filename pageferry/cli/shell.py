@@ -1,6 +1,7 @@
 """How every subcommand behaves as a program: lazy loading, one-line errors, exit codes.
 
-Exit codes: 0 done, 1 it failed, 2 what was asked cannot be, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 it failed, 2 what was asked cannot be, 3 done and beyond a limit that was set
+(--fail-if), 130 stopped by Ctrl-C.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from threading import current_thread, main_thread
@@ -21,6 +23,7 @@ from paging_core.text import printable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
+EXIT_THRESHOLD = 3
 EXIT_INTERRUPTED = 130
 _MOST_CHARS = 4000
 """Of an error: most name a file, and lists of what there is are long."""
@@ -60,6 +63,12 @@ class LazyGroup(click.Group):
         super().__init__(*args, **kwargs)
         self.lazy = lazy
         self._interrupts: Interrupts | None = None
+        self._typed: Sequence[str] = ()
+
+    @property
+    def typed(self) -> str:
+        """The whole command as it was typed last, for a shell."""
+        return shlex.join([str(self.name or "pageferry"), *self._typed])
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The subcommands in the order a newcomer needs them."""
@@ -89,6 +98,7 @@ class LazyGroup(click.Group):
         **extra: Any,
     ) -> Any:
         """Run as a program: one line on stderr and an exit code for whatever goes wrong."""
+        self._typed = list(sys.argv[1:] if args is None else args)
         if not standalone_mode:
             return super().main(args, prog_name, standalone_mode=False, **extra)
         if current_thread() is not main_thread():  # where no signal arrives
@@ -147,6 +157,12 @@ def _fail(error: Exception) -> int:
         case _:
             complain(str(error))
             return EXIT_USAGE if isinstance(error, InvalidInput) else EXIT_FAILED
+
+
+def typed(ctx: click.Context) -> str:
+    """The whole command, as it was typed."""
+    command = ctx.find_root().command
+    return command.typed if isinstance(command, LazyGroup) else ""
 
 
 def complain(message: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pageferry.cli.limits import fail_if, thresholds
 from pageferry.cli.sections import SectionedCommand, section
 from pageferry.settings import AXES
 from pageferry.sweep.grid import Grid, Value
@@ -52,6 +53,7 @@ Examples:
   pageferry sweep --out out/groups --group-pages 1,4,16,64,256,1024 --paging shadow,hap
   pageferry sweep examples/answer.toml --out out/answer
   pageferry sweep examples/answer.toml --out out/answer --scheduler tcp://head:8786
+  pageferry sweep examples/answer.toml --out out/answer --quiet --fail-if "overhead > 2%"
 \b
 A grid file:
   memory = "64MiB"
@@ -63,6 +65,9 @@ A grid file:
   [[grid]]
   paging = "hap"
   pml = true
+\b
+Exit code: 0 every point completed; 1 some failed, or the sweep could not go on; 2 an option cannot
+be, nothing was run; 3 all completed, and --fail-if found something; 130 stopped by Ctrl-C.
 """,
 )
 @click.argument("grid_file", metavar="[GRID.toml]", required=False, type=click.Path())
@@ -90,6 +95,7 @@ A grid file:
 )
 @click.option("--retry-failed", is_flag=True, help="Run points again that failed before.")
 @click.option("--dry-run", is_flag=True, help="Check the grid, list its points, run nothing.")
+@fail_if
 @click.option("--quiet", is_flag=True, help="No progress; errors remain.")
 @click.pass_context
 def sweep(
@@ -102,6 +108,7 @@ def sweep(
     retry_failed: bool,
     dry_run: bool,
     quiet: bool,
+    fail_if: tuple[str, ...],
     **given: tuple[str, ...],
 ) -> None:
     """Run a migration for every combination of settings, on the virtual clock.
@@ -115,6 +122,8 @@ def sweep(
     if scheduler is not None and jobs is not None:
         raise click.UsageError("--jobs is about this machine; drop it, or drop --scheduler", ctx)
     grids = _grids(grid_file, {axis: _split(axis, values) for axis, values in given.items()})
+    limits = thresholds(fail_if)
+    from pageferry.cli.shell import typed
     from pageferry.cli.sweeping import Wish, run_sweep, show_points
 
     if dry_run:
@@ -122,7 +131,7 @@ def sweep(
         return
     wish = Wish(
         Path(directory), jobs or os.cpu_count() or 1, scheduler, retry_failed=retry_failed,
-        quiet=quiet,
+        quiet=quiet, command=typed(ctx), thresholds=limits,
     )  # fmt: skip
     ctx.exit(run_sweep(grids, wish))
 

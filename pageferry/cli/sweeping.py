@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from rich.progress import (
 
 from pageferry.cli.axes import command_of, options_of
 from pageferry.cli.output import stderr_console
-from pageferry.cli.shell import EXIT_FAILED, complain
+from pageferry.cli.shell import EXIT_FAILED, EXIT_THRESHOLD, complain
 from pageferry.interrupts import Interrupted, Interrupts
 from pageferry.sweep import sweep
 from pageferry.sweep.cluster import ClusterWorkers
@@ -29,6 +30,8 @@ from pageferry.sweep.grid import Grid, Settings
 from pageferry.sweep.point import Point
 from pageferry.sweep.table import Row
 from pageferry.sweep.workers import LocalWorkers, Workers
+from pageferry.thresholds import Threshold
+from pageferry.thresholds import failed as exceeded
 from paging_core.errors import BadOption, InvalidInput
 
 _LINE_EVERY = 10
@@ -45,6 +48,8 @@ class Wish:
         scheduler: address of a Dask scheduler instead of those; None for none.
         retry_failed: run failed points again.
         quiet: no progress.
+        command: as it was typed.
+        thresholds: what no result may fulfil.
     """
 
     directory: Path
@@ -52,6 +57,8 @@ class Wish:
     scheduler: str | None
     retry_failed: bool
     quiet: bool
+    command: str = ""
+    thresholds: Sequence[Threshold] = ()
 
 
 def points_of(grids: Sequence[Grid], base: Path) -> list[Point]:
@@ -90,7 +97,7 @@ def run_sweep(grids: Sequence[Grid], wish: Wish) -> int:
     if wish.scheduler is not None and any(point.flow for point in points):
         raise BadOption("flow traces are written on this machine; drop flow, or drop --scheduler")
     console = stderr_console()
-    with Interrupts(), opened(wish.directory) as directory:
+    with Interrupts(), opened(wish.directory, wish.command) as directory:
         todo = sweep.unfinished(points, directory, retry_failed=wish.retry_failed)
         n_points = len({point.id for point in points})
         try:
@@ -100,7 +107,31 @@ def run_sweep(grids: Sequence[Grid], wish: Wish) -> int:
             return interrupted.exit_code
         if not wish.quiet:
             _say_what_came_of_it(console, n_points, len(todo), failed, directory)
-    return EXIT_FAILED if failed else 0
+        beyond = _beyond(directory.rows({point.id: point for point in points}.values()), wish)
+    if beyond:
+        complain(beyond)
+    if failed:
+        return EXIT_FAILED
+    return EXIT_THRESHOLD if beyond else 0
+
+
+def _beyond(rows: Sequence[Row], wish: Wish) -> str:
+    """A line about the points that fulfil a condition of --fail-if; empty if none does.
+
+    Points that ran before this command count as well; those that failed have no result.
+    """
+    if not wish.thresholds:
+        return ""
+    judged = [row for row in rows if row["status"] == "ok"]
+    found = [(row, list(exceeded(wish.thresholds, json.loads(row["document"])))) for row in judged]
+    found = [(row, lines) for row, lines in found if lines]
+    if not found:
+        return ""
+    first, lines = found[0]
+    return (
+        f"{len(found)} of {len(judged)} points are beyond a limit, the first is "
+        f"{first['command']}: {'; '.join(lines)}"
+    )
 
 
 def _run(

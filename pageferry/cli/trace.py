@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from pageferry.cli.json_target import json_option
 from pageferry.cli.kinds import COUNT
 
 
@@ -90,19 +91,22 @@ def lackey(
 
 @trace.command()
 @click.argument("file", type=click.Path(), metavar="FILE")
-def show(file: str) -> None:
+@json_option
+def show(file: str, json_target: str | None) -> None:
     """Show what a trace holds: how long, how much memory, which parts of it are written.
 
     Reads all of it, so a trace that is shown can be replayed.
     """
-    from pageferry.cli.output import stdout_console
+    from pageferry.cli.json_target import check, written
+    from pageferry.cli.trace_json import document_of
     from pageferry.cli.trace_show import facts, regions
     from paging_core.traces.profile import profile
     from paging_core.traces.reader import TraceFile
 
+    check(json_target)
     opened = TraceFile(file)
     found = profile(opened)
-    console = stdout_console()
+    console = written(document_of(opened, found), json_target)
     console.print(facts(opened, found))
     console.print()
     console.print(regions(found))

@@ -15,6 +15,7 @@ from pageferry.document import Document
 from pageferry.interrupts import Interrupts
 from pageferry.request import MigrationOptions
 from pageferry.tables import summary
+from paging_core.errors import BadOption
 
 
 def show_both(both: Mapping[str, MigrationOptions], output: Output, directory: str | None) -> int:
@@ -29,10 +30,13 @@ def show_both(both: Mapping[str, MigrationOptions], output: Output, directory: s
         InvalidInput: something asked for cannot be; nothing was started.
     """
     targets = {title: _target(directory, title) for title in both}
-    for title, options in both.items():
+    for options in both.values():
         check(options)
-        if targets[title] is not None:
-            results.check_target(str(targets[title]))
+    if directory is not None:
+        _make(Path(directory))
+    for target in targets.values():
+        if target is not None:
+            results.check_target(target)
 
     def action(interrupts: Interrupts) -> int:
         documents: list[Document] = []
@@ -63,5 +67,13 @@ def _show(documents: list[Document], titles: list[str]) -> None:
 def _target(directory: str | None, title: str) -> str | None:
     if directory is None:
         return None
-    Path(directory).mkdir(parents=True, exist_ok=True)
     return str(Path(directory) / f"{title.replace(' ', '-')}.json")
+
+
+def _make(directory: Path) -> None:
+    way_out = "name another directory for --out"
+    try:
+        results.check_directory(directory, way_out)
+        directory.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise BadOption(f"{directory} cannot be made ({error}); {way_out}") from error

@@ -12,9 +12,12 @@ from pageferry.analysis.epochs import make_epochs
 from pageferry.analysis.sentences import conclusions
 from pageferry.analysis.trace import FlowTrace, flow_trace
 from pageferry.document import Document
+from pageferry.flow_directory import record_of
 from pageferry.report.charts import COLOURS, Spec, chart_of, spec_of
 from pageferry.report.page import Section, page
 from pageferry.report.predictions import prediction_section
+from pageferry.report.provenance import run_sections
+from pageferry.run_record import Record
 from pageferry.tables import CAUSE_LABELS
 
 _TIME_BINS, _FRAME_BINS = 72, 64
@@ -57,8 +60,27 @@ def flow_report(directory: Path) -> str:
                 wide=True,
             ),
             *prediction_section([(name, directory)]),
+            *run_sections(_records(directory, trace.document), [trace.document["config"]]),
         ]
     return page(f"The flow of one migration: {name}", conclusions(analysis), sections)
+
+
+def _records(directory: Path, document: Document) -> list[Record]:
+    """What was run; of a trace that hosts elsewhere wrote what the result itself says."""
+    kept = record_of(directory)
+    if kept is not None:
+        return [kept]
+    if "run" not in document:
+        return []
+    run = document["run"]
+    return [
+        {
+            "command": run["command"],
+            "pageferry": run["pageferry"],
+            "date": run.get("date", ""),
+            "machine": run.get("machine", ""),
+        }
+    ]
 
 
 def flow_sections(directory: Path, name: str) -> list[Section]:

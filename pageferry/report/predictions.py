@@ -9,8 +9,8 @@ from pathlib import Path
 import altair as alt
 
 from pageferry import results
-from pageferry.analysis.trace import RESULT
 from pageferry.damage import computing_from
+from pageferry.flow_directory import RESULT
 from pageferry.predict.prediction import Prediction, errors
 from pageferry.report.charts import Spec, chart_of, spec_of
 from pageferry.report.page import Section

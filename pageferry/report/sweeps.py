@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pageferry.report.loads import load_tables
 from pageferry.report.page import Section, page
 from pageferry.report.pictures import causes, frontiers
 from pageferry.report.predictions import prediction_section
+from pageferry.report.provenance import run_sections
 from pageferry.report.repeats import Repeated, repeated, surroundings
 from pageferry.report.runs import runs_table
 from pageferry.report.variants import compared
@@ -51,6 +53,7 @@ def sweep_report(directory: Path) -> str:
             "Click on a heading to sort; the command repeats a run alone.",
             table=runs_table(table, runs),
         ),
+        *run_sections(sweep.runs(), [json.loads(row["document"])["config"] for row in rows]),
     ]
     return page("Page groups: what the sweep says", _what_was_run(table, rows, alike), sections)
 

@@ -13,7 +13,8 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pageferry.damage import computing_from
-from pageferry.results import BadResult, encode
+from pageferry.flow_directory import RUN, seal
+from pageferry.results import BadResult, check_directory, encode
+from pageferry.run_record import Record, is_record, record
 from pageferry.sweep.model import model_digest
 from pageferry.sweep.point import Point
 from pageferry.sweep.table import SCHEMA, Row, row_of, table_of
@@ -53,7 +56,7 @@ class SweepDirectory:
             return False
         row = _read(self._file(point))
         failed = row["status"] == "failed"
-        return failed or not point.flow or (self.flow_of(point) / "flow.json").exists()
+        return failed or not point.flow or (self.flow_of(point) / RUN).exists()
 
     def failed(self, point: Point) -> bool:
         """Whether the point ended badly."""
@@ -63,20 +66,31 @@ class SweepDirectory:
         """Where the flow trace of a point goes."""
         return self.path / "flows" / point.id
 
+    def make_way(self, point: Point) -> None:
+        """Remove what is left of a flow trace whose point has to be run again.
+
+        Raises:
+            LimitExceeded: it cannot be removed.
+        """
+        flow = self.flow_of(point)
+        with _disk(self.path):
+            if flow.is_dir():
+                shutil.rmtree(flow)
+
     def keep(self, point: Point, finished: Finished) -> Row:
-        """Write down how a point ended.
+        """Write down how a point ended; its row last, so that what it promises is there.
 
         Raises:
             LimitExceeded: the disk is full; what was finished before can still be read.
         """
         row = row_of(point, finished)
         with _disk(self.path):
-            _write(self._file(point), json.dumps(row, ensure_ascii=False))
             flow = self.flow_of(point)
-            if finished.document is not None and flow.is_dir():
-                _write(flow / "result.json", encode(finished.document))
             if finished.predictions is not None and flow.is_dir():
                 _write(flow / "predictions.json", encode(finished.predictions))
+            if finished.document is not None and flow.is_dir():
+                seal(flow, finished.document, record(f"{point.command} --flow {flow}"))
+            _write(self._file(point), json.dumps(row, ensure_ascii=False))
         return row
 
     def write_table(self) -> pa.Table:
@@ -101,6 +115,14 @@ class SweepDirectory:
                     return table
         return table_of(self._rows())
 
+    def runs(self) -> list[Record]:
+        """What was typed for it, when and where; an early version kept none."""
+        return [one for one in _manifest(self.path).get("runs", []) if is_record(one)]
+
+    def rows(self, points: Iterable[Point]) -> list[Row]:
+        """Of those points that ended, in their order."""
+        return [_read(self._file(one)) for one in points if self._file(one).exists()]
+
     def _rows(self) -> list[Row]:
         return [_read(file) for file in self._files()]
 
@@ -112,16 +134,20 @@ class SweepDirectory:
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[SweepDirectory]:
+def opened(path: Path, command: str = "") -> Iterator[SweepDirectory]:
     """A sweep's directory for writing: a new one, or one to go on with.
+
+    Args:
+        path: where it is.
+        command: as it was typed; it is kept with the date and the machine.
 
     Raises:
         BadOption: it holds something else, another model's sweep, or cannot be made.
         AlreadyExists: another process runs this sweep.
         LimitExceeded: the disk is full.
     """
+    check_place(path)
     with _disk(path):
-        _check_place(path)
         (path / "points").mkdir(parents=True, exist_ok=True)
         lock = os.open(path, os.O_RDONLY)
     try:
@@ -132,6 +158,7 @@ def opened(path: Path) -> Iterator[SweepDirectory]:
                 f"another process sweeps into {path}; wait for it or use another --out"
             ) from None
         _check_model(path)
+        _note_run(path, record(command))
         yield SweepDirectory(path)
     finally:
         os.close(lock)
@@ -149,11 +176,21 @@ def existing(path: Path) -> SweepDirectory:
     return SweepDirectory(path)
 
 
-def _check_place(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise BadOption(f"{path} is a file; name a directory for --out")
-    if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
-        raise BadOption(f"{path} holds something that is no sweep; name an empty directory")
+def check_place(path: Path) -> None:
+    """Refuse a place where no sweep can be; nothing is made or changed.
+
+    Raises:
+        BadOption: it is a file, holds something else, or cannot be made or written.
+    """
+    way_out = "name an empty or new directory for --out"
+    try:
+        if path.exists() and not path.is_dir():
+            raise BadOption(f"{path} is a file; name a directory for --out")
+        if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).exists():
+            raise BadOption(f"{path} holds something that is no sweep; name an empty directory")
+        check_directory(path, way_out)
+    except (OSError, ValueError) as error:  # such as links in a circle, or a NUL
+        raise BadOption(f"{path} cannot be used ({error}); {way_out}") from error
 
 
 def _check_model(path: Path) -> None:
@@ -166,6 +203,17 @@ def _check_model(path: Path) -> None:
             f"the sweep in {path} was begun with another version of pageferry's model and its "
             "results would not compare; use another --out"
         )
+
+
+def _note_run(path: Path, run: Record) -> None:
+    """Keep what was typed, when and where; the same again on the same machine only once."""
+    manifest = _manifest(path)
+    runs = [one for one in manifest.get("runs", []) if is_record(one)]
+    same = [one for one in runs if {**one, "date": ""} == {**run, "date": ""}]
+    if not same:
+        text = json.dumps({**manifest, "runs": [*runs, run]}, indent=2, ensure_ascii=False)
+        with _disk(path):
+            _write(path / MANIFEST, text + "\n")
 
 
 def _manifest(path: Path) -> dict[str, Any]:
@@ -205,7 +253,10 @@ def _replacing(target: Path) -> Iterator[Path]:
 def _disk(path: Path) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, BadResult) as caught:
+        error = caught.__cause__ if isinstance(caught, BadResult) else caught
+        if not isinstance(error, OSError):
+            raise
         raise LimitExceeded(
             f"cannot write to {path}: {error.strerror or error}; make room or use another --out, "
             "then repeat the command: finished points are kept"

@@ -64,6 +64,8 @@ def run(
         HostUnreachable: the workers went away.
     """
     model = model_digest()
+    for point in points:
+        directory.make_way(point)
     tasks = [Task(_with_flow(point, directory), model, point.flow) for point in points]
     try:
         # mypy knows no closing of iterators, but every generator has it.

@@ -9,22 +9,24 @@ import json
 from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
+import xxhash
 
 from paging_core.errors import BadOption, LimitExceeded
 from paging_core.events import Fault
 from paging_core.flow import FlowKind
 
-FLOW_SCHEMA = "pageferry/flow/v1"
+FLOW_SCHEMA = "pageferry/flow/v2"
 MANIFEST = "flow.json"
 _PARTIAL = f"{MANIFEST}.partial"
 ROW_GROUP_ROWS = 1 << 18
 """Rows that are held back until they are written together."""
+_CHUNK_BYTES = 1 << 20
 
 _NAME = pa.dictionary(pa.int8(), pa.string())
 _TIME = pa.field("time_ns", pa.int64(), nullable=False)
@@ -75,6 +77,18 @@ Column = Any
 """One of pyarrow or numpy."""
 
 
+def digest_of(file: BinaryIO) -> str:
+    """XXH3 (64 bits) of a file from where it stands to its end.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = xxhash.xxh3_64()
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
 def names(codes: npt.NDArray[Any], of: tuple[str, ...]) -> pa.Array:
     """A column of names from their codes."""
     return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int8)), pa.array(of))
@@ -96,13 +110,17 @@ class FlowFiles:
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if any(directory.iterdir()):
-                raise BadOption(f"{directory} holds files already; name an empty directory")
+                raise _not_empty(directory)
             with ExitStack() as stack:
                 # All that is written in the end is open from the beginning: when a guest was
                 # handed over nothing may be wanting.
-                self._manifest = stack.enter_context(self._path(_PARTIAL).open("w"))
+                # "x": of two that find the directory empty at the same time one gets it.
+                self._manifest = stack.enter_context(self._path(_PARTIAL).open("x"))
+                self._sinks: dict[str, BinaryIO] = {}
                 self._writers = {name: self._open(name, stack) for name in TABLES}
                 self._files = stack.pop_all()
+        except FileExistsError as error:
+            raise _not_empty(directory) from error
         except OSError as error:
             raise _cannot_write(directory, error) from error
 
@@ -130,7 +148,10 @@ class FlowFiles:
         try:
             for writer in self._writers.values():
                 writer.close()
-            document = {"schema": FLOW_SCHEMA, "rows": self._rows, **manifest}
+            digests = {name: self._digest(name) for name in TABLES}
+            document = {
+                "schema": FLOW_SCHEMA, "rows": self._rows, "xxh3_64": digests, **manifest
+            }  # fmt: skip
             self._manifest.write(json.dumps(document, indent=2, sort_keys=True) + "\n")
             self._files.close()
             self._path(_PARTIAL).replace(self._path(MANIFEST))
@@ -150,7 +171,8 @@ class FlowFiles:
         return self._directory / name
 
     def _open(self, table: str, stack: ExitStack) -> pq.ParquetWriter:
-        sink = stack.enter_context(self._path(f"{table}.parquet").open("wb"))
+        sink = stack.enter_context(self._path(f"{table}.parquet").open("x+b"))
+        self._sinks[table] = sink
         return pq.ParquetWriter(
             sink,
             TABLES[table],
@@ -158,6 +180,11 @@ class FlowFiles:
             compression_level=1,
             use_dictionary=["kind", "detail"] if table == "events" else ["kind"],
         )
+
+    def _digest(self, table: str) -> str:
+        sink = self._sinks[table]
+        sink.seek(0)
+        return digest_of(sink)
 
     def _write(self, table: str) -> None:
         held, self._held[table] = self._held[table], []
@@ -167,6 +194,10 @@ class FlowFiles:
             self._writers[table].write_table(pa.Table.from_batches(held))
         except OSError as error:
             raise _cannot_write(self._directory, error) from error
+
+
+def _not_empty(directory: Path) -> BadOption:
+    return BadOption(f"{directory} holds files already; name an empty directory")
 
 
 def _cannot_write(directory: Path, error: OSError) -> LimitExceeded:

@@ -68,6 +68,6 @@ def test_a_host_that_was_not_told_where_writes_no_traces(tmp_path: Path, hosts: 
 def test_a_directory_that_is_not_empty_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     done = pageferry("migrate", *SMALL, "--flow", str(tmp_path), "--no-progress")
-    assert done.returncode == 1
-    assert "empty directory" in done.stderr
+    assert done.returncode == 2
+    assert "is not empty" in done.stderr
     assert (tmp_path / "mine").read_text() == "precious"

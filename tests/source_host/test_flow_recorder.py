@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import xxhash
 
 from paging_core.errors import BadOption, InvariantViolation, LimitExceeded
 from paging_core.events import Fault
@@ -60,6 +61,10 @@ def test_what_was_told_stands_in_the_files(tmp_path: Path) -> None:
         "schema": FLOW_SCHEMA,
         "outcome": "completed",
         "rows": {"events": 3, "sends": 3, "moments": 1},
+        "xxh3_64": {
+            name: xxhash.xxh3_64_hexdigest((tmp_path / "flow" / f"{name}.parquet").read_bytes())
+            for name in TABLES
+        },
     }
 
 
