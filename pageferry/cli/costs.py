@@ -25,21 +25,18 @@ A TOML file overrides any of them, for pageferry migrate --costs FILE:
 )
 def costs(costs_file: str | None) -> None:
     """List what every event costs in nanoseconds, and who says so."""
-    from rich import box
-    from rich.table import Table
+    from rich.text import Text
 
     from pageferry.cli.output import stdout_console
+    from pageferry.fitting import Fitted
     from paging_core.costs import DEFAULTS, CostTable
     from paging_core.events import Event
 
     prices = CostTable.from_toml(Path(costs_file)) if costs_file else CostTable()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("event", no_wrap=True)
-    table.add_column("ns", justify="right", no_wrap=True)
-    table.add_column("source")
+    table = Fitted(("event", "ns", "source"), prose=frozenset({"source"}))
     for event in Event:
         name = event.name.lower()
         overridden = name in prices.overrides_ns
         source = costs_file if overridden and costs_file else DEFAULTS[event].source
-        table.add_row(name, f"{prices.ns(event):g}", source)
+        table.add(name, f"{prices.ns(event):g}", Text(source))
     stdout_console().print(table)

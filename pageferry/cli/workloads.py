@@ -15,26 +15,25 @@ Give any of the parameters after the name:
 @click.argument("name", required=False)
 def workloads(name: str | None) -> None:
     """List the workloads; with the NAME of one, its parameters and their defaults."""
-    from rich import box
-    from rich.table import Table
+    from rich.text import Text
 
     from pageferry.cli.output import stdout_console
+    from pageferry.fitting import Fitted
     from paging_core.workloads.catalog import describe_workloads, parse_spec
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     console = stdout_console()
     if name is None:
-        for title in ("workload", "what it does", "parameters"):
-            table.add_column(title, no_wrap=title == "workload")
-        for info in describe_workloads():
-            known = ", ".join(parameter.name for parameter in info.parameters)
-            table.add_row(info.name, info.summary, known)
+        titles = ("workload", "what it does", "parameters")
+        table = Fitted(titles, prose=frozenset(titles[1:]))
+        for each in describe_workloads():
+            known = ", ".join(parameter.name for parameter in each.parameters)
+            table.add(each.name, Text(each.summary), Text(known))
         console.print(table)
         return
     info, _ = parse_spec(name)
-    for title in ("parameter", "default", "what it is"):
-        table.add_column(title, no_wrap=title != "what it is")
+    titles = ("parameter", "default", "what it is")
+    table = Fitted(titles, left=frozenset({"default"}), prose=frozenset({"what it is"}))
     for parameter in info.parameters:
-        table.add_row(parameter.name, parameter.default, parameter.help)
-    console.print(f"{info.name}: {info.summary}")
+        table.add(parameter.name, Text(parameter.default), Text(parameter.help))
+    console.print(f"{info.name}: {info.summary}", markup=False)
     console.print(table)
