@@ -1,12 +1,14 @@
 """Tables that lose no digit, however narrow the terminal.
 
-What does not fit beside the first column goes below it, under the first column again; a cell
-that does not fit even alone is folded.
+Columns stand beside the first one as far as there is room; the others go below, beside the first
+column again. Prose and headings are wrapped between words before that. Where the first column
+alone takes the room (names of forty letters), every row is a small table of its own. Only a word
+that is wider than the terminal is folded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
@@ -17,6 +19,11 @@ from rich.text import Text
 
 _GAP = 3
 """Blanks between two columns."""
+_PROSE = 24
+"""Prose and headings are not made narrower than this to have more columns beside each other."""
+
+Cell = str | Text
+"""Rich markup, or text as it is."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +31,22 @@ class Line:
     """One row.
 
     Attributes:
-        cells: as rich markup, one for each column.
+        cells: one for each column.
         style: of the row.
         ends_section: a rule follows.
     """
 
-    cells: tuple[str, ...]
+    cells: tuple[Cell, ...]
     style: str | None = None
     ends_section: bool = False
+
+
+@dataclass(frozen=True)
+class _Width:
+    """Of a column: what it would take, and with how little no word of it is folded."""
+
+    whole: int
+    least: int
 
 
 @dataclass
@@ -42,13 +57,19 @@ class Fitted:
         titles: of the columns; the first one names the rows.
         lines: rows, top down.
         left: titles of columns beside the first whose cells are text.
+        prose: titles of columns whose cells may be wrapped between words.
+        title: above the table.
+        note: below it.
     """
 
     titles: tuple[str, ...]
     lines: list[Line] = field(default_factory=list)
     left: frozenset[str] = frozenset()
+    prose: frozenset[str] = frozenset()
+    title: str | None = None
+    note: str | None = None
 
-    def add(self, *cells: str, style: str | None = None) -> None:
+    def add(self, *cells: Cell, style: str | None = None) -> None:
         """One row more."""
         self.lines.append(Line(cells, style))
 
@@ -60,49 +81,116 @@ class Fitted:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As many tables below each other as the width makes necessary."""
-        for i, columns in enumerate(self._groups(options.max_width)):
+        if self.title:
+            yield Text(self.title, style="italic")
+        for i, table in enumerate(self._tables(options.max_width)):
             if i:
                 yield ""
-            yield self._table(columns)
+            yield table
+        if self.note:
+            yield Text(self.note, style="italic dim")
 
-    def _groups(self, width: int) -> Iterator[list[int]]:
-        """Columns that fit beside the first one, in order."""
-        first = self._width(0)
-        group: list[int] = []
-        used = first
-        for column in range(1, len(self.titles)):
-            needed = _GAP + self._width(column)
-            if group and used + needed > width:
-                yield group
-                group, used = [], first
-            group.append(column)
-            used += needed
-        yield group
+    def _tables(self, width: int) -> Iterator[Table]:
+        columns = [self._width(column) for column in range(len(self.titles))]
+        first, rest = columns[0], columns[1:]
+        widest = max((column.least for column in rest), default=0)
+        for_first = min(first.whole, max(first.least, width // 2))
+        if for_first + _GAP + widest > width:
+            for_first = first.least
+        if for_first + _GAP + widest > width and 3 * for_first > width:
+            yield from map(self._card, self.lines)
+            return
+        for group in _groups(rest, width - for_first):
+            yield self._table(for_first, _shared(rest, group, width - for_first))
 
-    def _width(self, column: int) -> int:
-        cells = [self.titles[column], *(line.cells[column] for line in self.lines)]
-        return max(_length(cell) for cell in cells)
+    def _width(self, column: int) -> _Width:
+        title = Text.from_markup(self.titles[column])
+        cells = [_text(line.cells[column]) for line in self.lines]
+        wraps = column == 0 or self.titles[column] in self.prose
+        whole = max(map(_length, [title, *cells]))
+        least = max([_wrapped(title), *(map(_wrapped if wraps else _length, cells))])
+        if column == 0:
+            least = max(_longest_word(each) for each in (title, *cells))
+        return _Width(whole, min(least, whole))
 
-    def _table(self, columns: Sequence[int]) -> Table:
+    def _table(self, first: int, columns: Mapping[int, int]) -> Table:
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-        table.add_column(self.titles[0], overflow="fold")
-        for column in columns:
+        table.add_column(self.titles[0], overflow="fold", width=first)
+        for column, width in columns.items():
             title = self.titles[column]
-            justify = "left" if title in self.left else "right"
-            table.add_column(title, justify=justify, overflow="fold")  # type: ignore[arg-type]
+            text = title in self.left or title in self.prose
+            table.add_column(
+                title, justify="left" if text else "right", overflow="fold", width=width
+            )
         for line in self.lines:
             cells = [line.cells[0], *(line.cells[column] for column in columns)]
             table.add_row(*cells, style=line.style, end_section=line.ends_section)
         return table
 
+    def _card(self, line: Line) -> Table:
+        """A row by itself: what it is called, and below that what its columns say."""
+        card = Table.grid(padding=(0, 1, 0, 0))
+        card.add_column(overflow="fold")
+        card.add_row(line.cells[0], style=line.style)
+        inner = Table.grid(padding=(0, _GAP, 0, 0))
+        inner.add_column(overflow="fold")
+        inner.add_column(overflow="fold")
+        for title, cell in zip(self.titles[1:], line.cells[1:], strict=True):
+            inner.add_row(Text("  ") + Text.from_markup(title), cell, style=line.style)
+        card.add_row(inner)
+        return card
 
-def _length(cell: str) -> int:
+
+def _groups(columns: Sequence[_Width], room: int) -> Iterator[list[int]]:
+    """Columns that fit beside the first one, in order; counted from 1, as it is the 0th."""
+    group: list[int] = []
+    used = 0
+    for number, column in enumerate(columns, 1):
+        needed = _GAP + column.least
+        if group and used + needed > room:
+            yield group
+            group, used = [], 0
+        group.append(number)
+        used += needed
+    yield group
+
+
+def _shared(columns: Sequence[_Width], group: Sequence[int], room: int) -> dict[int, int]:
+    """How wide each column of a group is: the room that is left goes to the wrapped ones."""
+    room -= _GAP * len(group)
+    widths = {number: max(1, min(columns[number - 1].least, room)) for number in group}
+    left = room - sum(widths.values())
+    for number in group:
+        more = min(max(0, left), columns[number - 1].whole - widths[number])
+        widths[number] += max(0, more)
+        left -= max(0, more)
+    return widths
+
+
+def _text(cell: Cell) -> Text:
+    return cell if isinstance(cell, Text) else Text.from_markup(cell)
+
+
+def _length(text: Text) -> int:
     """Of its longest line, as it is shown."""
-    return max((cell_len(line) for line in Text.from_markup(cell).plain.splitlines()), default=0)
+    return max((cell_len(line) for line in text.plain.splitlines()), default=0)
+
+
+def _longest_word(text: Text) -> int:
+    return max((cell_len(word) for word in text.plain.split()), default=0)
+
+
+def _wrapped(text: Text) -> int:
+    """How narrow prose becomes."""
+    return max(_longest_word(text), min(_length(text), _PROSE))
 
 
 def stacked(
-    titles: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[str] = ()
+    titles: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    left: Sequence[str] = (),
+    prose: Sequence[str] = (),
 ) -> Fitted:
     """A fitted table of rows that are there already."""
-    return Fitted(tuple(titles), [Line(tuple(row)) for row in rows], frozenset(left))
+    lines = [Line(tuple(row)) for row in rows]
+    return Fitted(tuple(titles), lines, frozenset(left), frozenset(prose))

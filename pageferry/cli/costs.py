@@ -28,25 +28,22 @@ A TOML file overrides any of them, for pageferry migrate --costs FILE:
 @json_option
 def costs(costs_file: str | None, json_target: str | None) -> None:
     """List what every event costs in nanoseconds, and who says so."""
-    from rich import box
-    from rich.table import Table
+    from rich.text import Text
 
     from pageferry.cli.json_target import check, written
+    from pageferry.fitting import Fitted
     from paging_core.costs import DEFAULTS, CostTable
     from paging_core.events import Event
 
     check(json_target)
     prices = CostTable.from_toml(Path(costs_file)) if costs_file else CostTable()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    table.add_column("event", no_wrap=True)
-    table.add_column("ns", justify="right", no_wrap=True)
-    table.add_column("source")
+    table = Fitted(("event", "ns", "source"), prose=frozenset({"source"}))
     rows = []
     for event in Event:
         name = event.name.lower()
         overridden = name in prices.overrides_ns
         source = costs_file if overridden and costs_file else DEFAULTS[event].source
-        table.add_row(name, f"{prices.ns(event):g}", source)
+        table.add(name, f"{prices.ns(event):g}", Text(source))
         rows.append({"event": name, "ns": prices.ns(event), "source": source})
     document = {"schema": {"name": "pageferry.costs", "version": 1}, "costs": rows}
     written(document, json_target).print(table)

@@ -90,15 +90,12 @@ def show_list(
     if not rows:
         click.echo(nothing, err=True)
         return
-    from rich import box
-    from rich.table import Table
     from rich.text import Text
 
     from pageferry.cli.output import stdout_console
+    from pageferry.fitting import stacked
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for name in rows[0]:
-        table.add_column(name.removesuffix("_ns").removesuffix("_bytes"), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(reading.get(name, str)(value)) for name, value in row.items()))
-    stdout_console().print(table)
+    titles = {name: name.removesuffix("_ns").removesuffix("_bytes") for name in rows[0]}
+    words = [titles[name] for name, value in rows[0].items() if isinstance(value, str)]
+    cells = [[Text(reading.get(name, str)(value)) for name, value in row.items()] for row in rows]
+    stdout_console().print(stacked(list(titles.values()), cells, prose=words))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from pageferry.fitting import Fitted
 from paging_core.footprint import frames_mapped, memory_for
 from paging_core.text import printable
 from paging_core.traces.profile import Profile
@@ -53,28 +53,24 @@ def _facts(trace: TraceFile, found: Profile) -> Iterator[tuple[str, str]]:
     yield "suggested", f"--memory {memory_for(frames) >> 20}MiB or more"
 
 
-def regions(found: Profile) -> Table:
+def regions(found: Profile) -> Fitted:
     """Parts of the address space that lie apart, the most written ones if there are many."""
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for title in ("from", "to"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for title in ("pages", "written", "size", "accesses", "writes"):
-        table.add_column(title, justify="right")
+    table = Fitted(("from", "to", "pages", "written", "size", "accesses", "writes"))
     apart = np.flatnonzero(np.diff(found.pages) > _REGION_GAP_PAGES) + 1
     parts = np.split(np.arange(len(found.pages)), apart)
     shown = sorted(parts, key=lambda part: -int(found.writes[part].sum()))[:_REGIONS_SHOWN]
     for part in sorted(shown, key=lambda part: int(part[0])):
         _add_region(table, found, part)
     if len(parts) > len(shown):
-        table.caption = f"and {len(parts) - len(shown)} regions that are written less"
+        table.note = f"and {len(parts) - len(shown)} regions that are written less"
     return table
 
 
 def _add_region(
-    table: Table, found: Profile, part: np.ndarray[tuple[int], np.dtype[np.intp]]
+    table: Fitted, found: Profile, part: np.ndarray[tuple[int], np.dtype[np.intp]]
 ) -> None:
     pages, writes = found.pages[part], found.writes[part]
-    table.add_row(
+    table.add(
         f"{int(pages[0]) << FRAME_SHIFT:#x}",
         f"{(int(pages[-1]) + 1) << FRAME_SHIFT:#x}",
         f"{len(pages):,}",

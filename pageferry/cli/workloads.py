@@ -18,10 +18,10 @@ Give any of the parameters after the name:
 @json_option
 def workloads(name: str | None, json_target: str | None) -> None:
     """List the workloads; with the NAME of one, its parameters and their defaults."""
-    from rich import box
-    from rich.table import Table
+    from rich.text import Text
 
     from pageferry.cli.json_target import check, written
+    from pageferry.fitting import Fitted
     from paging_core.workloads.catalog import describe_workloads, parse_spec
 
     check(json_target)
@@ -41,19 +41,18 @@ def workloads(name: str | None, json_target: str | None) -> None:
         ],
     }
     console = written(document, json_target)
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     if name is None:
-        for title in ("workload", "what it does", "parameters"):
-            table.add_column(title, no_wrap=title == "workload")
-        for info in chosen:
-            known = ", ".join(parameter.name for parameter in info.parameters)
-            table.add_row(info.name, info.summary, known)
+        titles = ("workload", "what it does", "parameters")
+        table = Fitted(titles, prose=frozenset(titles[1:]))
+        for each in chosen:
+            known = ", ".join(parameter.name for parameter in each.parameters)
+            table.add(each.name, Text(each.summary), Text(known))
         console.print(table)
         return
     (info,) = chosen
-    for title in ("parameter", "default", "what it is"):
-        table.add_column(title, no_wrap=title != "what it is")
+    titles = ("parameter", "default", "what it is")
+    table = Fitted(titles, left=frozenset({"default"}), prose=frozenset({"what it is"}))
     for parameter in info.parameters:
-        table.add_row(parameter.name, parameter.default, parameter.help)
-    console.print(f"{info.name}: {info.summary}")
+        table.add(parameter.name, Text(parameter.default), Text(parameter.help))
+    console.print(f"{info.name}: {info.summary}", markup=False)
     console.print(table)

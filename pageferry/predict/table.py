@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rich.table import Table
-
+from pageferry.fitting import Fitted
 from pageferry.predict.prediction import Prediction
 from paging_core.units import format_bytes
 
@@ -18,12 +17,10 @@ _ROWS: tuple[tuple[str, Callable[[Prediction], str]], ...] = (
 )
 
 
-def table(predictions: Sequence[Prediction]) -> Table:
+def table(predictions: Sequence[Prediction]) -> Fitted:
     """One column for each model."""
-    made = Table(title="what the migration would take")
-    made.add_column("")
-    for prediction in predictions:
-        made.add_column(prediction.model, justify="right")
+    models = (prediction.model for prediction in predictions)
+    made = Fitted(("", *models), title="What the migration would take")
     for title, show in _ROWS:
-        made.add_row(title, *(show(prediction) for prediction in predictions))
+        made.add(title, *(show(prediction) for prediction in predictions))
     return made

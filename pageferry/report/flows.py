@@ -11,7 +11,7 @@ from pageferry.analysis.analysis import Analysis, analysis_of
 from pageferry.analysis.epochs import make_epochs
 from pageferry.analysis.sentences import conclusions
 from pageferry.analysis.trace import FlowTrace, flow_trace
-from pageferry.document import Document
+from pageferry.document import Document, Round
 from pageferry.flow_directory import record_of
 from pageferry.report.charts import COLOURS, Spec, chart_of, spec_of
 from pageferry.report.page import Section, page
@@ -110,8 +110,8 @@ def _sections(trace: FlowTrace, name: str) -> list[Section]:
     return [
         Section(
             f"{name}: frames and time",
-            "Guest frames from bottom to top, virtual time from left to right; the darker, the "
-            "more frames of the bin.",
+            "Guest frames from bottom to top, virtual time from left to right; the stronger "
+            "the colour, the more frames of the bin.",
             _maps(trace),
         ),
         Section(f"{name}: rounds", charts=_rounds(trace.document), wide=True),
@@ -163,22 +163,21 @@ def _map(
 def _rounds(document: Document) -> list[Spec]:
     kinds = (("data", "with content"), ("zero", "zero"), ("suppressed", "unchanged: a digest"))
     rows = [
-        {"round": f"{r['round']}{' (paused)' if r['stop_and_copy'] else ''}", "order": r["round"],
-         "what": label, "frames": r[key]}  # type: ignore[literal-required]
+        {"round": _round_name(r), "what": label, "frames": r[key]}  # type: ignore[literal-required]
         for r in document["rounds"] for key, label in kinds
     ]  # fmt: skip
     dirty = [
-        {"round": f"{r['round']}{' (paused)' if r['stop_and_copy'] else ''}", "order": r["round"],
-         "dirty": r["dirty"], "wire": r["wire_bytes"] / 1e6,
+        {"round": _round_name(r), "dirty": r["dirty"], "wire": r["wire_bytes"] / 1e6,
          "rate": r["wire_bytes"] * 8 / r["duration_s"] / 1e6 if r["duration_s"] else 0}
         for r in document["rounds"]
     ]  # fmt: skip
-    order = alt.SortField("order")
+    order = [_round_name(r) for r in document["rounds"]]
     x = alt.X("round:N", title="round", sort=order, axis=alt.Axis(labelAngle=0))
     sent = (
         chart_of(rows).mark_bar()
         .encode(x=x, y=alt.Y("frames:Q", title="frames sent"),
-                color=alt.Color("what:N", title=None), tooltip=["round:N", "what:N", "frames:Q"])
+                color=alt.Color("what:N", title=None, sort=[label for _, label in kinds]),
+                tooltip=["round:N", "what:N", "frames:Q"])
     )  # fmt: skip
     found = (
         chart_of(dirty).mark_point(shape="diamond", size=70, filled=True,
@@ -197,11 +196,19 @@ def _rounds(document: Document) -> list[Spec]:
     ]
 
 
+def _round_name(done: Round) -> str:
+    if done.get("repair"):
+        return f"{done['round']} (repair)"
+    return f"{done['round']}{' (paused)' if done['stop_and_copy'] else ''}"
+
+
 def _by_cause(analysis: Analysis) -> Spec:
     base = analysis["slowdown"]["base_ns"] or 1
+    # A cause that took nothing is none: what shadow paging has is not listed under HAP.
     rows = [
         {"cause": CAUSE_LABELS[cause], "percent": 100 * ns / base}
         for cause, ns in analysis["slowdown"]["by_cause_ns"].items()
+        if ns
     ]
     chart = (
         chart_of(rows).mark_bar(color=COLOURS[3])
@@ -270,13 +277,25 @@ def _working_set(analysis: Analysis) -> Spec:
         {"window": row["window_ms"], "what": what, "frames": row[key]}
         for row in analysis["working_set"]
         for key, what in (("mean", "mean"), ("most", "most"))
+        if row[key] > 0
     ]
+    windows = sorted({row["window"] for row in rows})
     chart = (
         chart_of(rows)
         .mark_line(point=True)
         .encode(
-            x=alt.X("window:Q", title="window, ms", scale=alt.Scale(type="log")),
-            y=alt.Y("frames:Q", title="distinct frames dirtied"),
+            x=alt.X(
+                "window:Q",
+                title="window, ms",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(values=windows, format="~g"),
+            ),
+            y=alt.Y(
+                "frames:Q",
+                title="distinct frames dirtied",
+                scale=alt.Scale(type="log"),
+                axis=alt.Axis(format="~s", tickCount=6),
+            ),
             color=alt.Color("what:N", title=None, sort=None),
             tooltip=["window:Q", "what:N", alt.Tooltip("frames:Q", format=",.0f")],
         )

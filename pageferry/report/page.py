@@ -13,7 +13,7 @@ from pageferry.report.charts import Spec, without_empty
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1a1a1a; --paper: #fdfdfc; --line: #8885; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6e6e3; --paper: #17181a; } }
+@media screen and (prefers-color-scheme: dark) { :root { --ink: #e6e6e3; --paper: #17181a; } }
 * { box-sizing: border-box; }
 body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
        margin: 0 auto; max-width: 72rem; padding: 1rem; }
@@ -35,9 +35,14 @@ td.text, th.text { text-align: left; }
 td.factor { padding-left: 0; opacity: .75; }
 tr.group td { padding-top: .6rem; font-weight: bold; }
 code { font-size: .75rem; user-select: all; }
-@media print { body { max-width: none; font-size: 11px; } .chart { break-inside: avoid; }
-  .chart svg { max-width: 100%; height: auto; }
-  .scroll { overflow: visible; } table { font-size: 7px; } th, td { padding: .1rem .15rem; }
+@media print { :root { color-scheme: light; } body { max-width: none; font-size: 11px; }
+  h1, h2, .note { break-after: avoid; } p { orphans: 3; widows: 3; }
+  .verdict, .said, .note { max-width: none; }
+  .charts, .charts.wide { display: block; } .chart { break-inside: avoid; margin-bottom: 1.5rem; }
+  .chart, .chart > div { display: block; width: 100%; }
+  .chart svg { width: 100% !important; height: auto !important; }
+  .scroll { overflow: visible; } table { font-size: 7px; width: 100%; }
+  th, td { padding: .1rem .15rem; } tr { break-inside: avoid; } tr.group { break-after: avoid; }
   th { white-space: normal; position: static; } th::after { content: none; }
   td.command { white-space: normal; } code { font-size: 6px; overflow-wrap: anywhere; } }
 """
@@ -101,11 +106,13 @@ _EXPORT = "window.vegaEmbed = vegaEmbed;"
 
 
 def _section(section: Section, specs: dict[str, Spec]) -> str:
+    charts = [whole for spec in section.charts if (whole := without_empty(spec)) is not None]
+    if not (charts or section.table or section.sentences):
+        return ""
     parts = [f"<h2>{html.escape(section.title)}</h2>"]
     if section.text:
         parts.append(f'<p class="note">{html.escape(section.text)}</p>')
     parts += [f'<p class="said">{html.escape(sentence)}</p>' for sentence in section.sentences]
-    charts = [whole for spec in section.charts if (whole := without_empty(spec)) is not None]
     if charts:
         parts.append(f'<div class="charts{" wide" if section.wide else ""}">')
         for spec in charts:

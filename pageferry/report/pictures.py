@@ -6,28 +6,38 @@ makes a page of it that is as high as a number can be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import altair as alt
 
-from pageferry.report.charts import COLOURS, Spec, chart_of, spec_of
+from pageferry.report.charts import COLOURS, Spec, chart_of, legend_of, spec_of
 from pageferry.report.repeats import Repeated
 from pageferry.sweep.settings import ADAPTIVE_PAGES, BY_NAME
 from pageferry.tables import CAUSE_LABELS
 from paging_core.events import CAUSES
 
 _ROW_PX, _AXIS_PX = 22, 60
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+"""Of points. As there are 7 colours beside the line's, 42 variants can be told apart."""
+_FRONTIER_PX, _NARROW_PX = 300, 230
+"""How high a frontier is drawn, and how wide at least: on a phone."""
+_LETTER_PX, _LABEL_PX = 7, 13
+"""Room that a label takes: for each letter, and in height."""
+_ABOVE_PX, _BELOW_PX = -9, 12
+"""Where a label's middle may be, against its point."""
 
 
 def frontiers(runs: Iterable[Repeated]) -> list[Spec]:
     """Fixup faults against bytes, both against single pages: a chart for each load and place."""
     charts = []
+    runs = list(runs)
+    looks = _looks(runs)
     for title, mine in _by_title(runs).items():
         rows = [row for run in mine if (row := _place(run)) is not None]
         if len({(row["wire"], row["fixups"]) for row in rows}) > 1:
-            charts.append(_frontier(rows, title))
+            charts.append(_frontier(rows, title, looks))
     return charts
 
 
@@ -65,9 +75,28 @@ def _place(run: Repeated) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _frontier(rows: Sequence[dict[str, Any]], title: str) -> Spec:
-    x = alt.X("wire:Q", title="bytes on the wire, × single pages", scale=alt.Scale(zero=False))
-    y = alt.Y("fixups:Q", title="fixup faults, × single pages")
+def _looks(runs: Iterable[Repeated]) -> dict[str, tuple[str, str]]:
+    """Colour and shape of every variant of a page: the same in all of its charts."""
+    named = dict.fromkeys(str(run["variant"]) for run in runs if not run["plain"])
+    colours = COLOURS[1:]
+    return {
+        variant: (colours[i % len(colours)], _SHAPES[i % len(_SHAPES)])
+        for i, variant in enumerate(named)
+    }
+
+
+def _frontier(
+    rows: Sequence[dict[str, Any]], title: str, looks: Mapping[str, tuple[str, str]]
+) -> Spec:
+    wires, fixups = _extent(rows, "wire"), _extent(rows, "fixups", of_zero=True)
+    x = alt.X(
+        "wire:Q", title="bytes on the wire, × single pages",
+        scale=alt.Scale(domain=wires, nice=False),
+    )  # fmt: skip
+    y = alt.Y(
+        "fixups:Q", title="fixup faults, × single pages",
+        scale=alt.Scale(domain=fixups, nice=False),
+    )  # fmt: skip
     tooltip = [
         alt.Tooltip("variant:N", title="variant"),
         alt.Tooltip("fixups:Q", format=".3f"),
@@ -79,16 +108,55 @@ def _frontier(rows: Sequence[dict[str, Any]], title: str) -> Spec:
     layers: list[Any] = _spreads(rows)
     if plain:
         base = chart_of(plain).encode(x=x, y=y, tooltip=tooltip)
-        line = base.mark_line(color=COLOURS[0], point=True).encode(order="group_pages:Q")
-        names = base.mark_text(dy=-9, fontSize=10, color="currentColor").encode(text="size:N")
-        layers += [line, names]
+        layers.append(base.mark_line(color=COLOURS[0], point=True).encode(order="group_pages:Q"))
+        for dy, named in _labelled(plain, wires, fixups).items():
+            names = chart_of(named).mark_text(dy=dy, fontSize=10, color="currentColor")
+            layers.append(names.encode(x=x, y=y, tooltip=tooltip, text="size:N"))
     if others:
-        points = chart_of(others).mark_point(size=90, filled=True)
-        legend = alt.Legend(labelLimit=300)
-        colour = alt.Color("variant:N", title=None, sort=None, legend=legend)
-        shape = alt.Shape("variant:N", title=None, sort=None, legend=legend)
+        points = chart_of(others).mark_point(size=90, filled=True, opacity=1)
+        names = list(dict.fromkeys(str(row["variant"]) for row in others))
+        colours, shapes = (
+            alt.Scale(domain=list(looks), range=list(each))
+            for each in zip(*looks.values(), strict=True)
+        )
+        legend = legend_of(names)
+        colour = alt.Color("variant:N", title=None, scale=colours, legend=legend)
+        shape = alt.Shape("variant:N", title=None, scale=shapes, legend=legend)
         layers.append(points.encode(x=x, y=y, tooltip=tooltip, color=colour, shape=shape))
-    return spec_of(alt.layer(*layers), title, 300)
+    return spec_of(alt.layer(*layers), title, _FRONTIER_PX)
+
+
+def _extent(rows: Sequence[dict[str, Any]], name: str, *, of_zero: bool = False) -> list[float]:
+    """Of an axis, with room at its ends for marks and labels."""
+    least = 0.0 if of_zero else min(row[f"{name}_least"] for row in rows)
+    most = max(row[f"{name}_most"] for row in rows)
+    room = 0.06 * (most - least) or 0.05 * most or 1.0
+    return [least - room, most + room]
+
+
+def _labelled(
+    rows: Sequence[dict[str, Any]], wires: Sequence[float], fixups: Sequence[float]
+) -> dict[int, list[dict[str, Any]]]:
+    """Rows whose label has room, by how far from its point: above, or else below.
+
+    Reckoned for the narrowest chart: in a wider one labels only move apart. A size for which there
+    is no room has none; what lies under the mouse says it, and the tables.
+    """
+    taken: list[tuple[float, float, float]] = []
+    placed: dict[int, list[dict[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: int(row["group_pages"])):
+        x = _NARROW_PX * (row["wire"] - wires[0]) / (wires[1] - wires[0])
+        y = _FRONTIER_PX * (fixups[1] - row["fixups"]) / (fixups[1] - fixups[0])
+        half = _LETTER_PX * len(row["size"]) / 2
+        for dy in (_ABOVE_PX, _BELOW_PX):
+            if all(
+                abs(x - x2) > half + half2 or abs(y + dy - y2) > _LABEL_PX
+                for x2, y2, half2 in taken
+            ):
+                taken.append((x, y + dy, half))
+                placed.setdefault(dy, []).append(row)
+                break
+    return placed
 
 
 def _spreads(rows: Sequence[dict[str, Any]]) -> list[Any]:
@@ -134,9 +202,9 @@ def _bars(runs: Sequence[Repeated], rows: Sequence[dict[str, Any]], title: str) 
             x=alt.X("percent:Q", title="slowdown, %"),
             y=y,
             color=alt.Color(
-                "cause:N", title=None, legend=alt.Legend(columns=1, values=[
-                    label for label in labels if label in seen]),
-                scale=alt.Scale(domain=labels, range=[*COLOURS, "#444444"]),
+                "cause:N", title=None,
+                legend=legend_of([label for label in labels if label in seen]),
+                scale=alt.Scale(domain=labels, range=[*COLOURS, "#B39DDB"]),
             ),
             order=alt.Order("rank:Q"),
             tooltip=["cause:N", "variant:N", alt.Tooltip("percent:Q", format=".3f", title="%")],

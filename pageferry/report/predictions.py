@@ -33,9 +33,11 @@ def prediction_section(flows: Sequence[tuple[str, Path]]) -> list[Section]:
             "Predictions against what was measured",
             "Three models that were shown another run of the same load: AVG (a constant dirty "
             "rate), HIST (the history of an earlier run), and a rehearsal under the same tracker. "
-            "0 is right; +1 is twice as much as was measured.",
+            "The relative error is (predicted − measured) / measured: 0 is right, and +1 twice as "
+            "much as was measured.",
             [_chart(off, measure, title) for measure, title in _MEASURES.items()],
             table=_table(off),
+            wide=True,
         )
     ]
 
@@ -54,17 +56,19 @@ def _errors(load: str, flow: Path) -> list[_Off]:
 
 
 def _chart(off: Sequence[_Off], measure: str, title: str) -> Spec:
+    # The same colour for a model in every chart, whether all of them can be drawn or not.
+    models = list(dict.fromkeys(str(row["model"]) for row in off))
     points = (
         chart_of([row for row in off if abs(float(row[measure])) != float("inf")])
         .mark_point(size=60, filled=True)
         .encode(
             x=alt.X(
-                f"{measure}:Q", title="(predicted − measured) / measured",
+                f"{measure}:Q", title="relative error",
                 scale=alt.Scale(type="symlog", constant=0.1),
             ),
             y=alt.Y("load:N", title=None),
-            color=alt.Color("model:N", title=None, sort=None),
-            shape=alt.Shape("model:N", title=None, sort=None),
+            color=alt.Color("model:N", title=None, scale=alt.Scale(domain=models)),
+            shape=alt.Shape("model:N", title=None, scale=alt.Scale(domain=models)),
             tooltip=["load:N", "model:N", alt.Tooltip(f"{measure}:Q", format="+.3f")],
         )
     )  # fmt: skip
