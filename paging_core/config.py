@@ -19,6 +19,7 @@ from paging_core.units import FRAME_BYTES
 MIN_GUEST_FRAMES = 256
 MAX_GROUP_FRAMES = 4096
 MAX_TLB_ENTRIES = 2**20
+MAX_PML_ENTRIES = 2**16
 DEFAULT_WORKLOAD = "hotcold"
 POOL_FRAMES_PER_VCPU = 256
 FRAMES_PER_MIB = 256
@@ -225,6 +226,8 @@ class TrackerConfig:
         tlb_entries: entries of the modelled TLB, a power of two.
         clear_chunk_frames: frames whose log is cleared at a time by CLEAR_LOG, a power of two.
             QEMU takes 1 GiB (clear-bitmap-shift 18); guests here are smaller.
+        pml_buffer_entries: writes that the page-modification log holds; 512 in hardware (Intel SDM
+            volume 3, 30.3, "Page-Modification Logging").
     """
 
     paging: Paging = setting(
@@ -326,6 +329,20 @@ class TrackerConfig:
         words="by {}",
         plain=lambda _: None,
     )
+    pml_buffer_entries: int = setting(
+        "pml_buffer_entries",
+        Whole(1, MAX_PML_ENTRIES),
+        "512",
+        Role.REMEDY,
+        Section.TRACKING,
+        "Writes that the buffer of --pml holds before an exit drains it. Hardware has 512: other "
+        "sizes ask what another one would be worth.",
+        shown="Entries of the page-modification buffer.",
+        paging=Paging.HAP,
+        since="0.2",
+        title="PML buffer",
+        words="PML buffer of {}",
+    )
 
     @property
     def clean_policy(self) -> CleanPolicy:
@@ -371,6 +388,11 @@ class TrackerConfig:
             )
 
     def _check_pml(self) -> None:
+        if not 1 <= self.pml_buffer_entries <= MAX_PML_ENTRIES:
+            raise BadOption(
+                f"a PML buffer of {self.pml_buffer_entries} entries is not between 1 and "
+                f"{MAX_PML_ENTRIES}; hardware has 512"
+            )
         if not self.pml:
             return
         if self.paging is not Paging.HAP:

@@ -21,7 +21,6 @@ from paging_core.kernels.state import (
     HAP,
     N_OOS,
     PAGE_DTYPE,
-    PML_ENTRIES,
     SHADOW,
     TLB_DTYPE,
     Core,
@@ -49,7 +48,7 @@ class Machine(NamedTuple):
         buckets: heads of the shadow hash chains; stack: scratch for teardown. int64.
         baseline: what shadow L1s would hold without tracking, int64 (rows, 16).
         p2m: P2M entries as flags, uint8, level 1 first (see kernels/hap.py).
-        pml: the page-modification log, int64 (512,).
+        pml: the page-modification log, int64 (pml_buffer_entries,).
         snapshots: out-of-sync tables as they were, int64 (3, 512).
         groups: what adaptive groups know of each 512 frames, int64 (regions, 24).
         lessons: opened frames of which only their sending can tell if they changed, int64 words.
@@ -100,7 +99,7 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
         stack=np.zeros(pool + 1, np.int64),
         baseline=np.zeros((rows, BASELINE_WORDS), np.int64),
         p2m=np.zeros(1 if shadow else n + 2 * regions + 8, np.uint8),
-        pml=np.zeros(PML_ENTRIES, np.int64),
+        pml=np.zeros(config.tracker.pml_buffer_entries, np.int64),
         snapshots=np.zeros((N_OOS, ENTRIES), np.int64),
         groups=np.zeros((regions, REGION_WORDS), np.int64),
         lessons=np.zeros(n_words(n), np.int64),
@@ -135,6 +134,7 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["shadow"]["prefetch"] = tracker.prefetch
     core["shadow"]["out_of_sync"] = tracker.out_of_sync
     core["hap"]["pml"] = tracker.pml
+    core["hap"]["pml_entries"] = tracker.pml_buffer_entries
     for name, value in asdict(tracker.clean_rules).items():
         core["clean"][name] = value
     core["group"]["adaptive"] = tracker.group.adaptive

@@ -229,6 +229,7 @@ class TrackerConfig(_message.Message):
     SHADOW_POOL_FRAMES_FIELD_NUMBER: _builtins.int
     TLB_ENTRIES_FIELD_NUMBER: _builtins.int
     CLEAR_CHUNK_FRAMES_FIELD_NUMBER: _builtins.int
+    PML_BUFFER_ENTRIES_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
@@ -240,6 +241,8 @@ class TrackerConfig(_message.Message):
     """0: the default"""
     clear_chunk_frames: _builtins.int
     """a power of two, of CLEAR_LOG; 0: the default"""
+    pml_buffer_entries: _builtins.int
+    """since 1.2: 1 to 65536; 0: the 512 of the hardware"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -254,10 +257,11 @@ class TrackerConfig(_message.Message):
         shadow_pool_frames: _builtins.int = ...,
         tlb_entries: _builtins.int = ...,
         clear_chunk_frames: _builtins.int = ...,
+        pml_buffer_entries: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -19,7 +19,7 @@ from paging_core.kernels.p2m import (
     resolve_misconfig,
     split,
 )
-from paging_core.kernels.state import DIRTY, ENTRIES, PML_ENTRIES, Core
+from paging_core.kernels.state import DIRTY, ENTRIES, Core
 from paging_core.kernels.tlb import fill_tlb
 from paging_core.kernels.translation import GUEST_FAULT
 from paging_core.units import FRAME_SHIFT
@@ -86,7 +86,7 @@ def drain_pml(m: Core) -> None:
 def _log_modification(m: Core, gfn: int) -> None:
     pml(m)[m.hap.pml_used] = gfn
     m.hap.pml_used += 1
-    if m.hap.pml_used == PML_ENTRIES:
+    if m.hap.pml_used == m.hap.pml_entries:
         pay(m, _EXIT, _PML, 1)
         pay(m, _PML_FULL, _PML, 1)
         count_fault(m, _F_PML_FULL, gfn)

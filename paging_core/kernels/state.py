@@ -51,7 +51,6 @@ L4 = 5
 
 N_OOS = 3
 """Out-of-sync L1 tables per vCPU (Xen's SHADOW_OOS_PAGES)."""
-PML_ENTRIES = 512
 OUT_OF_MEMORY = 1
 """Value of `vcpu.out_of_memory`: the guest's kernel found no free frame. Nothing runs after it."""
 PANICKED = 2
@@ -129,6 +128,7 @@ SHADOW_DTYPE = np.dtype(
 HAP_DTYPE = np.dtype(
     [
         ("pml", np.int64),  # hardware logs writes
+        ("pml_entries", np.int64),  # that its buffer holds
         ("pml_used", np.int64),
         ("p2m_entries", np.int64),
         ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level

@@ -62,6 +62,7 @@ class HapView:
     """Fields of a HAP_DTYPE."""
 
     pml: int
+    pml_entries: int
     pml_used: int
     p2m_entries: int
     p2m_start: Ints

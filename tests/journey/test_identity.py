@@ -234,13 +234,15 @@ def test_a_source_that_died_in_the_middle_migrates_at_the_first_attempt(pair: Pa
     """What it left at the destination is dropped for the same guest, and nobody waits for it."""
     name = new_name()
     full = spec(name, "idle", fill=common_pb2.MEMORY_FILL_RANDOM)
-    with SlowWire(pair.destination.address, 200_000) as wire:
-        with Source(start("source_host")) as first:
-            first.boot(full)
-            migration = first.migrate(name, wire.address, clock=common_pb2.CLOCK_REAL)
-            until(lambda: wire.carried_bytes > 200_000)
-            first.process.process.kill()
-            first.process.process.wait()
+    with (
+        SlowWire(pair.destination.address, 200_000) as wire,
+        Source(start("source_host")) as first,
+    ):
+        first.boot(full)
+        migration = first.migrate(name, wire.address, clock=common_pb2.CLOCK_REAL)
+        until(lambda: wire.carried_bytes > 200_000)
+        first.process.process.kill()
+        first.process.process.wait()
     until(lambda: broke_off(pair, name, migration))
     pair.destination.delete(name)
 

@@ -49,6 +49,7 @@ def tracker_of(settings: dict[str, str]) -> TrackerConfig:
         prefetch="prefetch" in settings,
         out_of_sync="out_of_sync" in settings,
         clear_chunk_frames=int(settings.get("clear_chunk", "1024")),
+        pml_buffer_entries=int(settings.get("pml_buffer", "512")),
     )
 
 
