@@ -234,13 +234,15 @@ def test_a_source_that_died_in_the_middle_migrates_at_the_first_attempt(pair: Pa
     """What it left at the destination is dropped for the same guest, and nobody waits for it."""
     name = new_name()
     full = spec(name, "idle", fill=common_pb2.MEMORY_FILL_RANDOM)
-    with SlowWire(pair.destination.address, 200_000) as wire:
-        with Source(start("source_host")) as first:
-            first.boot(full)
-            migration = first.migrate(name, wire.address, clock=common_pb2.CLOCK_REAL)
-            until(lambda: wire.carried_bytes > 200_000)
-            first.process.process.kill()
-            first.process.process.wait()
+    with (
+        SlowWire(pair.destination.address, 200_000) as wire,
+        Source(start("source_host")) as first,
+    ):
+        first.boot(full)
+        migration = first.migrate(name, wire.address, clock=common_pb2.CLOCK_REAL)
+        until(lambda: wire.carried_bytes > 200_000)
+        first.process.process.kill()
+        first.process.process.wait()
     until(lambda: broke_off(pair, name, migration))
     pair.destination.delete(name)
 
@@ -255,6 +257,26 @@ def broke_off(pair: Pair, name: str, migration: str) -> bool:
     came = status.state == pb.MIGRATION_STATE_COMPLETED
     assert came is (before == wire_pb.INCOMING_STATE_ABORTED), status.error
     return came
+
+
+def test_a_migration_whose_abort_was_lost_is_not_in_the_way(pair: Pair, relay: Relay) -> None:
+    """Its stream was broken off, so the destination knows that nothing more comes of it."""
+    source, name = pair.source, pair.source.boot(spec(new_name()))
+    for method in ("CompareDigests", "Abort"):
+        relay.before[method] = cut
+    first = source.follow(source.migrate(name, relay.address))
+    assert first.state == pb.MIGRATION_STATE_FAILED
+    assert relay.seen.count("Abort") == 1
+
+    def comes_again() -> bool:
+        status = source.follow(source.migrate(name, pair.destination.address))
+        return status.state == pb.MIGRATION_STATE_COMPLETED
+
+    until(comes_again)
+    asked = wire_pb.IncomingRequest(migration_id=first.migration_id)
+    left = pair.destination.stub.GetIncoming(asked, timeout=CALL_S)
+    assert left.state == wire_pb.INCOMING_STATE_ABORTED
+    assert "came again" in left.message
 
 
 def test_two_sources_with_a_guest_of_the_same_name(pair: Pair) -> None:
@@ -293,7 +315,10 @@ def test_a_refusal_says_who_refuses_even_before_the_call_is_read() -> None:
     """A source may go on with its guest then: it was the right host that said no."""
     with Destination(start("dest_host", "--max-calls", "4")) as destination:
         offered = wire_pb.PrepareRequest(
-            version=contract_message(), migration_id="m-1", guest=spec("g", "idle")
+            version=contract_message(),
+            migration_id="m-1",
+            guest=spec("g", "idle"),
+            proof_key=bytes(32),
         )
         host_id = destination.stub.Prepare(offered, timeout=CALL_S).host_id
         commit = wire_pb.CommitRequest(migration_id="nobody-knows-it")
