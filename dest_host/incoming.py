@@ -29,6 +29,9 @@ from paging_core.proof import Proof, state_tag
 from wire.batch import Batch
 from wire.tcp import Patience, received_bytes
 
+_COMMIT_DUE_S = 10.0
+"""A commit follows the end of its stream at once, and takes so long on its way on no usual link."""
+
 
 @dataclass(frozen=True)
 class Offer:
@@ -113,7 +116,7 @@ class Incoming:
         self._lock = RLock()
         self._life = incoming_lifecycle(offer.migration_id)
         self._stream = 0
-        self._cut_off = False
+        self._left_after_s: float | None = None
         self._peer = ""
         self._patience: Patience | None = None
         self._frame_key = FrameKey.of(offer.key)
@@ -173,9 +176,10 @@ class Incoming:
         return self._unwanted.is_set()
 
     @property
-    def is_cut_off(self) -> bool:
-        """Whether its stream broke off and none goes on: its source gave it up, or is gone."""
-        return self._cut_off and self.is_open
+    def is_left(self) -> bool:
+        """Whether its source gave it up, or is gone: its stream ended, and nothing came of it."""
+        left_after_s = self._left_after_s
+        return self.is_open and left_after_s is not None and self.idle_s >= left_after_s
 
     @property
     def idle_s(self) -> float:
@@ -212,13 +216,18 @@ class Incoming:
             self._check_open("take another stream")
             self._check_sequence(first_sequence)
             self._stream += 1
-            self._peer, self._patience, self._cut_off = peer, None, False
+            self._peer, self._patience, self._left_after_s = peer, None, None
             return self._stream
 
-    def cut_off(self, stream: int) -> None:
-        """That stream broke off, and was not ended by its source."""
+    def stream_ended(self, stream: int, *, broken: bool) -> None:
+        """No more pages come on that stream.
+
+        Args:
+            stream: its number.
+            broken: it broke off; otherwise its source has said all, and a commit is due.
+        """
         if stream == self._stream:
-            self._cut_off = True
+            self._left_after_s = 0.0 if broken else _COMMIT_DUE_S
 
     def accept(self, batch: Batch, stream: int | None = None) -> None:
         """Put a checked batch where it belongs.

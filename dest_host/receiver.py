@@ -98,7 +98,7 @@ class Receiver:
             InvalidInput: this host cannot run such a guest.
             HostStopping: this host takes in nothing any more.
         """
-        self._drop_cut_off(offer)
+        self._drop_left(offer)
         with self._lock:
             self._refused.check(offer.owner, offer.migration_id)
             if self._stopping:
@@ -277,20 +277,20 @@ class Receiver:
         self.abort_all("the destination host stops")
         self.guests.close()
 
-    def _drop_cut_off(self, offer: Offer) -> None:
-        """A guest comes again whose last migration broke off: that one needs no room any more.
+    def _drop_left(self, offer: Offer) -> None:
+        """A guest comes again whose last migration was left: that one needs no room any more.
 
         Its source was started again, or could not reach this host to abort it. Whoever sends it
         is told so should he live, and an aborted migration is safe for its guest. Another source's
-        is left alone, and so is one whose stream is open or was ended as it should be.
+        is left alone, and so is one whose stream is open or whose commit is due.
         """
         for one in self._open():
             known = one.offer
-            if known.migration_id == offer.migration_id or not one.is_cut_off:
+            if known.migration_id == offer.migration_id or not one.is_left:
                 continue
             if (known.guest_id, known.owner) == (offer.guest_id, offer.owner):
                 with suppress(IllegalTransition):  # it was committed meanwhile
-                    self.abort(known.migration_id, "its stream broke off and its guest came again")
+                    self.abort(known.migration_id, "its stream ended, and its guest came again")
 
     def _ended(self, incoming: Incoming, outcome: str) -> None:
         """It was dropped; memory that differed then was never mended."""

@@ -115,10 +115,9 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         ended = False
         try:
             yield from self._take_all(messages, incoming, stream)
-            ended = True
+            ended = context.is_active()
         finally:
-            if not ended:
-                incoming.cut_off(stream)
+            incoming.stream_ended(stream, broken=not ended)
 
     def CompareDigests(
         self, request: destination_pb2.CompareDigestsRequest, context: grpc.ServicerContext

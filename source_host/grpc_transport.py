@@ -114,6 +114,7 @@ class GrpcTransport:
         )
         self._metadata = metadata
         self._reader: Thread | None = None
+        self._stream: grpc.Call | None = None
         self._closed = Event()
         self._lock = Lock()
         self._answered = False
@@ -262,6 +263,10 @@ class GrpcTransport:
     def close(self) -> None:
         """End the stream and the connection."""
         self._closed.set()
+        if self._stream is not None:
+            # Broken off, where the commit has not ended it: a destination that could not be told
+            # to abort knows by that, that nothing more will come of this migration.
+            self._stream.cancel()
         self._window.end()
         self._channel.close()
         if self._reader is not None:
@@ -282,6 +287,7 @@ class GrpcTransport:
 
     def _open_stream(self) -> None:
         replies = page_stream(self._channel)(self._outgoing(), metadata=self._metadata())
+        self._stream = replies
         reader = Thread(target=self._read, args=(replies,), name="acknowledgements", daemon=True)
         reader.start()
         self._reader = reader

@@ -464,12 +464,12 @@ def test_a_guest_that_broke_off_may_come_again(receiver: Receiver) -> None:
     incoming, old = receiver.attach("m-1", 0)
     with pytest.raises(AlreadyExists, match="--idle-expiry"):
         receiver.prepare(again.offer)
-    incoming.cut_off(old)
+    incoming.stream_ended(old, broken=True)
     _, new = receiver.attach("m-1", 0)
-    incoming.cut_off(old)  # which nobody listens to any more
+    incoming.stream_ended(old, broken=True)  # which nobody listens to any more
     with pytest.raises(AlreadyExists):
         receiver.prepare(again.offer)
-    incoming.cut_off(new)
+    incoming.stream_ended(new, broken=True)
     with pytest.raises(AlreadyExists):
         receiver.prepare(replace(again.offer, owner="another source"))
     assert incoming.is_open
@@ -477,6 +477,19 @@ def test_a_guest_that_broke_off_may_come_again(receiver: Receiver) -> None:
     assert state_of(receiver, first) is IncomingState.ABORTED
     assert "came again" in receiver.view("m-1").message
     assert state_of(receiver, again) is IncomingState.PREPARED
+
+
+def test_a_commit_that_is_due_is_waited_for(receiver: Receiver, clock: Clock) -> None:
+    """The same guest may come of another source; one that is never committed is not in the way."""
+    first, again = Source("m-1"), Source("m-2")
+    arrived(receiver, first)
+    incoming, stream = receiver.attach("m-1", receiver.view("m-1").next_sequence)
+    incoming.stream_ended(stream, broken=False)
+    with pytest.raises(AlreadyExists):
+        receiver.prepare(again.offer)
+    clock.now_s += 11
+    receiver.prepare(again.offer)
+    assert state_of(receiver, first) is IncomingState.ABORTED
 
 
 def test_a_committed_guest_does_not_come_again(receiver: Receiver) -> None:
@@ -487,7 +500,7 @@ def test_a_committed_guest_does_not_come_again(receiver: Receiver) -> None:
     for batch in source.batches():
         incoming.accept(batch, stream)
     commit(receiver, source)
-    incoming.cut_off(stream)
+    incoming.stream_ended(stream, broken=True)
     with pytest.raises(AlreadyExists):
         receiver.prepare(Source("m-2").offer)
     assert state_of(receiver, source) is IncomingState.COMMITTED

@@ -132,7 +132,7 @@ def test_a_guest_in_doubt_is_named_when_its_host_ends(
 def test_a_guest_whose_commit_is_not_answered_yet_is_in_doubt_too(
     destination: Destination, tmp_path: Path
 ) -> None:
-    """Its host does not wait for ever; called lost, it would be booted a second time."""
+    """To say that it is lost would have somebody boot it a second time."""
     log = tmp_path / "source.log"
     name, staying = new_name(), new_name()
     with draining(log, "0s") as source, Relay(destination.address) as relay, Hold() as hold:

@@ -259,6 +259,26 @@ def broke_off(pair: Pair, name: str, migration: str) -> bool:
     return came
 
 
+def test_a_migration_whose_abort_was_lost_is_not_in_the_way(pair: Pair, relay: Relay) -> None:
+    """Its stream was broken off, so the destination knows that nothing more comes of it."""
+    source, name = pair.source, pair.source.boot(spec(new_name()))
+    for method in ("CompareDigests", "Abort"):
+        relay.before[method] = cut
+    first = source.follow(source.migrate(name, relay.address))
+    assert first.state == pb.MIGRATION_STATE_FAILED
+    assert relay.seen.count("Abort") == 1
+
+    def comes_again() -> bool:
+        status = source.follow(source.migrate(name, pair.destination.address))
+        return status.state == pb.MIGRATION_STATE_COMPLETED
+
+    until(comes_again)
+    asked = wire_pb.IncomingRequest(migration_id=first.migration_id)
+    left = pair.destination.stub.GetIncoming(asked, timeout=CALL_S)
+    assert left.state == wire_pb.INCOMING_STATE_ABORTED
+    assert "came again" in left.message
+
+
 def test_two_sources_with_a_guest_of_the_same_name(pair: Pair) -> None:
     """One of them is refused, clearly, and the other's migration goes on."""
     name = new_name()
