@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pageferry import results
+from pageferry.analysis.analysis import analyze
 from pageferry.sweep import sweep
 from pageferry.sweep.directory import SweepDirectory, existing, opened
 from pageferry.sweep.model import model_digest
@@ -151,6 +152,22 @@ def test_a_flow_trace_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
         assert sweep.unfinished([later], directory) == [later]
         swept([later], directory, Here())
         assert (directory.flow_of(plain) / "flow.json").exists()
+
+
+def test_what_a_killed_sweep_left_of_a_flow_trace_is_in_nobody_s_way(tmp_path: Path) -> None:
+    traced = point(flow=True)
+    with opened(tmp_path / "s") as directory:
+        left = directory.flow_of(traced)
+        left.mkdir(parents=True)
+        (left / "events.parquet").write_bytes(b"half of it")
+        (row,) = swept([traced], directory, Here())
+        assert row["status"] == "ok", row["error"]
+        record = json.loads((left / "run.json").read_text())
+        assert record["xxh3_64"].keys() == {"flow.json", "result.json"}
+        assert analyze(left)["saved"]["fixups"] > 0
+        # Without the record nobody knows that the pair is whole: it is run again.
+        (left / "run.json").unlink()
+        assert sweep.unfinished([traced], directory) == [traced]
 
 
 def test_another_version_of_the_model_is_not_mixed_in(tmp_path: Path) -> None:
