@@ -144,7 +144,7 @@ def test_compare_as_json_has_the_figures_of_each(pair: list[tuple[str, Document]
     ]  # fmt: skip
     for one, (_, document) in zip(found["results"], pair, strict=True):
         for part in ("faults", "guest", "pages", "bytes", "time", "outcome", "verified"):
-            assert one[part] == document[part]  # type: ignore[literal-required]
+            assert one[part] == document[part]
         assert one["overhead"] == document["guest"]["slowdown"] - 1
 
 
