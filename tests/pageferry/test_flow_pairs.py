@@ -65,8 +65,9 @@ def slower(document: Any) -> None:
     document["guest"]["slowdown"] += 1
 
 
-def failed(document: Any) -> None:
-    document |= {"outcome": "failed", "error": {"status": "INTERNAL", "message": "the link broke"}}
+def ended(document: Any, outcome: str) -> None:
+    error = {"status": "INTERNAL", "message": "the link broke"}
+    document.update(outcome=outcome, error=error)
 
 
 def cut(path: Path) -> None:
@@ -144,8 +145,7 @@ def test_without_its_record_the_numbers_are_held_against_each_other(
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
 def test_a_run_that_did_not_complete_answers_nothing(flow: Path, outcome: str) -> None:
     (flow / "run.json").unlink()
-    edited(flow / "result.json", failed)
-    edited(flow / "result.json", lambda d: d.update(outcome=outcome))
+    edited(flow / "result.json", lambda document: ended(document, outcome))
     with pytest.raises(BadResult, match=f"ended {outcome}: 'the link broke'.*empty directory"):
         analyze(flow)
 

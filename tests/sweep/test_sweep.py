@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pageferry import results
+from pageferry.analysis.analysis import analyze
 from pageferry.sweep import sweep
 from pageferry.sweep.directory import SweepDirectory, existing, opened
 from pageferry.sweep.model import model_digest
@@ -86,7 +87,8 @@ def test_goes_on_where_it_was_stopped_and_runs_nothing_twice(tmp_path: Path) -> 
         swept(points, whole, Here())
     first, second = (existing(tmp_path / name).read_table() for name in ("s", "whole"))
     assert first.equals(second)
-    assert first["group_pages"].to_pylist() == [1, 1, 8, 8]
+    assert first["seed"].to_pylist() == sorted(first["seed"].to_pylist())
+    assert first["group_pages"].to_pylist() == [1, 8, 1, 8]
 
 
 def test_a_failed_point_is_recorded_and_the_others_go_on(tmp_path: Path) -> None:
@@ -151,6 +153,22 @@ def test_a_flow_trace_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
         assert sweep.unfinished([later], directory) == [later]
         swept([later], directory, Here())
         assert (directory.flow_of(plain) / "flow.json").exists()
+
+
+def test_what_a_killed_sweep_left_of_a_flow_trace_is_in_nobody_s_way(tmp_path: Path) -> None:
+    traced = point(flow=True)
+    with opened(tmp_path / "s") as directory:
+        left = directory.flow_of(traced)
+        left.mkdir(parents=True)
+        (left / "events.parquet").write_bytes(b"half of it")
+        (row,) = swept([traced], directory, Here())
+        assert row["status"] == "ok", row["error"]
+        record = json.loads((left / "run.json").read_text())
+        assert record["xxh3_64"].keys() == {"flow.json", "result.json"}
+        assert analyze(left)["saved"]["fixups"] > 0
+        # Without the record nobody knows that the pair is whole: it is run again.
+        (left / "run.json").unlink()
+        assert sweep.unfinished([traced], directory) == [traced]
 
 
 def test_another_version_of_the_model_is_not_mixed_in(tmp_path: Path) -> None:
