@@ -98,7 +98,7 @@ class Fitted:
         if for_first + _GAP + widest > width:
             for_first = first.least
         if for_first + _GAP + widest > width and 3 * for_first > width:
-            yield from map(self._card, self.lines)
+            yield from (self._card(line, width) for line in self.lines)
             return
         for group in _groups(rest, width - for_first):
             yield self._table(for_first, _shared(rest, group, width - for_first))
@@ -127,16 +127,23 @@ class Fitted:
             table.add_row(*cells, style=line.style, end_section=line.ends_section)
         return table
 
-    def _card(self, line: Line) -> Table:
+    def _card(self, line: Line, width: int) -> Table:
         """A row by itself: what it is called, and below that what its columns say."""
         card = Table.grid(padding=(0, 1, 0, 0))
         card.add_column(overflow="fold")
         card.add_row(line.cells[0], style=line.style)
+        titles = [Text("  ") + Text.from_markup(title) for title in self.titles[1:]]
+        room = width - max(map(_length, titles)) - 2 * _GAP
+        if any(_longest_word(_text(cell)) > room for cell in line.cells[1:]):
+            for title, cell in zip(titles, line.cells[1:], strict=True):
+                card.add_row(title, style=line.style)
+                card.add_row(Text("    ") + _text(cell), style=line.style)
+            return card
         inner = Table.grid(padding=(0, _GAP, 0, 0))
         inner.add_column(overflow="fold")
         inner.add_column(overflow="fold")
-        for title, cell in zip(self.titles[1:], line.cells[1:], strict=True):
-            inner.add_row(Text("  ") + Text.from_markup(title), cell, style=line.style)
+        for title, cell in zip(titles, line.cells[1:], strict=True):
+            inner.add_row(title, cell, style=line.style)
         card.add_row(inner)
         return card
 
