@@ -137,6 +137,8 @@ def _reason(error: BaseException) -> str:
             return "nested too deeply"
         case MemoryError():
             return "too large"
+        case ValueError() if "integer string conversion" in str(error):
+            return "a number of too many digits"  # Python's own words advise what no person can do
         case _:
             return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
