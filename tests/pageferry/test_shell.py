@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import shlex
 import subprocess
 import sys
 
@@ -60,8 +61,10 @@ def test_every_subcommand_is_what_the_list_says(name: str) -> None:
 
 def test_the_examples_in_the_help_are_commands_that_exist() -> None:
     text = run("--help").stdout + run("migrate", "--help").stdout
-    examples = [line.split() for line in text.splitlines() if line.startswith("  pageferry")]
-    examples += [line.split() for line in text.splitlines() if line.startswith("    pageferry")]
+    examples = [shlex.split(line) for line in text.splitlines() if line.startswith("  pageferry")]
+    examples += [
+        shlex.split(line) for line in text.splitlines() if line.startswith("    pageferry")
+    ]
     assert len(examples) > 5
     for _, name, *arguments in examples:
         module, attribute = COMMANDS[name].target.split(":")

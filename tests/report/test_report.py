@@ -22,6 +22,7 @@ from pageferry.sweep import sweep
 from pageferry.sweep.directory import existing, opened
 from pageferry.sweep.model import model_digest
 from pageferry.sweep.point import Point
+from pageferry.sweep.settings import NAMES
 from pageferry.sweep.work import Task, perform
 from pageferry.sweep.workers import LocalWorkers
 from tests.pageferry.hosts import pageferry
@@ -93,8 +94,11 @@ def test_the_report_of_a_sweep_is_whole(swept: Path) -> None:
     page = sweep_report(swept)
     tags = check(page)
     # Of every run: heads, 11 runs, one that failed; of models heads and three; of the load heads,
-    # four surroundings, 11 runs.
-    assert tags.rows == (1 + 12) + (1 + 3) + (1 + 4 + 11)
+    # four surroundings, 11 runs; of the command heads and one; of what is shared heads and each.
+    done = [row for row in sweep_table(swept).to_pylist() if row["status"] == "ok"]
+    shared = sum(len({repr(row[name]) for row in done}) == 1 for name in NAMES)
+    assert shared > 10
+    assert tags.rows == (1 + 12) + (1 + 3) + (1 + 4 + 11) + (1 + 1) + (1 + shared)
     assert "found no free frame" in page
     assert "pageferry migrate --memory 4MiB" in page
     titles = {spec["title"] for spec in specs_in(page).values()}
