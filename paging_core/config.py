@@ -337,8 +337,11 @@ class TrackerConfig:
         Section.TRACKING,
         "Writes that the buffer of --pml holds before an exit drains it. Hardware has 512: other "
         "sizes ask what another one would be worth.",
-        shown="Entries of the page-modification buffer.",
+        shown="Entries of the page-modification buffer; null without it.",
         paging=Paging.HAP,
+        nullable=True,
+        read=lambda tracker, _: tracker.pml_buffer_entries if tracker.pml else None,
+        plain=lambda _: None,
         since="0.2",
         title="PML buffer",
         words="PML buffer of {}",

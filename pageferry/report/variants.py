@@ -56,7 +56,7 @@ def compared(results: pa.Table) -> pa.Table:
 
 def variant_of(row: Row) -> str:
     """What was done, in words: unlike remedies have unlike names."""
-    differs = [s.name for s in REMEDIES if s.name != "group_pages" and not _is_plain(row, s.name)]
+    differs = [s.name for s in REMEDIES if s.name != "group_pages" and _is_said(row, s.name)]
     parts = ["PML"] if row["pml"] else [BY_NAME["group_pages"].show(row["group_pages"])]
     order = [*_NAMED, *(name for name in differs if name not in _NAMED)]
     parts += [BY_NAME[name].show(row[name]) for name in order if name in differs and name != "pml"]
@@ -71,6 +71,11 @@ def is_plain(row: Row) -> bool:
 
 def _single(row: Row) -> bool:
     return is_plain(row) and _is_plain(row, "group_pages")
+
+
+def _is_said(row: Row, name: str) -> bool:
+    """What is neither plain nor as it always is, such as a PML buffer of 512 entries."""
+    return not _is_plain(row, name) and bool(row[name] != BY_NAME[name].usual)
 
 
 def _is_plain(row: Row, name: str) -> bool:

@@ -42,6 +42,7 @@ class Setting:
         of: key of the document's `config`.
         value: from that key's value to the column's.
         plain: of a remedy, by kind of paging: the value of single pages and nothing else.
+        usual: its value unless somebody sets another one; None when something else decides.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Setting:
     of: str
     value: Callable[[Any], Any] = lambda value: value
     plain: Callable[[str], Any] | None = None
+    usual: Any = None
 
 
 _SCALES: Mapping[type, tuple[tuple[str, int], ...]] = {
@@ -109,6 +111,7 @@ def _column(declared: Declared) -> Setting:
     return Setting(
         declared.name, _type(declared), declared.role, declared.named,
         lambda value: _in_words(declared, value), declared.name, plain=_plain(declared),
+        usual=declared.default_value(),
     )  # fmt: skip
 
 

@@ -18,8 +18,10 @@ from pageferry import room
 from pageferry.cli.main import main
 from pageferry.cli.migrate import migrate
 from pageferry.cli.sections import in_sections
+from pageferry.settings import SETTINGS
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
+from paging_core.kinds import Flag
 from tests.journey.hosts import Destination, Pair, new_name, spec, start, until
 from tests.pageferry.hosts import SMALL, pageferry
 
@@ -136,10 +138,10 @@ def test_a_guest_that_did_not_boot_is_nowhere(pair: Pair) -> None:
 
 
 VALUES = {
-    "--memory": "16MiB", "--workload": "idle", "--trace": "x", "--seed": "1", "--fill": "zero",
-    "--paging": "hap", "--clean": "lazy", "--clear-chunk": "4MiB", "--group-pages": "8",
-    "--group-trigger": "2", "--group-scope": "physical", "--costs": "x",
-}  # fmt: skip
+    one.option: one.default for one in SETTINGS.values() if not isinstance(one.kind, Flag)
+} | {"--workload": "idle", "--trace": "x", "--clean": "lazy", "--group-scope": "physical",
+     "--costs": "x"}  # fmt: skip
+"""Something that each option takes."""
 HERE = ["--guest", "web", "--source", "127.0.0.1:1", "--dest", "127.0.0.1:2"]
 
 
@@ -148,7 +150,7 @@ HERE = ["--guest", "web", "--source", "127.0.0.1:1", "--dest", "127.0.0.1:2"]
     [param.opts[0] for param in in_sections(migrate, "The guest", "How its writes are tracked")],
 )
 def test_what_a_guest_was_booted_with_is_not_said_again(option: str) -> None:
-    value = [VALUES[option]] if option in VALUES else []
+    value = [str(VALUES[option])] if option in VALUES else []
     result = CliRunner().invoke(main, ["migrate", *HERE, option, *value])
     assert result.exit_code == 2
     assert (

@@ -33,6 +33,7 @@ COMPANY: tuple[dict[str, Any], ...] = (
     {"workload": None, "memory": "64MiB"},
     {"paging": "hap"},
     {"clean": "clear-log"},
+    {"paging": "hap", "pml": True},
     {"group_pages": 64},
     {"policy": "qemu"},
 )

@@ -19,7 +19,7 @@ Document = Mapping[str, Any]
 
 REMEDY = (
     "clean", "clear_chunk_bytes", "pml", "group_pages", "group_trigger", "group_scope",
-    "d_bit_filter",
+    "d_bit_filter", "pml_buffer_entries",
 )  # fmt: skip
 """Settings of a document in which a run may differ from the single pages it is set against."""
 OWN_CLEAN = {"shadow": "blow", "hap": "lazy"}
