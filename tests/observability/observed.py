@@ -13,14 +13,14 @@ from tests.journey.hosts import Pair, new_name, spec, until
 from tests.journey.relay import Relay
 from tests.observability.prometheus import SCRAPE_S, PrometheusProcess
 
-BATCH_S = 0.3
-"""What the slow link takes for a batch of 1024 frames: 13 MiB/s."""
+FRAME_S = 0.3 / 1024
+"""What the slow link takes for a frame: 13 MiB/s, however long the messages are."""
 REAL: dict[str, Any] = {"clock": common_pb2.CLOCK_REAL, "link_bits_per_s": 0, "latency_ns": 0}
 
 
-def slow(_batch: PageBatch) -> None:
+def slow(batch: PageBatch) -> None:
     """A relay's hook: the link is slow."""
-    time.sleep(BATCH_S)
+    time.sleep(FRAME_S * sum(batch.run_frames))
 
 
 @dataclass(frozen=True)
