@@ -133,16 +133,14 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if kind is int:
         return integer(value, where)
     if kind is bool:
-        return (
-            value if type(value) is bool else _refuse(where, f"is {cut(value)}, not true or false")
-        )
+        return _switch(value, where)
     text = _text(value, where)
     return _choice(kind, text, where) if issubclass(kind, StrEnum) else text
 
 
 def _switch(value: Any, where: str) -> bool:
     if type(value) is not bool:
-        _refuse(where, f"is {cut(value)}, neither true nor false")
+        _refuse(where, f"is {cut(value)}, not true or false")
     return value
 
 

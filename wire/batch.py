@@ -16,9 +16,6 @@ from paging_core.units import FRAME_BYTES, format_bytes
 from wire.checksum import Payload, batch_checksum
 from wire.runs import Digests, FrameKind, FrameRuns
 
-MAX_RUN_FRAMES = 2**32 - 1
-"""Longest run that the contract's 32 bits can count."""
-
 
 class Compression(IntEnum):
     """How a payload was compressed; the numbers of the contract."""

@@ -17,8 +17,6 @@ from paging_core.workloads.randomness import fill_draws, in_units, key_of
 from paging_core.workloads.records import BASE, Rows, Shape, as_rows, tail_of
 from paging_core.workloads.zipf import EXPONENT_ONE, alias_table, fill_zipf
 
-_PAGES_PER_SUPERPAGE = 512
-
 
 class Generator:
     """A workload that fills rows by a pattern, at a pace, after a set-up.

@@ -182,8 +182,6 @@ def test_more_than_all_cannot_be_written() -> None:
 
 # -- against a reference in plain Python ---------------------------------------------------
 
-_TIMES = st.integers(1, 9)
-
 
 @st.composite
 def made(draw: st.DrawFn) -> Made:

@@ -24,7 +24,6 @@ from pageferry.v1 import source_pb2 as pb
 from tests.journey.hosts import CALL_S, MIB, Destination, Pair, Source, asking, new_name
 from wire.hosting.launch import HostProcess
 
-AMPLE = 4096
 PIDS = Path("/sys/fs/cgroup/pids")
 Host = Source | Destination
 
