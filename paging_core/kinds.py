@@ -6,7 +6,7 @@ unit that the setting's name says. `schema` is what a document holds, as JSON Sc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
@@ -14,7 +14,9 @@ from typing import Any, Protocol
 from paging_core.errors import BadOption
 from paging_core.units import (
     FRAME_BYTES,
-    NS_PER_S,
+    exact_duration,
+    exact_rate,
+    exact_size,
     parse_duration_ns,
     parse_memory_bytes,
     parse_rate_bits_per_s,
@@ -23,9 +25,6 @@ from paging_core.units import (
 Schema = dict[str, Any]
 ADAPTIVE = "adaptive"
 """Instead of a number of pages in a group."""
-_BYTE_UNITS = (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10))
-_RATE_UNITS = (("Tbit/s", 10**12), ("Gbit/s", 10**9), ("Mbit/s", 10**6), ("kbit/s", 1000))
-_TIME_UNITS = (("s", NS_PER_S), ("ms", 10**6), ("us", 1000))
 
 
 class Kind(Protocol):
@@ -49,13 +48,6 @@ class Kind(Protocol):
         """What a document holds, as JSON Schema."""
 
 
-def _in_units(value: int, units: Iterable[tuple[str, int]], least: str) -> str:
-    for unit, scale in units:
-        if value and value % scale == 0:
-            return f"{value // scale}{unit}"
-    return f"{value}{least}"
-
-
 @dataclass(frozen=True)
 class Memory:
     """Bytes, such as ``256MiB``: a positive multiple of the 4 KiB frame.
@@ -73,7 +65,7 @@ class Memory:
 
     def text(self, value: int) -> str:
         """In the largest unit that divides it."""
-        return _in_units(value, _BYTE_UNITS, "")
+        return exact_size(value)
 
     def schema(self) -> Schema:
         """See `Kind`."""
@@ -92,7 +84,7 @@ class BitRate:
 
     def text(self, value: int) -> str:
         """In the largest unit that divides it."""
-        return _in_units(value, _RATE_UNITS, "bit/s")
+        return exact_rate(value)
 
     def schema(self) -> Schema:
         """See `Kind`."""
@@ -124,7 +116,7 @@ class Duration:
 
     def text(self, value: int) -> str:
         """In the largest unit that divides it."""
-        return _in_units(value, _TIME_UNITS, "ns")
+        return exact_duration(value)
 
     def schema(self) -> Schema:
         """See `Kind`."""

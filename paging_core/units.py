@@ -8,6 +8,7 @@ nanoseconds or seconds. Names carry the unit.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NewType
 
 from paging_core.errors import BadOption
@@ -106,6 +107,29 @@ def parse_duration_ns(text: str) -> int:
         BadOption: not a duration, or an unknown unit.
     """
     return _scaled(text, _TIME_UNITS_NS, "duration", "300ms")
+
+
+def exact_size(size_bytes: int) -> str:
+    """Bytes in the largest binary unit that divides them; parses to the same."""
+    return _in_units(size_bytes, (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)), 2, "")
+
+
+def exact_rate(bits_per_s: int) -> str:
+    """Bits per second in the largest unit that divides them; parses to the same."""
+    units = (("Tbit/s", 12), ("Gbit/s", 9), ("Mbit/s", 6), ("kbit/s", 3))
+    return _in_units(bits_per_s, units, 10, "bit/s")
+
+
+def exact_duration(duration_ns: int) -> str:
+    """Nanoseconds in the largest unit that divides them, at most seconds; parses to the same."""
+    return _in_units(duration_ns, (("s", 9), ("ms", 6), ("us", 3)), 10, "ns")
+
+
+def _in_units(value: int, units: Iterable[tuple[str, int]], base: int, least: str) -> str:
+    for unit, power in units:
+        if value and value % base**power == 0:
+            return f"{value // base**power}{unit}"
+    return f"{value}{least}"
 
 
 def format_bytes(count_bytes: float) -> str:

@@ -12,7 +12,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from paging_core.errors import BadOption, InvalidInput
-from paging_core.units import FRAME_BYTES, parse_duration_ns, parse_size_bytes
+from paging_core.units import (
+    FRAME_BYTES,
+    exact_duration,
+    exact_size,
+    parse_duration_ns,
+    parse_size_bytes,
+)
 
 Value = int | float | str
 """Bytes, nanoseconds, counts and flags are int; fractions, rates, exponents float."""
@@ -56,11 +62,7 @@ class Size:
 
     def text(self, value: Value) -> str:
         """The largest binary unit that divides it."""
-        size_bytes = int(value)
-        for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
-            if size_bytes and size_bytes % (1 << shift) == 0:
-                return f"{size_bytes >> shift}{unit}"
-        return str(size_bytes)
+        return exact_size(int(value))
 
 
 def _number(text: str) -> float:
@@ -172,11 +174,7 @@ class Duration:
 
     def text(self, value: Value) -> str:
         """The largest unit that divides it."""
-        duration_ns = int(value)
-        for unit, scale in (("s", 10**9), ("ms", 10**6), ("us", 10**3)):
-            if duration_ns and duration_ns % scale == 0:
-                return f"{duration_ns // scale}{unit}"
-        return f"{duration_ns}ns"
+        return exact_duration(int(value))
 
 
 @dataclass(frozen=True)
