@@ -18,25 +18,35 @@ from pageferry.v1.destination_pb2 import (
 
 Tamper = Callable[[PageBatch], None]
 
+_U32 = (1 << 32) - 1
+"""An enumeration's value may be negative on the wire; the checksum takes its low 32 bits."""
+
 
 def seal(batch: PageBatch) -> PageBatch:
-    """Give it the checksum of what it says."""
-    runs = len(batch.run_first)
+    """Give it the checksum of what it says, whatever that is.
+
+    Fields that contradict each other have no checksum; what is given then must still be given,
+    for it is the reader under test that has to refuse them, and not this.
+    """
     header = struct.pack(
-        f"<QIIQBQQQ{runs}Q{runs}I{runs}I",
+        "<QIIQBQQQ",
         batch.sequence,
         batch.round,
-        batch.compression,
+        batch.compression & _U32,
         batch.payload_raw_bytes,
         batch.end_of_round,
-        runs,
+        len(batch.run_first),
         len(batch.unchanged_digests),
         len(batch.payload),
-        *batch.run_first,
-        *batch.run_frames,
-        *batch.run_kind,
     )
-    batch.checksum = xxhash.xxh3_64_intdigest(header + batch.unchanged_digests + batch.payload)
+    runs = (
+        struct.pack(f"<{len(batch.run_first)}Q", *batch.run_first),
+        struct.pack(f"<{len(batch.run_frames)}I", *batch.run_frames),
+        struct.pack(f"<{len(batch.run_kind)}I", *(kind & _U32 for kind in batch.run_kind)),
+    )
+    batch.checksum = xxhash.xxh3_64_intdigest(
+        b"".join((header, *runs, batch.unchanged_digests, batch.payload))
+    )
     return batch
 
 
