@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pageferry.cli.axes import command_of, options_of
-from pageferry.sweep import sweep
+from pageferry.sweep import run_points
 from pageferry.sweep.directory import opened
 from pageferry.sweep.grid import Grid, Value
 from pageferry.sweep.point import Point
@@ -54,7 +54,7 @@ def points(link: str, *, suppress: bool, d_bit_filter: bool) -> list[Point]:
 def results(chosen: Sequence[Point]) -> list[Row]:
     """What the table of a sweep says of these points; all of them verified."""
     with tempfile.TemporaryDirectory() as place, opened(Path(place) / "sweep") as directory:
-        sweep.run(chosen, directory, LocalWorkers(os.cpu_count() or 1), lambda _row: None)
+        run_points.run(chosen, directory, LocalWorkers(os.cpu_count() or 1), lambda _row: None)
         rows: list[Row] = directory.read_table().to_pylist()
     if len(rows) != len(chosen) or any(not row["verified"] for row in rows):
         sys.exit("error: not every migration completed and was verified")
@@ -89,7 +89,8 @@ def show_tracker(rows: Sequence[Row], paging: str, clean: str) -> None:
     for load in dict.fromkeys(row["load"] for row in mine):
         show(load, [row for row in mine if row["load"] == load])
     show("all", mine)
-    for label, measure in (("all faults", "faults_total"), ("sent in vain", "pages_falsely_dirty")):
+    totals = (("all faults", "faults_total"), ("falsely dirty", "pages_falsely_dirty"))
+    for label, measure in totals:
         figures = (
             f"{ratio(mine, size, measure):16.3f}"
             if measure == "faults_total"

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pageferry.cli.axes import command_of, options_of
-from pageferry.sweep import sweep
+from pageferry.sweep import run_points
 from pageferry.sweep.directory import opened
 from pageferry.sweep.grid import Grid
 from pageferry.sweep.point import Point
@@ -49,7 +49,7 @@ def points_per_minute(count: int, jobs: int) -> float:
     """Of one sweep from nothing."""
     with tempfile.TemporaryDirectory() as place, opened(Path(place) / "sweep") as directory:
         started = time.perf_counter()
-        sweep.run(points(count), directory, LocalWorkers(jobs), lambda _row: None)
+        run_points.run(points(count), directory, LocalWorkers(jobs), lambda _row: None)
         elapsed_s = time.perf_counter() - started
         rows = directory.read_table().to_pylist()
     if any(not row["verified"] or row["rounds"] != ROUNDS + 1 for row in rows):

@@ -128,15 +128,15 @@ class Guest(Protocol):
 
 
 @runtime_checkable
-class Learner(Protocol):
+class SendObserver(Protocol):
     """A guest whose tracker wants to know what became of the frames that it reported dirty."""
 
     @property
-    def learns(self) -> bool:
-        """Whether there is anything that it would do with it."""
+    def observes_sends(self) -> bool:
+        """Whether it makes use of `note_sent`."""
 
-    def learn(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
-        """Hear of frames that were sent.
+    def note_sent(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
+        """Note frames that were sent.
 
         Args:
             gfns: of one message.

@@ -51,7 +51,8 @@ class Machine(NamedTuple):
         pml: the page-modification log, int64 (pml_buffer_entries,).
         snapshots: out-of-sync tables as they were, int64 (3, 512).
         groups: what adaptive groups know of each 512 frames, int64 (regions, 24).
-        lessons: opened frames of which only their sending can tell if they changed, int64 words.
+        awaiting_send: opened frames of which only the sender can tell if they changed, int64
+            words.
     """
 
     core: Records
@@ -70,7 +71,7 @@ class Machine(NamedTuple):
     pml: IntArray
     snapshots: IntArray
     groups: IntArray
-    lessons: IntArray
+    awaiting_send: IntArray
 
     @property
     def record(self) -> Core:
@@ -102,7 +103,7 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
         pml=np.zeros(config.tracker.pml_buffer_entries, np.int64),
         snapshots=np.zeros((N_OOS, ENTRIES), np.int64),
         groups=np.zeros((regions, REGION_WORDS), np.int64),
-        lessons=np.zeros(n_words(n), np.int64),
+        awaiting_send=np.zeros(n_words(n), np.int64),
     )
     _address(machine)
     _configure(machine, config)

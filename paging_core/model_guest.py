@@ -30,7 +30,7 @@ from paging_core.flow_buffer import FlowBuffer
 from paging_core.footprint import check_fits
 from paging_core.guest import Cleaned, DirtyWords, GuestCounters, ShadowPool
 from paging_core.guest_state import architectural_state, decode_state, encode_state
-from paging_core.kernels.adaptive import learn_sent, reset_groups
+from paging_core.kernels.adaptive import note_sent, reset_groups
 from paging_core.kernels.bitmap import count_false
 from paging_core.kernels.cr3 import load_cr3
 from paging_core.kernels.execute import execute
@@ -309,13 +309,13 @@ class ModelGuest:
         return self.machine.dirty.view(np.uint64).copy()
 
     @property
-    def learns(self) -> bool:
+    def observes_sends(self) -> bool:
         """Whether its groups adapt."""
         return self.config.tracker.group.adaptive
 
-    def learn(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
-        """See `paging_core.guest.Learner`."""
-        learn_sent(self.machine.record, gfns, changed)
+    def note_sent(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
+        """See `paging_core.guest.SendObserver`."""
+        note_sent(self.machine.record, gfns, changed)
 
     def note_flow(self, sink: Callable[[FlowRows], Any] | None) -> None:
         """See `paging_core.flow.FlowSource`.

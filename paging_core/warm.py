@@ -33,7 +33,7 @@ def _live(guest: ModelGuest) -> None:
     guest.start_tracking()
     guest.run_accesses(_OPS)
     guest.peek()
-    guest.learn(np.zeros(1, np.int64), np.zeros(1, np.bool_))
+    guest.note_sent(np.zeros(1, np.int64), np.zeros(1, np.bool_))
     guest.clean()
     guest.clear_log(np.arange(64))
     guest.stop_tracking()

@@ -4,7 +4,7 @@ Of every group of n frames that is touched in a round, k are truly written (1 �
 page that is k fixups; the group takes one, and opens n − 1 frames, of which n − k for nothing:
 
     saved   (k − 1) · c_fault
-    paid    (n − k) · (c_open + c_send)      what is opened in vain, marked, and sent
+    paid    (n − k) · (c_open + c_send)      frames opened but not written, marked, and sent
 
 The k − 1 neighbours that are written have to be opened and marked too, but so has the frame of
 every fault that is saved; they are counted at neither side. Divided by k this is the condition

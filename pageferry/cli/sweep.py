@@ -123,17 +123,17 @@ def sweep(
         raise click.UsageError("--jobs is about this machine; drop it, or drop --scheduler", ctx)
     grids = _grids(grid_file, {axis: _split(axis, values) for axis, values in given.items()})
     limits = thresholds(fail_if)
+    from pageferry.cli.run_sweep import SweepOptions, run_sweep, show_points
     from pageferry.cli.shell import typed
-    from pageferry.cli.sweeping import Wish, run_sweep, show_points
 
     if dry_run:
         show_points(grids, Path.cwd())
         return
-    wish = Wish(
+    options = SweepOptions(
         Path(directory), jobs or os.cpu_count() or 1, scheduler, retry_failed=retry_failed,
         quiet=quiet, command=typed(ctx), thresholds=limits,
     )  # fmt: skip
-    ctx.exit(run_sweep(grids, wish))
+    ctx.exit(run_sweep(grids, options))
 
 
 def _grids(file: str | None, given: dict[str, list[Value]]) -> list[Grid]:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
-from paging_core.kernels.arrays import groups, lessons
+from paging_core.kernels.arrays import awaiting_send, groups
 from paging_core.kernels.state import SHADOW, Core
 from paging_core.units import PS_PER_NS
 
@@ -34,7 +34,7 @@ LAST = 1
 """Its last written frame that this clean has come by, plus one."""
 KNOWN = 2
 """1 once anything was seen written in it."""
-IN_VAIN = 3
+UNCHANGED = 3
 """Frames taken for written in the last round of which the sender found out better."""
 RUNS = 4
 """By order, aligned runs that were written in the last round; `RUNS` itself: frames."""
@@ -72,11 +72,11 @@ def _words(m: Core) -> int:
 @kernel
 def reset_groups(m: Core) -> None:
     """Tracking starts: nothing is known of any region."""
-    m.group.taught = 0
+    m.group.send_feedback = 0
     for i in range(_words(m)):
         groups(m)[i] = 0
     for i in range(m.log.dirty_words):
-        lessons(m)[i] = 0
+        awaiting_send(m)[i] = 0
 
 
 @kernel
@@ -99,23 +99,23 @@ def _last_cost(m: Core, region: int, order: int, false_ps: int) -> int:
     runs = groups(m)[region + RUNS + order]
     false = (runs << order) - groups(m)[region + RUNS]
     if order > 0:
-        false += groups(m)[region + IN_VAIN]
+        false += groups(m)[region + UNCHANGED]
     return runs * fault_ps + false * false_ps
 
 
 @kernel
 def _false_ps(m: Core, drop: bool) -> int:
     """What a false dirty costs: little if a filter drops it or a digest suppresses it."""
-    sent_ps = 0 if drop else (DIGEST_PS if m.group.taught else PAGE_PS)
+    sent_ps = 0 if drop else (DIGEST_PS if m.group.send_feedback else PAGE_PS)
     return m.time.cost_ps[_OPEN] + m.time.cost_ps[_SCAN] + sent_ps
 
 
 @kernel
-def begin_lesson(m: Core, drop: bool) -> None:
-    """A clean begins: what the sender said of the last round is in, and it becomes history.
+def add_round_to_history(m: Core, drop: bool) -> None:
+    """A clean begins: the last round, with all the sender reported of it, becomes history.
 
     Args:
-        drop: what groups opened in vain leaves the bitmap (the D-bit filter).
+        drop: frames that groups opened and nobody wrote leave the bitmap (the D-bit filter).
     """
     false_ps = _false_ps(m, drop)
     for region in range(0, _words(m), REGION_WORDS):
@@ -125,17 +125,17 @@ def begin_lesson(m: Core, drop: bool) -> None:
         for order in range(N_ORDERS):
             groups(m)[region + RUNS + order] = 0
         groups(m)[region + LAST] = 0
-        groups(m)[region + IN_VAIN] = 0
+        groups(m)[region + UNCHANGED] = 0
     for i in range(m.log.dirty_words):
-        lessons(m)[i] = 0
+        awaiting_send(m)[i] = 0
 
 
 @kernel
-def note_written(m: Core, gfn: int, doubtful: bool) -> None:
+def note_written(m: Core, gfn: int, unknown: bool) -> None:
     """A clean found a frame that was written in the round that ends; gfns come ascending.
 
     Args:
-        doubtful: D bits cannot tell; a send will.
+        unknown: D bits cannot tell whether it was written; the sender will.
     """
     region = _region(gfn)
     last = groups(m)[region + LAST] - 1
@@ -144,22 +144,22 @@ def note_written(m: Core, gfn: int, doubtful: bool) -> None:
         groups(m)[region + RUNS + order] += 1
         order += 1
     groups(m)[region + LAST] = gfn + 1
-    if doubtful:
-        lessons(m)[gfn >> 6] |= 1 << (gfn & 63)
+    if unknown:
+        awaiting_send(m)[gfn >> 6] |= 1 << (gfn & 63)
 
 
 @kernel
-def learn_sent(m: Core, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
-    """The sender knows which frames had changed: it settles what D bits left in doubt."""
-    m.group.taught = 1
+def note_sent(m: Core, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
+    """The sender knows which frames had changed: that decides where D bits could not."""
+    m.group.send_feedback = 1
     for i in range(len(gfns)):
         gfn = gfns[i]
         bit = 1 << (gfn & 63)
-        if lessons(m)[gfn >> 6] & bit == 0:
+        if awaiting_send(m)[gfn >> 6] & bit == 0:
             continue
-        lessons(m)[gfn >> 6] &= ~bit
+        awaiting_send(m)[gfn >> 6] &= ~bit
         if changed[i] == 0:
-            groups(m)[_region(gfn) + IN_VAIN] += 1
+            groups(m)[_region(gfn) + UNCHANGED] += 1
 
 
 @kernel

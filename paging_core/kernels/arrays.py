@@ -98,7 +98,7 @@ snapshots: Callable[[Core], Ints] = _pointer("snapshots_at", types.int64)
 """Out-of-sync tables as they were: `i * 512 + slot`."""
 groups: Callable[[Core], Ints] = _pointer("groups_at", types.int64)
 """What adaptive groups know of each region: `region * REGION_WORDS` (adaptive.py)."""
-lessons: Callable[[Core], Ints] = _pointer("lessons_at", types.int64)
+awaiting_send: Callable[[Core], Ints] = _pointer("awaiting_send_at", types.int64)
 """Frames that a group opened and the hardware wrote, until the sender tells more; a bit each."""
 frame_at: Callable[[Core, int], FrameView] = _record("frames_at", FRAME_DTYPE)
 """What the hypervisor knows of a guest frame (FRAME_DTYPE)."""

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
-from paging_core.kernels.adaptive import adapt_groups, begin_lesson, note_written
+from paging_core.kernels.adaptive import adapt_groups, add_round_to_history, note_written
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
 from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
 from paging_core.kernels.hap import drain_pml
@@ -76,10 +76,10 @@ def _drop(m: Core, gfn: int) -> None:
 
 @kernel
 def _note_written(m: Core, gfn: int) -> None:
-    """Adaptive groups learn who was written; of some opened frames only a send can tell."""
+    """Adaptive groups count written frames; of some opened ones only the sender can tell."""
     opened = frame_at(m, gfn).opened != 0
-    untold = opened and m.paging == SHADOW and not m.clean.has_reverse_map
-    note_written(m, gfn, untold and mappings(m, gfn) > 1)
+    unknown = opened and m.paging == SHADOW and not m.clean.has_reverse_map
+    note_written(m, gfn, unknown and mappings(m, gfn) > 1)
 
 
 @kernel
@@ -90,7 +90,7 @@ def judge_groups(m: Core, drop: bool) -> None:
         drop: take those that it never wrote out of the bitmap (the D-bit filter).
     """
     if m.group.adaptive:
-        begin_lesson(m, drop)
+        add_round_to_history(m, drop)
     dropped = 0
     for gfn in range(m.n_frames):
         if not is_dirty(m, gfn):

@@ -1,7 +1,8 @@
 """The whole machine as arrays and one record: the types that every kernel works on.
 
-Memory beyond the guest's own, per frame: 12 B in `frames`, 1 bit in `dirty` and `lessons`, 1 B in
-`p2m` (HAP) or 8 KiB per shadow page in `entries` and `links` (one page per MiB): about 1.1 %.
+Memory beyond the guest's own, per frame: 12 B in `frames`, 1 bit each in `dirty` and
+`awaiting_send`, 1 B in `p2m` (HAP) or 8 KiB per shadow page in `entries` and `links` (one page
+per MiB): about 1.1 %.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ CLEAN_DTYPE = np.dtype(
 ARRAYS = (
     "memory", "tlb", "frames", "regions", "dirty", "pages", "entries", "links",
     "buckets", "stack", "baseline", "p2m", "pml", "snapshots",
-    "groups", "lessons",
+    "groups", "awaiting_send",
 )  # fmt: skip
 """Names of the machine's arrays; the core record holds the address of each."""
 
@@ -152,7 +153,7 @@ GROUP_DTYPE = np.dtype(
         ("virtual", np.int64),
         ("trigger", np.int64),  # dirty frames with which a group opens
         ("adaptive", np.int64),
-        ("taught", np.int64),  # the sender tells which frames had changed
+        ("send_feedback", np.int64),  # 1 once the sender has reported which frames had changed
     ]
 )
 """Page groups."""

@@ -84,7 +84,7 @@ class GroupView:
     virtual: int
     trigger: int
     adaptive: int
-    taught: int
+    send_feedback: int
 
 
 class TimeView:
@@ -126,7 +126,7 @@ class CoreView:
     pml_at: int
     snapshots_at: int
     groups_at: int
-    lessons_at: int
+    awaiting_send_at: int
     translate_miss_at: int
     emulate_store_at: int
     flow_at: int

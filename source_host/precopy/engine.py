@@ -16,7 +16,7 @@ from threading import Event
 
 import numpy as np
 
-from paging_core.guest import Guest, Learner, LogClearer
+from paging_core.guest import Guest, LogClearer, SendObserver
 from paging_core.log_dirty import count
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof
@@ -79,7 +79,7 @@ class Engine:
             max_payload_bytes=max_payload_bytes,
             cancelled=cancelled,
             flow=flow,
-            learner=_learner(guest, plan),
+            send_observer=_send_observer(guest, plan),
             clear_chunk_frames=_chunk_frames(guest),
             after_message=after_message,
         )
@@ -189,9 +189,11 @@ class Engine:
         self._progress.cleaned(cleaned, counters)
 
 
-def _learner(guest: Guest, plan: Plan) -> Learner | None:
-    """The guest, if it wants to hear what had changed and somebody compares."""
-    return guest if plan.suppress and isinstance(guest, Learner) and guest.learns else None
+def _send_observer(guest: Guest, plan: Plan) -> SendObserver | None:
+    """The guest, if its tracker uses what was sent and the sender compares."""
+    if plan.suppress and isinstance(guest, SendObserver) and guest.observes_sends:
+        return guest
+    return None
 
 
 def _chunk_frames(guest: Guest) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.errors import MigrationCancelled
-from paging_core.guest import Cleaned, DirtyWords, Learner
+from paging_core.guest import Cleaned, DirtyWords, SendObserver
 from paging_core.log_dirty import GfnArray
 from paging_core.units import FRAME_BYTES
 from source_host.precopy.chunks import Chunks
@@ -68,14 +68,14 @@ class RoundSender:
         max_payload_bytes: int,
         cancelled: Event,
         flow: Flow = NO_FLOW,
-        learner: Learner | None = None,
+        send_observer: SendObserver | None = None,
         clear_chunk_frames: int = 0,
         after_message: Callable[[], None] = lambda: None,
     ) -> None:
         """Send from one guest over one transport."""
         self._flow = flow
         self._after_message = after_message
-        self._learner = learner
+        self._send_observer = send_observer
         self._chunks = Chunks(n_frames, clear_chunk_frames)
         self.ledger = Ledger(n_frames)
         self.rounds = Rounds((), None)
@@ -187,7 +187,7 @@ class RoundSender:
         read_ns = self._clock.now_ns
         encoded = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last, level=level)
         wire_bytes = self._transport.send(encoded.batch)
-        self._teach(gfns, encoded.changed)
+        self._report_sent(gfns, encoded.changed)
         self._flow.sent(read_ns, encoded.batch, encoded.changed, wire_bytes)
         self._now_at(self._stats.plus(encoded.batch.runs, wire_bytes))
         self.ledger.sent(gfns)
@@ -203,10 +203,10 @@ class RoundSender:
         self.meter.add(crossed_bytes - self._crossed_bytes, self._clock.now_ns)
         self._crossed_bytes = crossed_bytes
 
-    def _teach(self, gfns: GfnArray, changed: npt.NDArray[np.bool_]) -> None:
-        if self._learner is not None and len(gfns) and not self._stats.repair:
+    def _report_sent(self, gfns: GfnArray, changed: npt.NDArray[np.bool_]) -> None:
+        if self._send_observer is not None and len(gfns) and not self._stats.repair:
             with self._clock.exclusive():
-                self._learner.learn(gfns, changed)
+                self._send_observer.note_sent(gfns, changed)
 
     def _skipped(self, frames: int) -> None:
         if frames:

@@ -11,7 +11,7 @@ from dest_host.receiver import Receiver
 from paging_core.config import GuestConfig
 from paging_core.memory import Frames
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import PaperGuest, filled_memory
+from tests.dest_host.fake_guest import FakeGuest, filled_memory
 from tests.keyed import KEY, frame_digest, memory_digest, proof, state_tag
 from wire.batch import Batch
 from wire.runs import FrameKind, FrameRuns
@@ -57,7 +57,7 @@ class Source:
     """
 
     def __init__(self, migration_id: str = "m-1", guest_id: str = "web", n_frames: int = 300):
-        self.guest = PaperGuest(filled_memory(n_frames, seed=len(migration_id)), position=1234)
+        self.guest = FakeGuest(filled_memory(n_frames, seed=len(migration_id)), position=1234)
         config = GuestConfig(n_frames * FRAME_BYTES, workload="idle")
         self.offer = Offer(migration_id, guest_id, config, KEY)
 

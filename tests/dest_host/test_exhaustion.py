@@ -18,7 +18,7 @@ from dest_host.states import GuestState, IncomingState
 from paging_core.config import GuestConfig
 from paging_core.errors import LimitExceeded
 from paging_core.memory import GuestMemory
-from tests.dest_host.paper import PaperFactory, PaperGuest
+from tests.dest_host.fake_guest import FakeFactory, FakeGuest
 from tests.dest_host.source import Source, arrived
 from tests.wire.test_room import MIB, Tree
 from wire.hosting.room import HEADROOM_BYTES, OWN_BYTES, MemoryOfHost
@@ -29,7 +29,7 @@ NEEDED_BYTES = N_FRAMES * 4096 * 33 // 32 + OWN_BYTES
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    receiver = Receiver(factory=PaperFactory())
+    receiver = Receiver(factory=FakeFactory())
     yield receiver
     receiver.close()
 
@@ -44,7 +44,7 @@ def in_a_cgroup(tmp_path: Path, limit_bytes: int) -> MemoryOfHost:
 
 def test_an_arrival_that_would_have_the_host_killed(tmp_path: Path) -> None:
     room = in_a_cgroup(tmp_path, HEADROOM_BYTES + NEEDED_BYTES - 1)
-    receiver = Receiver(Limits(max_total_bytes=100 * MIB), PaperFactory(), machine=room)
+    receiver = Receiver(Limits(max_total_bytes=100 * MIB), FakeFactory(), machine=room)
     with pytest.raises(LimitExceeded, match=r"cgroup .*host allows; raise its memory.limit_in_b"):
         receiver.prepare(Source("m-1", "g-1", N_FRAMES).offer)
     assert receiver.guests.all() == []
@@ -53,13 +53,13 @@ def test_an_arrival_that_would_have_the_host_killed(tmp_path: Path) -> None:
 
 def test_the_smaller_of_what_it_was_told_and_what_there_is(tmp_path: Path) -> None:
     room = in_a_cgroup(tmp_path, 1000 * MIB)
-    receiver = Receiver(Limits(max_total_bytes=N_FRAMES * 4096 - 1), PaperFactory(), machine=room)
+    receiver = Receiver(Limits(max_total_bytes=N_FRAMES * 4096 - 1), FakeFactory(), machine=room)
     with pytest.raises(LimitExceeded, match="--max-total-memory"):
         receiver.prepare(Source("m-1", "g-1", N_FRAMES).offer)
     receiver.close()
 
 
-class Slow(PaperFactory):
+class Slow(FakeFactory):
     """Gets ready for a guest when it may: until then it is promised memory and has none."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ def test_memory_that_cannot_be_touched_is_not_kept(
     receiver.prepare(Source().offer)  # the name is free again
 
 
-@pytest.mark.parametrize(("what", "name"), [(PaperGuest, "__init__"), (threading.Thread, "start")])
+@pytest.mark.parametrize(("what", "name"), [(FakeGuest, "__init__"), (threading.Thread, "start")])
 def test_a_commit_for_which_there_is_not_enough_is_refused(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch, what: object, name: str
 ) -> None:
@@ -156,7 +156,7 @@ def test_a_guest_that_could_not_be_taken_in_does_not_run(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It goes on at its source."""
-    guest = PaperGuest(GuestMemory(300))
+    guest = FakeGuest(GuestMemory(300))
     with starved(monkeypatch, HostedGuest, "view"), pytest.raises(MemoryError):
         receiver.guests.add("web", guest, start=True)
     position = guest.position
@@ -169,9 +169,9 @@ def test_a_guest_that_could_not_be_taken_in_does_not_run(
 def test_a_step_for_which_there_is_no_memory_is_no_crash(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receiver.guests.add("web", PaperGuest(GuestMemory(300)))
+    receiver.guests.add("web", FakeGuest(GuestMemory(300)))
     hosted = receiver.guests.get("web")
-    with starved(monkeypatch, PaperGuest, "run_accesses"), pytest.raises(LimitExceeded):
+    with starved(monkeypatch, FakeGuest, "run_accesses"), pytest.raises(LimitExceeded):
         hosted.step_accesses(10)
     assert hosted.state is GuestState.PAUSED
     hosted.step_accesses(10)

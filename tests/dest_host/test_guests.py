@@ -18,7 +18,7 @@ from paging_core.errors import (
     NotFound,
 )
 from paging_core.memory import GuestMemory
-from tests.dest_host.paper import ACCESS_NS, PaperGuest
+from tests.dest_host.fake_guest import ACCESS_NS, FakeGuest
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def guests() -> Iterator[Guests]:
 
 @pytest.fixture
 def web(guests: Guests) -> HostedGuest:
-    guests.add("web", PaperGuest(GuestMemory(300)))
+    guests.add("web", FakeGuest(GuestMemory(300)))
     return guests.get("web")
 
 
@@ -107,7 +107,7 @@ def test_what_is_not_possible_now(web: HostedGuest) -> None:
 
 
 def test_a_guest_that_crashes_while_it_is_stepped(guests: Guests) -> None:
-    guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    guests.add("db", FakeGuest(GuestMemory(300), crash_at=10))
     hosted = guests.get("db")
     with pytest.raises(GuestOutOfMemory):
         hosted.step_accesses(20)
@@ -119,7 +119,7 @@ def test_a_guest_that_crashes_while_it_is_stepped(guests: Guests) -> None:
 
 
 def test_a_guest_that_crashes_while_it_runs(guests: Guests) -> None:
-    guests.add("db", PaperGuest(GuestMemory(300), crash_at=10))
+    guests.add("db", FakeGuest(GuestMemory(300), crash_at=10))
     hosted = guests.get("db")
     hosted.start()
     until(lambda: hosted.state is GuestState.CRASHED)
@@ -128,7 +128,7 @@ def test_a_guest_that_crashes_while_it_runs(guests: Guests) -> None:
         hosted.pause()
 
 
-class Broken(PaperGuest):
+class Broken(FakeGuest):
     """A bug stops it at its tenth access."""
 
     def run_accesses(self, count: int) -> None:
@@ -154,11 +154,11 @@ def test_a_guest_that_a_bug_stops_has_crashed_and_is_deleted(guests: Guests) -> 
 def test_names(guests: Guests, web: HostedGuest) -> None:
     assert guests.get("web") is web
     with pytest.raises(AlreadyExists, match="'web'"):
-        guests.add("web", PaperGuest(GuestMemory(300)))
+        guests.add("web", FakeGuest(GuestMemory(300)))
     with pytest.raises(NotFound, match=r"'db'.*there are: web"):
         guests.get("db")
     for number in range(1, 43):
-        guests.add(f"vm-{number:02}", PaperGuest(GuestMemory(1)))
+        guests.add(f"vm-{number:02}", FakeGuest(GuestMemory(1)))
     some = r"there are: vm-01, vm-02, vm-03, vm-04, vm-05 and 38 more$"
     with pytest.raises(NotFound, match=some):
         guests.get("db")
@@ -173,4 +173,4 @@ def test_a_deleted_guest_is_gone_with_its_memory_and_its_thread(
     assert guests.memory_bytes == 0
     with pytest.raises(NotFound):
         guests.delete("web")
-    guests.add("web", PaperGuest(GuestMemory(300)))
+    guests.add("web", FakeGuest(GuestMemory(300)))

@@ -13,7 +13,7 @@ from dest_host.receiver import Receiver
 from dest_host.settings import DestinationSettings
 from paging_core.errors import AlreadyExists, LimitExceeded
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import PaperFactory
+from tests.dest_host.fake_guest import FakeFactory
 from tests.dest_host.source import Source
 
 MIB = 2**20
@@ -57,7 +57,7 @@ class Hesitating(Limits):
 
 
 def test_memory_is_promised_once_to_two_that_come_at_the_same_time() -> None:
-    receiver = Receiver(Hesitating(max_total_bytes=6 * MIB), PaperFactory())
+    receiver = Receiver(Hesitating(max_total_bytes=6 * MIB), FakeFactory())
     refused: list[LimitExceeded] = []
 
     def prepare(number: int) -> None:
@@ -77,7 +77,7 @@ def test_memory_is_promised_once_to_two_that_come_at_the_same_time() -> None:
 
 def test_another_source_does_not_go_on_with_a_migration() -> None:
     """Its pages would become part of a guest that is not its own."""
-    receiver = Receiver(factory=PaperFactory())
+    receiver = Receiver(factory=FakeFactory())
     offer = replace(Source().offer, owner="rack1")
     receiver.prepare(offer)
     with pytest.raises(AlreadyExists, match="'m-1' was prepared for another guest"):

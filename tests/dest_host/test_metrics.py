@@ -13,7 +13,7 @@ from dest_host.limits import Limits
 from dest_host.receiver import Receiver
 from paging_core.errors import PageferryError
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import Clock, PaperFactory
+from tests.dest_host.fake_guest import Clock, FakeFactory
 from tests.dest_host.source import Source, arrived, batch_of
 from wire.batch import Batch
 
@@ -26,7 +26,7 @@ def clock() -> Clock:
 @pytest.fixture
 def receiver(clock: Clock) -> Iterator[Receiver]:
     limits = Limits(max_payload_bytes=64 * FRAME_BYTES)
-    receiver = Receiver(limits, PaperFactory(), now=clock)
+    receiver = Receiver(limits, FakeFactory(), now=clock)
     yield receiver
     receiver.close()
 

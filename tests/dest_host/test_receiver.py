@@ -36,7 +36,7 @@ from paging_core.errors import (
 )
 from paging_core.memory import GuestMemory
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import Clock, PaperFactory, PaperGuest
+from tests.dest_host.fake_guest import Clock, FakeFactory, FakeGuest
 from tests.dest_host.source import Source, arrived, batch_of, send
 from tests.keyed import state_tag
 
@@ -49,12 +49,12 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def factory() -> PaperFactory:
-    return PaperFactory()
+def factory() -> FakeFactory:
+    return FakeFactory()
 
 
 @pytest.fixture
-def receiver(factory: PaperFactory, clock: Clock) -> Iterator[Receiver]:
+def receiver(factory: FakeFactory, clock: Clock) -> Iterator[Receiver]:
     limits = Limits(max_guest_bytes=4 * MIB, max_total_bytes=6 * MIB, max_incoming=3)
     receiver = Receiver(limits, factory, now=clock)
     yield receiver
@@ -240,7 +240,7 @@ def test_a_commit_that_starts_the_guest(receiver: Receiver) -> None:
 
 
 def test_two_commits_at_the_same_time_make_one_guest(
-    receiver: Receiver, factory: PaperFactory
+    receiver: Receiver, factory: FakeFactory
 ) -> None:
     source = Source()
     arrived(receiver, source)
@@ -277,7 +277,7 @@ MEDDLING: dict[str, Callable[[Receiver], object]] = {
 
 
 @pytest.mark.parametrize("meddle", MEDDLING)
-def test_a_commit_that_was_carried_out_is_answered(factory: PaperFactory, meddle: str) -> None:
+def test_a_commit_that_was_carried_out_is_answered(factory: FakeFactory, meddle: str) -> None:
     """An error would have the source go on with a guest that is here, too."""
     metrics = Interfering()
     receiver = Receiver(factory=factory, metrics=metrics)
@@ -293,7 +293,7 @@ def test_a_commit_that_was_carried_out_is_answered(factory: PaperFactory, meddle
 def test_a_name_that_was_taken_meanwhile_refuses_the_commit(receiver: Receiver) -> None:
     source = Source()
     arrived(receiver, source)
-    receiver.guests.add("web", PaperGuest(GuestMemory(300)))
+    receiver.guests.add("web", FakeGuest(GuestMemory(300)))
     with pytest.raises(AlreadyExists):
         commit(receiver, source, start=True)
     assert state_of(receiver, source) is not IncomingState.COMMITTED
@@ -389,7 +389,7 @@ def test_nothing_is_taken_in_by_a_host_that_stops(receiver: Receiver) -> None:
 
 
 def test_each_life_of_a_host_has_an_identity_of_its_own() -> None:
-    drawn = {Receiver(factory=PaperFactory()).host_id for _ in range(20)}
+    drawn = {Receiver(factory=FakeFactory()).host_id for _ in range(20)}
     assert len(drawn) == 20
     assert all(len(host_id) >= 32 for host_id in drawn)
 
@@ -445,7 +445,7 @@ def test_a_refused_commit_leaves_the_migration_as_it_was(receiver: Receiver, nam
 
 
 def test_a_commit_that_hits_a_bug_is_not_committed(
-    receiver: Receiver, factory: PaperFactory
+    receiver: Receiver, factory: FakeFactory
 ) -> None:
     source = Source()
     arrived(receiver, source)
@@ -563,7 +563,7 @@ def test_memory_is_promised_once_and_given_back(receiver: Receiver) -> None:
     receiver.prepare(Source("m-3", "c", 900).offer)
 
 
-class Building(PaperFactory):
+class Building(FakeFactory):
     """Tells of each guest that it is asked to get ready, and of what it made for it.
 
     Attributes:
@@ -701,7 +701,7 @@ def test_a_committed_guest_never_expires(receiver: Receiver, clock: Clock) -> No
 
 
 def test_a_commit_under_way_does_not_expire(
-    receiver: Receiver, factory: PaperFactory, clock: Clock
+    receiver: Receiver, factory: FakeFactory, clock: Clock
 ) -> None:
     source = Source()
     arrived(receiver, source)

@@ -11,7 +11,7 @@ from dest_host.receiver import Receiver
 from dest_host.states import IncomingState
 from pageferry.v1.destination_pb2 import PageBatch, TransferMessage
 from paging_core.errors import IllegalTransition, PageferryError
-from tests.dest_host.paper import PaperFactory
+from tests.dest_host.fake_guest import FakeFactory
 from tests.dest_host.source import Source
 from tests.journey.tamper import TAMPERED
 from wire.batch import Batch
@@ -20,7 +20,7 @@ from wire.codec import RawBatch, decode_transfer
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    receiver = Receiver(factory=PaperFactory())
+    receiver = Receiver(factory=FakeFactory())
     yield receiver
     receiver.close()
 

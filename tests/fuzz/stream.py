@@ -13,7 +13,7 @@ from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError
 from paging_core.migration_key import MigrationKey
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.paper import PaperFactory
+from tests.dest_host.fake_guest import FakeFactory
 from tests.fuzz.oracle import refusals
 from tests.journey.tamper import seal
 from wire.codec import RawBatch, decode_transfer
@@ -44,7 +44,7 @@ def decode(data: bytes) -> None:
 
 def batches(data: bytes) -> None:
     """A batch that is refused changes no byte of memory; one that is taken only its frames."""
-    receiver = Receiver(Limits(max_payload_bytes=MAX_PAYLOAD_BYTES), PaperFactory())
+    receiver = Receiver(Limits(max_payload_bytes=MAX_PAYLOAD_BYTES), FakeFactory())
     offer = Offer(
         "m", "g", GuestConfig(N_FRAMES * FRAME_BYTES, workload="idle"), MigrationKey.of_seed(0)
     )

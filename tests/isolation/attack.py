@@ -115,8 +115,8 @@ class Attacks:
             dirty = log_dirty.frames_of(guest.clean().dirty)
             if guest.clear_chunk_frames:
                 guest.clear_log(dirty)
-            if guest.learns:
-                guest.learn(dirty, np.arange(len(dirty)) % 2 == 0)
+            if guest.observes_sends:
+                guest.note_sent(dirty, np.arange(len(dirty)) % 2 == 0)
         guest.execute(attacker.program(30))
         if attacker.chance(0.3):
             guest.run_accesses(200)

@@ -43,14 +43,14 @@ def fixups(guest: ModelGuest) -> int:
     return guest.counters().faults["fixup"]
 
 
-def epoch(guest: ModelGuest, pages: list[int], *, taught: bool = True) -> tuple[int, int]:
+def epoch(guest: ModelGuest, pages: list[int], *, feedback: bool = True) -> tuple[int, int]:
     """Write some pages, clean, send; the fixups it took and the frames falsely dirty."""
     before = fixups(guest)
     run(guest, [write(FIRST_PAGE + page) for page in pages])
     cleaned = get_and_clear(guest)
-    if taught:
+    if feedback:
         gfns = log_dirty.frames_of(cleaned.dirty)
-        guest.learn(gfns, np.ones(len(gfns), np.bool_))
+        guest.note_sent(gfns, np.ones(len(gfns), np.bool_))
     return fixups(guest) - before, cleaned.falsely_dirty_count
 
 
@@ -68,12 +68,12 @@ def test_a_dense_writer_gets_large_groups(tracker: TrackerConfig) -> None:
 
 
 @every_tracker
-@pytest.mark.parametrize("taught", [True, False])
-def test_a_sparse_writer_gets_none(tracker: TrackerConfig, *, taught: bool) -> None:
+@pytest.mark.parametrize("feedback", [True, False])
+def test_a_sparse_writer_gets_none(tracker: TrackerConfig, *, feedback: bool) -> None:
     guest = tracked(tracker)
     lonely = list(range(0, PAGES, 64))
     for _ in range(4):
-        assert epoch(guest, lonely, taught=taught)[1] == 0
+        assert epoch(guest, lonely, feedback=feedback)[1] == 0
     assert orders(guest) == {0}
 
 
@@ -83,8 +83,8 @@ def test_groups_that_were_large_split_when_the_writer_turns_sparse(
 ) -> None:
     guest = tracked(tracker)
     for _ in range(4):
-        epoch(guest, list(range(PAGES)), taught=False)
-    false = [epoch(guest, [5, 250, 400], taught=False)[1] for _ in range(10)]
+        epoch(guest, list(range(PAGES)), feedback=False)
+    false = [epoch(guest, [5, 250, 400], feedback=False)[1] for _ in range(10)]
     assert false[0] > 200
     assert false[-1] == 0
 
@@ -100,9 +100,9 @@ def test_a_false_dirty_that_costs_a_digest_makes_groups_bold() -> None:
     """Every third page: opening all of them is worth a digest for two, and not a page."""
     third = list(range(0, PAGES, 3))
     costs = {}
-    for taught in (False, True):
+    for feedback in (False, True):
         guest = tracked(TRACKERS[0])
-        costs[taught] = [epoch(guest, third, taught=taught) for _ in range(4)][-1]
+        costs[feedback] = [epoch(guest, third, feedback=feedback) for _ in range(4)][-1]
     assert costs[False] == (len(third), 0)
     assert costs[True][0] < len(third) / 10
 
@@ -117,7 +117,7 @@ def test_one_region_learns_nothing_from_another() -> None:
 
 
 def mapped_twice(*, changed: bool) -> tuple[int, int]:
-    """Xen's tracker, frames that user and kernel map; how many are in doubt, what pairs cost."""
+    """Xen's tracker, frames that user and kernel map: those that wait for the sender, a cost."""
     tracker = TrackerConfig(Paging.SHADOW, CleanPolicy.BLOW, group=GroupPolicy(adaptive=True))
     guest = boot(tracker, 512)
     pages = range(FIRST_PAGE, FIRST_PAGE + 16)
@@ -126,19 +126,19 @@ def mapped_twice(*, changed: bool) -> tuple[int, int]:
     run(guest, [mmap(0x8000, 1)])  # the kernel's first frames, and what Xen prefetches behind them
     run(guest, [*map(read, pages), *map(write, pages[:2])])
     gfns = log_dirty.frames_of(get_and_clear(guest).dirty)
-    doubtful = log_dirty.count(guest.machine.lessons.view(np.uint64))
-    guest.learn(gfns, np.full(len(gfns), changed))
-    assert log_dirty.count(guest.machine.lessons.view(np.uint64)) == 0
+    waiting = log_dirty.count(guest.machine.awaiting_send.view(np.uint64))
+    guest.note_sent(gfns, np.full(len(gfns), changed))
+    assert log_dirty.count(guest.machine.awaiting_send.view(np.uint64)) == 0
     guest.clean()
-    return doubtful, int(guest.machine.groups[0, COST + 1])
+    return waiting, int(guest.machine.groups[0, COST + 1])
 
 
-def test_a_send_settles_what_d_bits_leave_in_doubt() -> None:
+def test_the_sender_decides_what_d_bits_leave_open() -> None:
     """Without a reverse map nobody knows who wrote a frame mapped twice, but the digest does."""
-    doubtful, had_changed = mapped_twice(changed=True)
+    waiting, had_changed = mapped_twice(changed=True)
     _, had_not = mapped_twice(changed=False)
-    assert doubtful > 0
-    assert had_not - had_changed == doubtful * 420_000 // 2  # a round ago counts half
+    assert waiting > 0
+    assert had_not - had_changed == waiting * 420_000 // 2  # a round ago counts half
 
 
 SPREADS = st.tuples(
@@ -150,13 +150,13 @@ SPREADS = st.tuples(
 @given(st.lists(SPREADS, min_size=1, max_size=5), st.booleans())
 def test_under_hap_adaptive_groups_are_what_the_page_about_them_says(
     rounds: list[list[int]],
-    taught: bool,
+    feedback: bool,
 ) -> None:
     guest = tracked(TRACKERS[0])
     gfn_of = gfns_of_pages(guest)
-    rule = AdaptiveGroups(guest.n_frames, suppressed=taught)
-    if taught:
-        guest.learn(np.zeros(0, np.int64), np.zeros(0, np.bool_))
+    rule = AdaptiveGroups(guest.n_frames, suppressed=feedback)
+    if feedback:
+        guest.note_sent(np.zeros(0, np.int64), np.zeros(0, np.bool_))
     for pages in rounds:
         for page in pages:
             rule.write(gfn_of[page])
@@ -191,7 +191,7 @@ def test_tracking_that_starts_again_has_forgotten_everything() -> None:
 def test_its_memory_is_192_bytes_for_512_frames_and_a_bit_for_each() -> None:
     guest = boot(TRACKERS[0], 4096)
     assert guest.machine.groups.nbytes == 4096 // 512 * 192
-    assert guest.machine.lessons.nbytes == 4096 // 8
+    assert guest.machine.awaiting_send.nbytes == 4096 // 8
 
 
 # -- density-triggered -------------------------------------------------------------------

@@ -18,7 +18,7 @@ from pageferry.report.sweeps import sweep_report
 from pageferry.report.variants import compared
 from pageferry.report.verdict import verdict
 from pageferry.results import BadResult
-from pageferry.sweep import sweep
+from pageferry.sweep import run_points
 from pageferry.sweep.directory import existing, opened
 from pageferry.sweep.model import model_digest
 from pageferry.sweep.point import Point
@@ -86,7 +86,9 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     points: list[Point] = [point(**settings) for settings in grid]
     points += [point(flow=True), point(**CROWDED)]
     with opened(where) as directory:
-        sweep.run(sweep.unfinished(points, directory), directory, LocalWorkers(2), lambda _: None)
+        run_points.run(
+            run_points.unfinished(points, directory), directory, LocalWorkers(2), lambda _: None
+        )
     return where
 
 

@@ -14,8 +14,8 @@ from source_host.precopy.policies import PolicyName
 from source_host.precopy.report import Report
 from source_host.states import GuestState
 from tests.scenarios.runner import Verb, numbers_of, settings_of, shown
+from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import Trip, filled
-from tests.source_host.paper_guest import PaperGuest, busy
 from wire.batch import Batch
 
 _TIME = Duration("time", "2000s")
@@ -43,7 +43,7 @@ class Journey:
         self._trip: Trip | None = None
         self._report: Report | None = None
         self._running = True
-        self._guest: PaperGuest | None = None
+        self._guest: FakeGuest | None = None
 
     @property
     def verbs(self) -> dict[str, Verb]:
@@ -67,7 +67,7 @@ class Journey:
         settings = settings_of(words)
         written = numbers_of(settings["writes"]) if "writes" in settings else []
         target = busy(written[0], len(written)) if written else None
-        self._guest = filled(PaperGuest(int(settings["frames"]), target))
+        self._guest = filled(FakeGuest(int(settings["frames"]), target))
         self._running = "paused" not in settings
         return ()
 

@@ -1,4 +1,4 @@
-"""Puts a paper guest, a paper destination and a migration together."""
+"""Puts a fake guest, a fake destination and a migration together."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from source_host.precopy.results import RoundStats
 from source_host.precopy.transport import Offer
 from source_host.states import GuestState, guest_lifecycle
 from tests.keyed import KEY
-from tests.source_host.paper_destination import PaperDestination
-from tests.source_host.paper_guest import PaperGuest
+from tests.source_host.fake_destination import FakeDestination
+from tests.source_host.fake_guest import FakeGuest
 from wire.hosting.lifecycle import Lifecycle
 
 GIGABIT = 10**9
@@ -58,9 +58,9 @@ class Notes:
 class Trip:
     """A migration that is ready to run."""
 
-    def __init__(self, guest: PaperGuest, *, running: bool = True, **plan: Any) -> None:
+    def __init__(self, guest: FakeGuest, *, running: bool = True, **plan: Any) -> None:
         self.guest = guest
-        self.destination = PaperDestination(guest.n_frames)
+        self.destination = FakeDestination(guest.n_frames)
         self.life: Lifecycle[GuestState] = guest_lifecycle("vm")
         if running:
             self.life.to(GuestState.RUNNING)
@@ -92,7 +92,7 @@ class Trip:
             assert zlib.crc32(self.guest.memory.frames.data) != before
 
 
-def filled(guest: PaperGuest, seed: int = 1) -> PaperGuest:
+def filled(guest: FakeGuest, seed: int = 1) -> FakeGuest:
     """Every third frame zero, the others random."""
     random = np.random.default_rng(seed)
     for gfn in range(guest.n_frames):

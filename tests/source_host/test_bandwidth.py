@@ -16,9 +16,9 @@ from source_host.precopy.encoder import Encoder
 from source_host.precopy.policies import XenPolicy
 from source_host.precopy.rounds import RoundSender
 from tests.keyed import KEY
+from tests.source_host.fake_destination import FakeDestination
+from tests.source_host.fake_guest import FakeGuest
 from tests.source_host.harness import filled
-from tests.source_host.paper_destination import PaperDestination
-from tests.source_host.paper_guest import PaperGuest
 from wire.batch import Batch
 
 N_FRAMES = 8192
@@ -52,7 +52,7 @@ class Stopwatch:
     def let_run(self, duration_ns: int) -> None: ...
 
 
-class SlowDestination(PaperDestination):
+class SlowDestination(FakeDestination):
     """Behind a link that carries one message after another, and a window."""
 
     def __init__(self, clock: Stopwatch) -> None:
@@ -89,7 +89,7 @@ class SlowDestination(PaperDestination):
 
 @pytest.fixture
 def sender() -> RoundSender:
-    guest = filled(PaperGuest(N_FRAMES))
+    guest = filled(FakeGuest(N_FRAMES))
     clock = Stopwatch(guest)
     destination = SlowDestination(clock)
     return RoundSender(

@@ -10,12 +10,12 @@ import pytest
 from paging_core.errors import MigrationCancelled
 from source_host.precopy.clocks import VirtualClock
 from source_host.precopy.link import Link
-from tests.source_host.paper_guest import PaperGuest
+from tests.source_host.fake_guest import FakeGuest
 
 MIB = 2**20
 
 
-class Watched(PaperGuest):
+class Watched(FakeGuest):
     """Cancels in its fifth run."""
 
     def __init__(self, cancelled: Event) -> None:

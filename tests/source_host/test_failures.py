@@ -24,15 +24,15 @@ from paging_core.errors import (
 from source_host.migration import Resolution
 from source_host.precopy.report import Report
 from source_host.states import GuestState, MigrationState
+from tests.source_host.fake_guest import ACCESS_NS, FakeGuest, busy
 from tests.source_host.harness import Trip, filled
-from tests.source_host.paper_guest import ACCESS_NS, PaperGuest, busy
 from wire.batch import Batch
 
 GONE = HostUnreachable("no host answers")
 
 
 def trip_of(warmup_ns: int = 0) -> Trip:
-    return Trip(filled(PaperGuest(2000, busy(0, 900))), warmup_ns=warmup_ns)
+    return Trip(filled(FakeGuest(2000, busy(0, 900))), warmup_ns=warmup_ns)
 
 
 def nothing() -> None:
@@ -192,7 +192,7 @@ def test_cancel_twice_is_cancelled_once() -> None:
 
 
 def test_a_paused_guest_stays_paused_after_a_failure() -> None:
-    trip = Trip(filled(PaperGuest(600)), running=False)
+    trip = Trip(filled(FakeGuest(600)), running=False)
     trip.destination.faults["drain"] = [GONE]
     report = trip.run()
     assert report.state is MigrationState.FAILED
@@ -449,7 +449,7 @@ def test_a_modelled_downtime_may_be_as_long_as_it_is_and_not_a_nanosecond_shorte
         (downtime.total_ns - 1, MigrationState.FAILED),
         (1, MigrationState.FAILED),
     ):
-        trip = Trip(filled(PaperGuest(2000, busy(0, 900))), max_downtime_ns=most_ns)
+        trip = Trip(filled(FakeGuest(2000, busy(0, 900))), max_downtime_ns=most_ns)
         report = trip.run()
         assert report.state is state, most_ns
         if state is MigrationState.FAILED:
@@ -460,7 +460,7 @@ def test_a_modelled_downtime_may_be_as_long_as_it_is_and_not_a_nanosecond_shorte
 def test_silence_while_the_guest_stands_still_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the virtual clock no modelled time passes while nobody answers."""
     monkeypatch.setattr("source_host.precopy.standstill.SILENCE_NS", 200_000_000)
-    trip = Trip(filled(PaperGuest(2000, busy(0, 900))), max_downtime_ns=150_000_000)
+    trip = Trip(filled(FakeGuest(2000, busy(0, 900))), max_downtime_ns=150_000_000)
 
     def say_nothing() -> None:
         assert trip.destination.interrupted.wait(60)

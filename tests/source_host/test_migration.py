@@ -9,23 +9,23 @@ from paging_core.guest import Guest
 from source_host.precopy.policies import PolicyName
 from source_host.precopy.transport import Transport
 from source_host.states import GuestState, MigrationState
+from tests.source_host.fake_destination import FakeDestination
+from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import Trip, filled
-from tests.source_host.paper_destination import PaperDestination
-from tests.source_host.paper_guest import PaperGuest, busy
 from wire.memory_digest import digest_memory
 from wire.runs import FrameKind
 
 
-def test_the_interfaces_are_small_enough_to_be_had_on_paper() -> None:
-    guest: Guest = PaperGuest(256)
-    transport: Transport = PaperDestination(256)
-    assert guest.n_frames == len(transport.frames) if isinstance(transport, PaperDestination) else 0
+def test_the_interfaces_are_small_enough_to_be_faked() -> None:
+    guest: Guest = FakeGuest(256)
+    transport: Transport = FakeDestination(256)
+    assert guest.n_frames == len(transport.frames) if isinstance(transport, FakeDestination) else 0
 
 
 @pytest.mark.parametrize("policy", PolicyName)
 @pytest.mark.parametrize("suppress", [True, False])
 def test_every_policy_moves_a_busy_guest_whole(policy: PolicyName, *, suppress: bool) -> None:
-    trip = Trip(filled(PaperGuest(2500, busy(100, 700))), policy=policy, suppress=suppress)
+    trip = Trip(filled(FakeGuest(2500, busy(100, 700))), policy=policy, suppress=suppress)
     report = trip.run()
     assert report.state is MigrationState.COMPLETED
     assert report.error is None
@@ -40,7 +40,7 @@ def test_every_policy_moves_a_busy_guest_whole(policy: PolicyName, *, suppress: 
 
 
 def test_states_follow_the_journey() -> None:
-    trip = Trip(PaperGuest(300, busy(0, 10)))
+    trip = Trip(FakeGuest(300, busy(0, 10)))
     trip.run()
     assert trip.notes.states == [
         "pre_copy",
@@ -52,7 +52,7 @@ def test_states_follow_the_journey() -> None:
 
 
 def test_xen_sends_five_live_rounds_of_a_busy_guest_with_four_cleans_between() -> None:
-    trip = Trip(filled(PaperGuest(2000, busy(0, 900))))
+    trip = Trip(filled(FakeGuest(2000, busy(0, 900))))
     report = trip.run()
     assert [r.stop_and_copy for r in report.rounds] == [False] * 5 + [True]
     assert [r.to_send_frames for r in report.rounds] == [2000, 900, 900, 900, 900, 900]
@@ -61,7 +61,7 @@ def test_xen_sends_five_live_rounds_of_a_busy_guest_with_four_cleans_between() -
 
 def test_xen_sends_the_last_few_frames_live_once_more() -> None:
     # 49 frames are dirty after round 1: under 50, so they go live, and then comes the pause.
-    trip = Trip(filled(PaperGuest(2000, busy(0, 49))))
+    trip = Trip(filled(FakeGuest(2000, busy(0, 49))))
     report = trip.run()
     assert [(r.to_send_frames, r.stop_and_copy) for r in report.rounds] == [
         (2000, False),
@@ -72,7 +72,7 @@ def test_xen_sends_the_last_few_frames_live_once_more() -> None:
 
 @pytest.mark.parametrize("policy", PolicyName)
 def test_a_round_that_would_send_nothing_ends_pre_copy(policy: PolicyName) -> None:
-    trip = Trip(PaperGuest(2000), policy=policy)
+    trip = Trip(FakeGuest(2000), policy=policy)
     report = trip.run()
     assert [(r.round, r.to_send_frames, r.stop_and_copy) for r in report.rounds] == [
         (1, 2000, False),
@@ -85,7 +85,7 @@ def test_xen_2009_peeks_before_each_batch_and_skips_what_is_dirty_again() -> Non
     # One write per 10 ms: during round 1 frames 1023 and 1030 are written before the second
     # batch of 1024 begins, so 1023 (sent already) is not skipped and 1030 is.
     writes = {0: 1023, 1: 1030}
-    guest = PaperGuest(2048, lambda position: writes.get(position, 5), access_ns=10_000_000)
+    guest = FakeGuest(2048, lambda position: writes.get(position, 5), access_ns=10_000_000)
     guest.memory.frames[:] = 7
     trip = Trip(guest, policy=PolicyName.XEN_2009)
     report = trip.run()
@@ -98,7 +98,7 @@ def test_xen_2009_peeks_before_each_batch_and_skips_what_is_dirty_again() -> Non
 def test_a_skipped_frame_that_the_clean_no_longer_reports_is_still_sent() -> None:
     # The trap of the D-bit filter: a peek shows a frame of an opened group as dirty, so it is
     # skipped; the clean then finds that nobody wrote it and drops it from the bitmap.
-    guest = filled(PaperGuest(2048, busy(0, 3), filtered=frozenset(range(600, 640))))
+    guest = filled(FakeGuest(2048, busy(0, 3), filtered=frozenset(range(600, 640))))
     trip = Trip(guest, policy=PolicyName.XEN_2009)
     report = trip.run()
     assert report.state is MigrationState.COMPLETED, report.error
@@ -111,7 +111,7 @@ def test_qemu_stops_when_the_rest_fits_the_downtime_limit() -> None:
     # 1 Gbit/s carries 4096 bytes in 32.8 µs and a limit of 10 ms is good for 305 frames; the
     # guest writes 200 of them over and over.
     trip = Trip(
-        filled(PaperGuest(4096, busy(0, 200))),
+        filled(FakeGuest(4096, busy(0, 200))),
         policy=PolicyName.QEMU,
         downtime_limit_ns=10_000_000,
     )
@@ -126,7 +126,7 @@ def test_qemu_stops_when_the_rest_fits_the_downtime_limit() -> None:
 
 def test_qemu_carries_what_an_early_sync_left_over_into_the_last_round() -> None:
     trip = Trip(
-        filled(PaperGuest(8192), seed=3), policy=PolicyName.QEMU, downtime_limit_ns=50_000_000
+        filled(FakeGuest(8192), seed=3), policy=PolicyName.QEMU, downtime_limit_ns=50_000_000
     )
     report = trip.run()
     first, last = report.rounds
@@ -140,7 +140,7 @@ def test_qemu_carries_what_an_early_sync_left_over_into_the_last_round() -> None
 
 def test_qemu_gives_up_converging_after_its_round_limit() -> None:
     trip = Trip(
-        filled(PaperGuest(600, busy(0, 600))),
+        filled(FakeGuest(600, busy(0, 600))),
         policy=PolicyName.QEMU,
         downtime_limit_ns=1_000_000,
         max_rounds=4,
@@ -153,7 +153,7 @@ def test_qemu_gives_up_converging_after_its_round_limit() -> None:
 
 
 def test_unchanged_content_crosses_as_a_digest() -> None:
-    guest = PaperGuest(300, busy(10, 60), silent=True)
+    guest = FakeGuest(300, busy(10, 60), silent=True)
     guest.memory.frames[:] = 9
     trip = Trip(guest)
     report = trip.run()
@@ -164,7 +164,7 @@ def test_unchanged_content_crosses_as_a_digest() -> None:
 
 
 def test_without_suppression_unchanged_content_crosses_again() -> None:
-    guest = PaperGuest(300, busy(10, 60), silent=True)
+    guest = FakeGuest(300, busy(10, 60), silent=True)
     guest.memory.frames[:] = 9
     trip = Trip(guest, suppress=False)
     report = trip.run()
@@ -174,7 +174,7 @@ def test_without_suppression_unchanged_content_crosses_again() -> None:
 
 
 def test_zero_frames_cross_without_content() -> None:
-    trip = Trip(filled(PaperGuest(300)))
+    trip = Trip(filled(FakeGuest(300)))
     report = trip.run()
     assert report.totals.zero_frames == 100
     assert report.totals.data_frames == 200
@@ -184,10 +184,10 @@ def test_zero_frames_cross_without_content() -> None:
 
 
 def test_messages_hold_a_mebibyte_at_most_and_less_if_the_destination_says_so() -> None:
-    trip = Trip(PaperGuest(1024))
+    trip = Trip(FakeGuest(1024))
     trip.run()
     assert {batch.runs.n_frames for batch in trip.destination.batches} == {256, 0}
-    small = Trip(PaperGuest(1024))
+    small = Trip(FakeGuest(1024))
     small.destination.max_payload_bytes = 10 * 4096
     small.run()
     assert max(batch.runs.n_frames for batch in small.destination.batches) == 10
@@ -195,7 +195,7 @@ def test_messages_hold_a_mebibyte_at_most_and_less_if_the_destination_says_so() 
 
 def test_every_round_is_closed_once_whatever_its_frames() -> None:
     for policy in PolicyName:
-        guest = filled(PaperGuest(1500, busy(0, 1400)))
+        guest = filled(FakeGuest(1500, busy(0, 1400)))
         trip = Trip(guest, policy=policy, downtime_limit_ns=20_000_000)
         report = trip.run()
         batches = trip.destination.batches
@@ -205,7 +205,7 @@ def test_every_round_is_closed_once_whatever_its_frames() -> None:
 
 
 def test_totals_add_up() -> None:
-    trip = Trip(filled(PaperGuest(1000, busy(0, 300))))
+    trip = Trip(filled(FakeGuest(1000, busy(0, 300))))
     report = trip.run()
     totals = report.totals
     assert totals.sent_frames == sum(r.sent_frames for r in report.rounds)
@@ -219,7 +219,7 @@ def test_totals_add_up() -> None:
 
 
 def test_a_paused_guest_moves_without_running() -> None:
-    trip = Trip(filled(PaperGuest(600, busy(0, 100))), running=False)
+    trip = Trip(filled(FakeGuest(600, busy(0, 100))), running=False)
     report = trip.run()
     assert report.state is MigrationState.COMPLETED
     assert trip.guest.position == 0
@@ -228,7 +228,7 @@ def test_a_paused_guest_moves_without_running() -> None:
 
 
 def test_warm_up_runs_the_guest_untracked_before_round_1() -> None:
-    trip = Trip(PaperGuest(600, busy(0, 100)), warmup_ns=50_000_000)
+    trip = Trip(FakeGuest(600, busy(0, 100)), warmup_ns=50_000_000)
     begun: list[int] = []
     trip.destination.on_send = lambda _batch: begun.append(trip.guest.time_ns)
     report = trip.run()
@@ -238,14 +238,14 @@ def test_warm_up_runs_the_guest_untracked_before_round_1() -> None:
 
 def test_the_same_migration_twice_gives_the_same_report() -> None:
     def once() -> object:
-        trip = Trip(filled(PaperGuest(2500, busy(100, 700))), policy=PolicyName.XEN_2009)
+        trip = Trip(filled(FakeGuest(2500, busy(100, 700))), policy=PolicyName.XEN_2009)
         return trip.run()
 
     assert once() == once()
 
 
 def test_zstd_shrinks_what_crosses_and_only_that() -> None:
-    guest = PaperGuest(512)
+    guest = FakeGuest(512)
     guest.memory.frames[:256] = 3
     guest.memory.frames[256:] = np.random.default_rng(1).integers(0, 256, (256, 4096), np.uint8)
     plain, small = Trip(guest), Trip(guest, zstd_level=1)

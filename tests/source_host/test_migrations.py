@@ -17,7 +17,7 @@ from source_host.guests import Guests
 from source_host.migrations import Migrations
 from source_host.precopy.transport import Metadata, Transport
 from source_host.watch.metrics import Metrics
-from tests.source_host.paper_destination import PaperDestination
+from tests.source_host.fake_destination import FakeDestination
 
 MIB = 2**20
 
@@ -31,7 +31,7 @@ def no_way(
 def a_way(
     _address: str, _on_ack: Callable[[float], None], _metadata: Callable[[], Metadata]
 ) -> Transport:
-    return PaperDestination(512)
+    return FakeDestination(512)
 
 
 @pytest.fixture

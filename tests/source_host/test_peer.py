@@ -28,8 +28,8 @@ from source_host.precopy.report import Report
 from source_host.precopy.transport import Handover, Offer
 from source_host.states import GuestState, MigrationState, guest_lifecycle
 from tests.keyed import KEY
+from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import PLAN, filled
-from tests.source_host.paper_guest import PaperGuest, busy
 from tests.source_host.peer import Peer, ack, peer
 from wire.version import contract_message
 
@@ -51,7 +51,7 @@ def hostile() -> Iterator[Peer]:
 
 def migrated(hostile: Peer) -> Report:
     """How a migration there ended; the guest goes on here, whatever it was."""
-    guest = filled(PaperGuest(600, busy(0, 300)))
+    guest = filled(FakeGuest(600, busy(0, 300)))
     life = guest_lifecycle("vm")
     life.to(GuestState.RUNNING)
     migration = Migration(

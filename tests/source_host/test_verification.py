@@ -15,9 +15,9 @@ from source_host.precopy.report import Report
 from source_host.precopy.verification import REPAIRED_FRAMES, Comparison
 from source_host.states import MigrationState
 from tests.keyed import KEY
+from tests.source_host.fake_destination import FakeDestination
+from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import PLAN, Trip, filled
-from tests.source_host.paper_destination import PaperDestination
-from tests.source_host.paper_guest import PaperGuest, busy
 from wire.batch import Batch
 from wire.runs import FrameKind
 
@@ -33,7 +33,7 @@ def trip_of(spoilt: Sequence[int] = (), again: Sequence[int] = ()) -> Trip:
         spoilt: damaged behind the stop-and-copy.
         again: damaged behind the repair.
     """
-    trip = Trip(filled(PaperGuest(N_FRAMES, busy(0, 900))))
+    trip = Trip(filled(FakeGuest(N_FRAMES, busy(0, 900))))
 
     def spoil(gfns: Sequence[int]) -> Callable[[], None]:
         def damage() -> None:
@@ -110,7 +110,7 @@ def test_a_write_that_the_tracker_lost_is_found_and_mended() -> None:
 
 def test_a_suppression_that_was_wrong_costs_time_and_not_the_migration() -> None:
     """A digest that collides would look like this: a frame called unchanged that had changed."""
-    trip = Trip(filled(PaperGuest(300, busy(10, 60), silent=True)))
+    trip = Trip(filled(FakeGuest(300, busy(10, 60), silent=True)))
     lied: list[int] = []
 
     def change_unsaid(batch: Batch) -> None:
@@ -141,7 +141,7 @@ def test_a_second_difference_ends_it_and_names_the_frames() -> None:
 
 def test_more_than_a_repair_may_send_is_not_sent() -> None:
     """A guest that stands still does not wait for all of its memory once more."""
-    trip = Trip(filled(PaperGuest(REPAIRED_FRAMES + 64)))
+    trip = Trip(filled(FakeGuest(REPAIRED_FRAMES + 64)))
     trip.destination.faults["drain"] = [lambda: None, lambda: trip.destination.frames.fill(1)]
     report = trip.run()
     assert_failed(trip, report, VerificationFailed)
@@ -152,7 +152,7 @@ def test_more_than_a_repair_may_send_is_not_sent() -> None:
 
 
 def test_as_much_as_a_repair_may_send_is_sent() -> None:
-    trip = Trip(filled(PaperGuest(REPAIRED_FRAMES)))
+    trip = Trip(filled(FakeGuest(REPAIRED_FRAMES)))
     trip.destination.faults["drain"] = [lambda: None, lambda: trip.destination.frames.fill(1)]
     report = trip.run()
     assert report.totals.repaired_frames == REPAIRED_FRAMES
@@ -190,7 +190,7 @@ def test_an_answer_that_cannot_be_is_the_destinations_fault(lie: str) -> None:
     report = trip.run()
     assert_failed(trip, report, ContractBroken)
     assert says in str(report.error)
-    assert "the paper destination" in str(report.error)
+    assert "the fake destination" in str(report.error)
     assert "bug in pageferry" not in str(report.error)
     assert trip.destination.calls.count("differing") <= 3
 
@@ -204,7 +204,7 @@ def test_a_destination_that_says_that_all_differs_is_asked_a_bounded_number_of_t
     assert trip.destination.calls.count("differing") == 2 * 3
 
 
-class CountingDestination(PaperDestination):
+class CountingDestination(FakeDestination):
     """Counts the nodes of each question."""
 
     asked: list[int]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pageferry.sweep import sweep
+from pageferry.sweep import run_points
 from pageferry.sweep.cluster import ClusterWorkers
 from pageferry.sweep.directory import opened
 from pageferry.sweep.table import Row
@@ -66,7 +66,7 @@ def worker(address: str) -> Iterator[subprocess.Popen[str]]:
 def test_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> None:
     points = [point(group_pages=n, seed=seed) for n in (1, 8) for seed in range(4)]
     with opened(tmp_path / "local") as directory:
-        sweep.run(points, directory, LocalWorkers(2), lambda _row: None)
+        run_points.run(points, directory, LocalWorkers(2), lambda _row: None)
     finished: list[Row] = []
     with scheduler() as address, worker(address) as first, worker(address):
 
@@ -76,7 +76,7 @@ def test_the_same_table_though_a_worker_is_killed(tmp_path: Path) -> None:
             finished.append(row)
 
         with opened(tmp_path / "cluster") as directory, ClusterWorkers(address) as workers:
-            sweep.run(points, directory, workers, told)
+            run_points.run(points, directory, workers, told)
     assert len(finished) == len(points)
     tables = [pq.read_table(tmp_path / name / "results.parquet") for name in ("local", "cluster")]
     assert tables[0].equals(tables[1])
@@ -92,7 +92,7 @@ def test_a_scheduler_that_goes_away_loses_nothing_finished(tmp_path: Path) -> No
                 ClusterWorkers(address) as workers,
                 pytest.raises(HostUnreachable, match=r"went away.*finished points are kept"),
             ):
-                sweep.run(points, directory, workers, lambda _row: process.kill())
+                run_points.run(points, directory, workers, lambda _row: process.kill())
             assert 0 < directory.read_table().num_rows < len(points)
 
 

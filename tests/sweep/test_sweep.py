@@ -15,7 +15,7 @@ import pytest
 
 from pageferry import results
 from pageferry.analysis.analysis import analyze
-from pageferry.sweep import sweep
+from pageferry.sweep import run_points
 from pageferry.sweep.directory import SweepDirectory, existing, opened
 from pageferry.sweep.model import model_digest
 from pageferry.sweep.point import Point
@@ -46,7 +46,7 @@ def swept(
     points: list[Point], directory: SweepDirectory, workers: Here | LocalWorkers
 ) -> list[Row]:
     told: list[Row] = []
-    sweep.run(sweep.unfinished(points, directory), directory, workers, told.append)
+    run_points.run(run_points.unfinished(points, directory), directory, workers, told.append)
     return told
 
 
@@ -99,8 +99,8 @@ def test_a_failed_point_is_recorded_and_the_others_go_on(tmp_path: Path) -> None
         assert rows[good.id]["status"] == "ok"
         assert rows[bad.id]["status"] == "failed"
         assert "found no free frame" in rows[bad.id]["error"]
-        assert sweep.unfinished([bad, good], directory) == []
-        assert sweep.unfinished([bad, good], directory, retry_failed=True) == [bad]
+        assert run_points.unfinished([bad, good], directory) == []
+        assert run_points.unfinished([bad, good], directory, retry_failed=True) == [bad]
 
 
 def test_a_worker_that_is_killed_takes_no_point_with_it(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_worker_that_is_killed_takes_no_point_with_it(tmp_path: Path) -> None:
             os.kill(killed[0], signal.SIGKILL)
 
     with opened(tmp_path / "s") as directory:
-        sweep.run(points, directory, LocalWorkers(2), told)
+        run_points.run(points, directory, LocalWorkers(2), told)
         table = directory.read_table()
     assert killed
     assert sorted(table["point"].to_pylist()) == sorted(p.id for p in points)
@@ -150,7 +150,7 @@ def test_a_flow_trace_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
         # Asked for later, the point is run again: the trace is not there yet.
         later = point(flow=True)
         assert later.id == plain.id
-        assert sweep.unfinished([later], directory) == [later]
+        assert run_points.unfinished([later], directory) == [later]
         swept([later], directory, Here())
         assert (directory.flow_of(plain) / "flow.json").exists()
 
@@ -168,7 +168,7 @@ def test_what_a_killed_sweep_left_of_a_flow_trace_is_in_nobody_s_way(tmp_path: P
         assert analyze(left)["saved"]["fixups"] > 0
         # Without the record nobody knows that the pair is whole: it is run again.
         (left / "run.json").unlink()
-        assert sweep.unfinished([traced], directory) == [traced]
+        assert run_points.unfinished([traced], directory) == [traced]
 
 
 def test_another_version_of_the_model_is_not_mixed_in(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def busy(first: int, frames: int) -> Callable[[int], int]:
     return lambda position: first + position % frames
 
 
-class PaperGuest:
+class FakeGuest:
     """Implements `paging_core.guest.Guest`."""
 
     def __init__(
@@ -37,7 +37,7 @@ class PaperGuest:
         filtered: frozenset[int] = frozenset(),
         silent: bool = False,
     ) -> None:
-        self.memory = GuestMemory(n_frames, "paper")
+        self.memory = GuestMemory(n_frames, "fake")
         self.position = 0
         self.stalled_ns = 0
         self.tracking = False

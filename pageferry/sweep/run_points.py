@@ -1,10 +1,10 @@
-"""A sweep from its points to its table."""
+"""Run the points of a sweep that are not finished, and write its table."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pageferry.request import MigrationOptions
 from pageferry.sweep.directory import SweepDirectory
@@ -13,21 +13,6 @@ from pageferry.sweep.point import Point
 from pageferry.sweep.table import Row
 from pageferry.sweep.work import Task
 from pageferry.sweep.workers import Workers
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a sweep ended.
-
-    Attributes:
-        found: points that were finished before.
-        ok: points that completed now.
-        failed: points that failed now.
-    """
-
-    found: int
-    ok: int
-    failed: int
 
 
 def unfinished(

@@ -27,7 +27,7 @@ HEADER_BYTES = 100
 Fault = PageferryError | Callable[[], None]
 
 
-class PaperDestination:
+class FakeDestination:
     """Implements `source_host.precopy.transport.Transport`; one migration, no network.
 
     Attributes:
@@ -55,7 +55,7 @@ class PaperDestination:
 
     @property
     def peer(self) -> str:
-        return "the paper destination"
+        return "the fake destination"
 
     def prepare(self, offer: Offer) -> int:
         self._called("prepare")

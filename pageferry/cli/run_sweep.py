@@ -1,4 +1,4 @@
-"""Run a sweep for a person: every combination checked first, progress, an end that says what."""
+"""Run a sweep for `pageferry sweep`: combinations checked first, progress, a closing summary."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pageferry.cli.axes import command_of, options_of
 from pageferry.cli.output import stderr_console
 from pageferry.cli.shell import EXIT_FAILED, EXIT_THRESHOLD, complain
 from pageferry.interrupts import Interrupted, Interrupts
-from pageferry.sweep import sweep
+from pageferry.sweep import run_points
 from pageferry.sweep.cluster import ClusterWorkers
 from pageferry.sweep.directory import RESULTS, SweepDirectory, opened
 from pageferry.sweep.grid import Grid, Settings
@@ -39,7 +39,7 @@ _LINE_EVERY = 10
 
 
 @dataclass(frozen=True)
-class Wish:
+class SweepOptions:
     """How a sweep is to be run.
 
     Attributes:
@@ -86,7 +86,7 @@ def show_points(grids: Sequence[Grid], base: Path) -> None:
     stderr_console().print(f"{len(points)} points")
 
 
-def run_sweep(grids: Sequence[Grid], wish: Wish) -> int:
+def run_sweep(grids: Sequence[Grid], options: SweepOptions) -> int:
     """Run what is not finished yet; the exit code of the command.
 
     Raises:
@@ -94,20 +94,20 @@ def run_sweep(grids: Sequence[Grid], wish: Wish) -> int:
         PageferryError: the disk is full, or the workers are gone.
     """
     points = points_of(grids, Path.cwd())
-    if wish.scheduler is not None and any(point.flow for point in points):
+    if options.scheduler is not None and any(point.flow for point in points):
         raise BadOption("flow traces are written on this machine; drop flow, or drop --scheduler")
     console = stderr_console()
-    with Interrupts(), opened(wish.directory, wish.command) as directory:
-        todo = sweep.unfinished(points, directory, retry_failed=wish.retry_failed)
+    with Interrupts(), opened(options.directory, options.command) as directory:
+        todo = run_points.unfinished(points, directory, retry_failed=options.retry_failed)
         n_points = len({point.id for point in points})
         try:
-            failed = _run(todo, n_points, directory, wish, console)
+            failed = _run(todo, n_points, directory, options, console)
         except Interrupted as interrupted:
             complain("stopped; finished points are kept, the same command goes on from here")
             return interrupted.exit_code
-        if not wish.quiet:
-            _say_what_came_of_it(console, n_points, len(todo), failed, directory)
-        beyond = _beyond(directory.rows({point.id: point for point in points}.values()), wish)
+        if not options.quiet:
+            _print_summary(console, n_points, len(todo), failed, directory)
+        beyond = _beyond(directory.rows({point.id: point for point in points}.values()), options)
     if beyond:
         complain(beyond)
     if failed:
@@ -115,15 +115,17 @@ def run_sweep(grids: Sequence[Grid], wish: Wish) -> int:
     return EXIT_THRESHOLD if beyond else 0
 
 
-def _beyond(rows: Sequence[Row], wish: Wish) -> str:
+def _beyond(rows: Sequence[Row], options: SweepOptions) -> str:
     """A line about the points that fulfil a condition of --fail-if; empty if none does.
 
     Points that ran before this command count as well; those that failed have no result.
     """
-    if not wish.thresholds:
+    if not options.thresholds:
         return ""
     judged = [row for row in rows if row["status"] == "ok"]
-    found = [(row, list(exceeded(wish.thresholds, json.loads(row["document"])))) for row in judged]
+    found = [
+        (row, list(exceeded(options.thresholds, json.loads(row["document"])))) for row in judged
+    ]
     found = [(row, lines) for row, lines in found if lines]
     if not found:
         return ""
@@ -135,15 +137,19 @@ def _beyond(rows: Sequence[Row], wish: Wish) -> str:
 
 
 def _run(
-    todo: Sequence[Point], n_points: int, directory: SweepDirectory, wish: Wish, console: Console
+    todo: Sequence[Point],
+    n_points: int,
+    directory: SweepDirectory,
+    options: SweepOptions,
+    console: Console,
 ) -> int:
     """Run points with progress; how many failed."""
     failed: list[Row] = []
     with ExitStack() as stack:
-        workers: Workers = LocalWorkers(wish.jobs)
-        if wish.scheduler is not None:
-            workers = stack.enter_context(ClusterWorkers(wish.scheduler))
-        advance = stack.enter_context(_progress(console, n_points, len(todo), wish))
+        workers: Workers = LocalWorkers(options.jobs)
+        if options.scheduler is not None:
+            workers = stack.enter_context(ClusterWorkers(options.scheduler))
+        advance = stack.enter_context(_progress(console, n_points, len(todo), options))
 
         def told(row: Row) -> None:
             if row["status"] == "failed":
@@ -152,13 +158,15 @@ def _run(
                               soft_wrap=True)  # fmt: skip
             advance()
 
-        sweep.run(todo, directory, workers, told)
+        run_points.run(todo, directory, workers, told)
     return len(failed)
 
 
 @contextmanager
-def _progress(console: Console, total: int, todo: int, wish: Wish) -> Iterator[Callable[[], None]]:
-    if wish.quiet:
+def _progress(
+    console: Console, total: int, todo: int, options: SweepOptions
+) -> Iterator[Callable[[], None]]:
+    if options.quiet:
         yield lambda: None
     elif not console.is_terminal:
         yield _Lines(console, total, total - todo)
@@ -182,7 +190,7 @@ class _Lines:
             self._console.print(f"{self._done} of {self._total} points")
 
 
-def _say_what_came_of_it(
+def _print_summary(
     console: Console, n_points: int, run: int, failed: int, directory: SweepDirectory
 ) -> None:
     before = f", {n_points - run} finished before" if run < n_points else ""

@@ -1,4 +1,4 @@
-"""A guest on paper: memory, a counter and a clock, nothing compiled."""
+"""A fake guest: memory, a counter and a clock, nothing compiled."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from paging_core.memory import GuestMemory
 ACCESS_NS = 1000
 
 
-class PaperGuest:
+class FakeGuest:
     """Access i writes i into the first word of frame i % n, and takes a microsecond.
 
     Attributes:
@@ -75,8 +75,8 @@ class PaperGuest:
         raise NotImplementedError
 
 
-class PaperFactory:
-    """Makes paper guests; the workload ``none`` is unknown to it.
+class FakeFactory:
+    """Makes fake guests; the workload ``none`` is unknown to it.
 
     Attributes:
         may_resume: cleared, a commit waits in the middle of being carried out.
@@ -95,7 +95,7 @@ class PaperFactory:
             raise UnknownWorkload("there is no workload 'none'; see pageferry workloads")
         return self._resume
 
-    def _resume(self, memory: GuestMemory, state: bytes) -> PaperGuest:
+    def _resume(self, memory: GuestMemory, state: bytes) -> FakeGuest:
         self.resuming.set()
         assert self.may_resume.wait(30)
         if self.broken:
@@ -104,7 +104,7 @@ class PaperFactory:
             document = json.loads(state)
         except ValueError as error:
             raise InvalidInput("these bytes are no guest state") from error
-        return PaperGuest(memory, document["position"], document["crash_at"])
+        return FakeGuest(memory, document["position"], document["crash_at"])
 
 
 class Clock:
