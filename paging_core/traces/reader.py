@@ -6,18 +6,13 @@ Whatever can be wrong with the file is a `BadTrace` of one line that names it.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-import xxhash
 
 from paging_core.errors import BadTrace
-from paging_core.exhaustion import ran_out
 from paging_core.traces.kernels.replay_ops import Columns
+from paging_core.traces.opened import DAMAGED, OpenedParquet, about
 from paging_core.traces.schema import (
     METADATA_KEY,
     MOST_GROUP_ROWS,
@@ -26,20 +21,7 @@ from paging_core.traces.schema import (
     TraceInfo,
 )
 
-_MAGIC = b"PAR1"
-_CHUNK_BYTES = 1 << 20
 _KEPT_GROUPS = 4
-_DAMAGED = "copy it again, or import it again"
-_DAMAGE = (
-    pa.ArrowException,
-    OSError,
-    ValueError,
-    LookupError,  # columns of the same name
-    MemoryError,  # a size that nobody has
-    ArithmeticError,
-    RecursionError,
-)
-"""What comes of bytes that are no trace of ours, whatever library meets them first."""
 
 
 class TraceFile:
@@ -61,18 +43,14 @@ class TraceFile:
         """
         self.path = path
         self._groups: OrderedDict[int, Columns] = OrderedDict()
-        with _about(path):
-            _check_kind(Path(path))
-            self._file = file = pa.OSFile(path)
+        with about(path):
+            self._file = opened = OpenedParquet(path)
             try:
-                self.size_bytes = int(file.size())
-                self.digest = _digest(file)
-                _check_magic(file, self.size_bytes)
-                self._parquet = pq.ParquetFile(file)
-                self.info = _info(self._parquet)
-                groups = _group_rows(self._parquet)
+                self.size_bytes, self.digest = opened.size_bytes, opened.digest
+                self.info = _info(opened)
+                groups = opened.group_rows(MOST_GROUP_ROWS)
             except BaseException:
-                file.close()
+                opened.close()
                 raise
         self.starts = np.cumsum([0, *groups], dtype=np.int64)
 
@@ -100,10 +78,10 @@ class TraceFile:
         if number in self._groups:
             self._groups.move_to_end(number)
             return self._groups[number]
-        with _about(self.path):
-            columns = _columns(self._parquet.read_row_group(number, use_threads=False))
+        with about(self.path):
+            columns = _columns(self._file.parquet.read_row_group(number, use_threads=False))
             if len(columns.page) != self.starts[number + 1] - self.starts[number]:
-                raise BadTrace(f"row group {number} is not as long as it says; {_DAMAGED}")
+                raise BadTrace(f"row group {number} is not as long as it says; {DAMAGED}")
             _check_rows(columns, self.info, number)
         self._groups[number] = columns
         if len(self._groups) > _KEPT_GROUPS:
@@ -111,50 +89,8 @@ class TraceFile:
         return columns
 
 
-@contextmanager
-def _about(path: str) -> Iterator[None]:
-    """Whatever goes wrong in here is one line about that file, or what the host ran out of."""
-    try:
-        yield
-    except BadTrace as error:
-        raise BadTrace(f"trace {path}: {error}") from error
-    except _DAMAGE as error:
-        limit = ran_out(error)
-        if limit is not None:  # not the file's fault
-            raise limit from error
-        if isinstance(error, OSError) and error.errno is not None:
-            why = error.strerror if error.strerror and "\n" not in error.strerror else str(error)
-            raise BadTrace(f"trace {path}: it cannot be read ({why}); name one that can") from error
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise BadTrace(f"trace {path}: it is damaged ({reason[:200]}); {_DAMAGED}") from error
-
-
-def _check_kind(path: Path) -> None:
-    """Opening anything but a file may wait for ever, and reading it may never end."""
-    if path.is_dir():
-        raise BadTrace("it is a directory; name the trace in it")
-    if path.exists() and not path.is_file():
-        raise BadTrace("it is no regular file but a pipe or a device; name the trace itself")
-
-
-def _digest(file: pa.NativeFile) -> int:
-    digest = xxhash.xxh3_64()
-    file.seek(0)
-    while chunk := file.read(_CHUNK_BYTES):
-        digest.update(chunk)
-    return digest.intdigest()
-
-
-def _check_magic(file: pa.NativeFile, size_bytes: int) -> None:
-    """Tell a trace that was cut off from a file that never was one."""
-    if size_bytes < len(_MAGIC) or file.read_at(len(_MAGIC), 0) != _MAGIC:
-        raise BadTrace("it is not a Parquet file; make a trace with: pageferry trace import")
-    if size_bytes < 12 or file.read_at(len(_MAGIC), size_bytes - len(_MAGIC)) != _MAGIC:
-        raise BadTrace(f"it is truncated: the end of the Parquet file is missing; {_DAMAGED}")
-
-
-def _info(parquet: pq.ParquetFile) -> TraceInfo:
-    described = (parquet.metadata.metadata or {}).get(METADATA_KEY)
+def _info(opened: OpenedParquet) -> TraceInfo:
+    described, parquet = opened.described(METADATA_KEY), opened.parquet
     if described is None:
         raise BadTrace(
             "it is a Parquet file, but not a trace; make a trace with: pageferry trace import"
@@ -169,19 +105,6 @@ def _info(parquet: pq.ParquetFile) -> TraceInfo:
     if why := info.without_time:
         raise BadTrace(f"it {why}")
     return info
-
-
-def _group_rows(parquet: pq.ParquetFile) -> list[int]:
-    """How many rows each group has."""
-    metadata = parquet.metadata
-    rows = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
-    for number, count in enumerate(rows):
-        if not 1 <= count <= MOST_GROUP_ROWS:
-            raise BadTrace(
-                f"row group {number} says it has {count:,} rows, and 1 to {MOST_GROUP_ROWS:,} can "
-                f"be; {_DAMAGED}"
-            )
-    return rows
 
 
 def _columns(table: pa.Table) -> Columns:
@@ -209,4 +132,4 @@ def _check_rows(columns: Columns, info: TraceInfo, group: int) -> None:
         and int(columns.accesses.min()) >= 1
     )
     if not good:
-        raise BadTrace(f"row group {group} holds impossible values; {_DAMAGED}")
+        raise BadTrace(f"row group {group} holds impossible values; {DAMAGED}")

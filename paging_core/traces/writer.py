@@ -1,19 +1,16 @@
-"""Writing a trace: row group by row group, into a file that appears whole or not at all."""
+"""Writing a trace of a program: row group by row group."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from paging_core.errors import BadTrace
 from paging_core.traces.kernels.replay_ops import Columns
+from paging_core.traces.partial import PartialParquet
 from paging_core.traces.schema import METADATA_KEY, SCHEMA, ColumnDigests, TraceInfo
 
 _ENCODINGS = {
@@ -36,24 +33,15 @@ class TraceWriter:
         Raises:
             BadTrace: nothing can be written there.
         """
-        if path.is_dir():
-            raise BadTrace(f"cannot write {path}: it is a directory; name a file in it")
-        self._path = path
-        self._partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        try:
-            self._file = self._partial.open("xb")
-        except OSError as error:
-            raise _cannot_write(path, error) from error
         self._digests = ColumnDigests()
-        self._parquet = pq.ParquetWriter(
-            self._file,
+        self._file = PartialParquet(
+            path,
             SCHEMA,
             compression="zstd",
             compression_level=_ZSTD_LEVEL,
             use_dictionary=_DICTIONARY,
             column_encoding=_ENCODINGS,
             write_statistics=False,
-            store_schema=False,
         )
 
     def write(self, columns: Columns) -> None:
@@ -63,12 +51,10 @@ class TraceWriter:
             BadTrace: it cannot be written (the disk is full).
         """
         self._digests.update(columns)
-        arrays: list[Any] = [pa.array(columns.instruction), pa.array(columns.page)]
-        arrays += [pa.array(columns.accesses), pa.array(columns.write.view(np.bool_))]
-        try:
-            self._parquet.write_table(pa.Table.from_arrays(arrays, schema=SCHEMA))
-        except OSError as error:
-            raise _cannot_write(self._path, error) from error
+        arrays = [pa.array(columns.instruction), pa.array(columns.page)]
+        self._file.write(
+            [*arrays, pa.array(columns.accesses), pa.array(columns.write.view(np.bool_))]
+        )
 
     @property
     def columns_xxh3(self) -> dict[str, str]:
@@ -81,13 +67,7 @@ class TraceWriter:
         Raises:
             BadTrace: it cannot be written.
         """
-        try:
-            self._parquet.add_key_value_metadata({METADATA_KEY: info.to_metadata()})
-            self._parquet.close()
-            self._file.close()
-            self._partial.replace(self._path)
-        except OSError as error:
-            raise _cannot_write(self._path, error) from error
+        self._file.finish({METADATA_KEY: info.to_metadata()})
 
     def __enter__(self) -> Self:
         return self
@@ -98,14 +78,4 @@ class TraceWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if not self._file.closed:
-            # Closing writes the footer, for which a full disk has no room either.
-            with contextlib.suppress(OSError):
-                self._parquet.close()
-            with contextlib.suppress(OSError):
-                self._file.close()
-        self._partial.unlink(missing_ok=True)
-
-
-def _cannot_write(path: Path, error: OSError) -> BadTrace:
-    return BadTrace(f"cannot write {path}: {error.strerror or error}; name another file")
+        self._file.__exit__(kind, error, trace)
