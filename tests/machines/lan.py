@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import selectors
 import subprocess
 import sys
@@ -27,13 +29,15 @@ def run(*command: str) -> str:
 class Lan:
     """Two machines and the wire between them. Also a context manager.
 
+    Names are of this process and this object alone: two of them stand side by side, whichever
+    tests run beside each other, and the addresses are seen only inside the namespaces.
+
     Attributes:
         addresses: of the first and of the second machine.
     """
 
     addresses = ("10.77.0.1", "10.77.0.2")
-    _names = ("pageferry-1", "pageferry-2")
-    _ends = ("pf-wire-1", "pf-wire-2")
+    _made = itertools.count()
 
     def __init__(self, bits_per_s: int = RATE_BITS_PER_S) -> None:
         """Nothing is there yet.
@@ -42,9 +46,11 @@ class Lan:
             bits_per_s: what the wire lets through.
         """
         self._bits_per_s = bits_per_s
+        own = f"pf{os.getpid()}-{next(self._made)}"
+        self._names = (f"{own}-1", f"{own}-2")
+        self._ends = (f"{own}a", f"{own}b")  # an interface has at most 15 characters
 
     def __enter__(self) -> Self:
-        self._remove()
         for name in self._names:
             run("ip", "netns", "add", name)
         one, other = self._ends

@@ -36,7 +36,7 @@ class Desk:
 
 
 @contextmanager
-def two_machines(certs: Path, bits_per_s: int) -> Iterator[Desk]:
+def two_machines(certs: Path, bits_per_s: int, idle_expiry: str) -> Iterator[Desk]:
     """Two machines and their wire."""
     one, other = Lan.addresses
     holders = [Holder("rack1", Role.SOURCE, (one,)), Holder("rack2", Role.DESTINATION, (other,)),
@@ -46,7 +46,7 @@ def two_machines(certs: Path, bits_per_s: int) -> Iterator[Desk]:
         lan = stack.enter_context(Lan(bits_per_s))
         source = Host(lan, 0, "source_host", ["--tls", str(certs / "rack1")])
         stack.enter_context(source)
-        listed = ["--sources", "rack1", "--idle-expiry", "3s"]
+        listed = ["--sources", "rack1", "--idle-expiry", idle_expiry]
         destination = Host(lan, 1, "dest_host", ["--tls", str(certs / "rack2"), *listed])
         stack.enter_context(destination)
         yield Desk(lan, certs, source.address, destination.address)
@@ -55,7 +55,7 @@ def two_machines(certs: Path, bits_per_s: int) -> Iterator[Desk]:
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     """Two machines and a wire of a good office."""
-    with two_machines(tmp_path_factory.mktemp("certs"), RATE_BITS_PER_S) as desk:
+    with two_machines(tmp_path_factory.mktemp("certs"), RATE_BITS_PER_S, "3s") as desk:
         yield desk
 
 
@@ -113,8 +113,8 @@ def test_a_machine_without_a_certificate_gets_nothing(desk: Desk) -> None:
 @pytest.mark.parametrize("clock", ["real", "virtual"])
 def test_a_guest_crosses_a_wire_that_is_a_thousand_times_slower(tmp_path: Path, clock: str) -> None:
     # On the virtual clock a message is as long as the model has it: 2 MiB, half a minute, and
-    # the destination waits for three seconds of silence.
-    with two_machines(tmp_path / "certs", 512_000) as desk:
+    # the destination waits for ten seconds of silence (a busy machine stands still for three).
+    with two_machines(tmp_path / "certs", 512_000, "10s") as desk:
         small = ["--memory", "2MiB", "--workload", "idle", "--zstd-level", "0"]
         ended = migrated(desk, tmp_path / "result.json", *small, "--clock", clock)
     assert ended.returncode == 0, ended.stderr
