@@ -1,8 +1,8 @@
-"""How long a flow trace of tens of millions of events takes to analyse, and in what memory.
+"""How long a flow of tens of millions of events takes to analyse, and in what memory.
 
     python -m bench.analysis [--events 20000000]
 
-The trace is made up: groups of 16 of which a third is written, 30 rounds, every dirty frame
+The flow is made up: groups of 16 of which a third is written, 30 rounds, every dirty frame
 sent. It is written by the recorder's own files and read by the command's own analysis.
 """
 
@@ -79,7 +79,7 @@ def write_round(files: FlowFiles, number: int, n_groups: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Write a trace, analyse it, print."""
+    """Write a flow, analyse it, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--events", type=int, default=20_000_000)
     options = parser.parse_args(arguments)
@@ -100,9 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         size = sum(file.stat().st_size for file in flow.iterdir())
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     opened = analysis["saved"]["opened"]
-    print(
-        f"a trace of {options.events:,} events ({size / 2**20:.0f} MiB), {opened:,} opened frames"
-    )
+    print(f"a flow of {options.events:,} events ({size / 2**20:.0f} MiB), {opened:,} opened frames")
     print(
         f"analysed in {elapsed_s:.1f} s; "
         f"memory at most {peak_mib:.0f} MiB ({before_mib:.0f} before)"

@@ -1,9 +1,9 @@
-"""What writing the flow trace costs: the same migrations with and without, in turns.
+"""What writing the flow costs: the same migrations with and without, in turns.
 
     python -m bench.flow [--runs 5]
 
 The whole of `pageferry migrate` between two hosts that run already, its wall time and the
-processor time of the source host, which does all of the tracing.
+processor time of the source host, which does all of the recording.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Bench:
         self._destination = DestinationHostStub(self._channel)
 
     def run(self, options: MigrationOptions, *, flow: bool) -> tuple[float, float, int]:
-        """Wall and processor seconds of one migration, and the events that it traced."""
+        """Wall and processor seconds of one migration, and the events that it recorded."""
         self._count += 1
         name = f"bench-{self._count}"
         request = options.migrate_request(name, self._dest.ready.address)
@@ -90,7 +90,7 @@ def _rows(directory: Path) -> int:
 
 
 def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
-    ratios = [traced / plain for plain, traced in pairs]
+    ratios = [recorded / plain for plain, recorded in pairs]
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
 
 
@@ -99,7 +99,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=5, help="of each side (default 5)")
     runs = parser.parse_args().runs
-    print(f"a migration with its flow trace, × the same without; {runs} runs of each")
+    print(f"a migration with its flow, × the same without; {runs} runs of each")
     print(f"{'':<24}{'rows':>10}{'wall':>22}{'processor, source':>22}")
     with tempfile.TemporaryDirectory() as root:
         bench = Bench(Path(root))
@@ -110,8 +110,8 @@ def main() -> None:
                     (bench.run(options, flow=False), bench.run(options, flow=True))
                     for _ in range(runs)
                 ]
-                wall = _ratio([(plain[0], traced[0]) for plain, traced in both])
-                used = _ratio([(plain[1], traced[1]) for plain, traced in both])
+                wall = _ratio([(plain[0], recorded[0]) for plain, recorded in both])
+                used = _ratio([(plain[1], recorded[1]) for plain, recorded in both])
                 print(f"{name:<24}{both[0][1][2]:>10,}{wall:>22}{used:>22}")
         finally:
             bench.close()

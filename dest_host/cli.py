@@ -51,7 +51,7 @@ def serve(settings: DestinationSettings) -> None:
 
     warm_up()
     MemoryOfHost().tell(settings.max_total_memory)
-    DestinationHost(settings, settings.traces("pageferry-destination")).run()
+    DestinationHost(settings, settings.span_provider("pageferry-destination")).run()
 
 
 @cli.command()

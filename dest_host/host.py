@@ -32,12 +32,12 @@ class DestinationHost:
         server: where it is served.
     """
 
-    def __init__(self, settings: DestinationSettings, traces: TracerProvider | None = None) -> None:
+    def __init__(self, settings: DestinationSettings, spans: TracerProvider | None = None) -> None:
         """Assemble; nothing listens yet.
 
         Args:
             settings: what it is told.
-            traces: where spans go; None makes none.
+            spans: where spans go; None makes none.
 
         Raises:
             BadOption: it cannot serve with these settings.
@@ -54,7 +54,7 @@ class DestinationHost:
             [SERVICE],
             registry=self.receiver.metrics.registry,
             access=Access(RULES, otherwise=CONTROL, sources=settings.sources),
-            traces=traces,
+            spans=spans,
             interceptors=[PageStreamCodec()],
             before_stop=self._refuse,
             host_id=self.receiver.host_id,

@@ -1,11 +1,11 @@
 """The directory of ``pageferry migrate --flow``: claimed before anything starts, sealed after.
 
-    DIR/*.parquet, flow.json    the flow trace; the manifest has the digest of every table
+    DIR/*.parquet, flow.json    the flow; the manifest has the digest of every table
     DIR/result.json             the result document of the migration
     DIR/run.json                written last: what was run, and the digests of the manifest and of
                                 the result, so that neither can be taken for another's
 
-Of a migration between hosts elsewhere there is no ``run.json``: trace and result are brought
+Of a migration between hosts elsewhere there is no ``run.json``: flow and result are brought
 together by a person, and readers hold every number against each other that both of them have.
 """
 
@@ -29,12 +29,12 @@ from source_host.watch.flow_files import MANIFEST, TABLES, digest_of
 RUN_SCHEMA = "pageferry/run/v1"
 RUN = "run.json"
 RESULT = "result.json"
-"""The result document of the migration, beside its trace."""
+"""The result document of the migration, beside its flow."""
 _AGAIN = "record the flow again, into an empty directory"
 
 
 def check(directory: Path) -> None:
-    """Refuse a directory that a flow trace cannot go to; nothing is made or changed.
+    """Refuse a directory that a flow cannot go to; nothing is made or changed.
 
     Raises:
         BadOption: it holds something, is a file, or cannot be made or written.
@@ -53,7 +53,7 @@ def claimed(directory: Path) -> Iterator[None]:
     """Have the directory for one migration; one that nothing came to is gone again after.
 
     Raises:
-        BadOption: as `check`, or another process writes a trace there.
+        BadOption: as `check`, or another process writes a flow there.
     """
     check(directory)
     made = not directory.exists()
@@ -69,7 +69,7 @@ def claimed(directory: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BadOption(
-                f"another process writes a flow trace to {directory}; name another directory"
+                f"another process writes a flow to {directory}; name another directory"
             ) from None
         check(directory)  # once more: whoever had it before may have left something
         yield
@@ -81,13 +81,13 @@ def claimed(directory: Path) -> Iterator[None]:
 
 
 def seal(directory: Path, document: Document, run: Record) -> None:
-    """Put the result beside the trace that was written there, and tie the two together.
+    """Put the result beside the flow that was written there, and tie the two together.
 
     Raises:
         BadResult: it cannot be written.
     """
-    traced = any((directory / f"{table}.parquet").exists() for table in TABLES)
-    if not traced or (directory / RUN).exists():
+    recorded = any((directory / f"{table}.parquet").exists() for table in TABLES)
+    if not recorded or (directory / RUN).exists():
         return
     results.write(document, str(directory / RESULT))
     manifest = directory / MANIFEST
@@ -97,7 +97,7 @@ def seal(directory: Path, document: Document, run: Record) -> None:
 
 
 def record_of(directory: Path) -> Record | None:
-    """What was run for this trace; None where hosts elsewhere wrote it.
+    """What was run for this flow; None where hosts elsewhere wrote it.
 
     Raises:
         BadResult: the file is no such record.
@@ -110,7 +110,7 @@ def record_of(directory: Path) -> Record | None:
 
 
 def check_pair(directory: Path) -> None:
-    """Whether manifest and result are those of the one migration that was traced here.
+    """Whether manifest and result are those of the one migration that was recorded here.
 
     Raises:
         BadResult: one of them is not, by name.
@@ -121,7 +121,7 @@ def check_pair(directory: Path) -> None:
     for name in (MANIFEST, RESULT):
         if _digest(directory / name) != run["xxh3_64"].get(name):
             raise BadResult(
-                f"{directory / name} is not the one that was written with this flow trace; put "
+                f"{directory / name} is not the one that was written with this flow; put "
                 f"that one back, or {_AGAIN}"
             )
 

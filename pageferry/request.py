@@ -28,7 +28,7 @@ class MigrationOptions:
         values: settings by name, each as its kind parses it; what is left out has its default.
         source, dest: addresses of running hosts; None for hosts of our own.
         tls, insecure: who we are to `source`.
-        flow: where the flow trace goes; None for none.
+        flow: where the flow goes; None for none.
         guest: name of a guest that is at `source` already; None boots one.
     """
 

@@ -38,7 +38,7 @@ def check_target(target: str) -> None:
 
     Raises:
         BadResult: no such directory, no right to write there, a directory itself, or part of a
-            flow trace.
+            flow.
     """
     if target == "-":
         return
@@ -57,7 +57,7 @@ def check_target(target: str) -> None:
         if not place.is_dir():
             raise BadResult(f"cannot write {target}: {place} is a file; name another file")
         _check_writable(place, target)
-        _check_no_trace(path.resolve(), target)
+        _check_no_flow(path.resolve(), target)
     except (OSError, RuntimeError, ValueError) as error:
         # such as a name that is too long, links in a circle, or a NUL
         raise BadResult(f"cannot write {target}: {error}; name another file") from error
@@ -68,14 +68,13 @@ def _check_writable(place: Path, target: str) -> None:
         raise BadResult(f"cannot write {target}: you may not write there; name another file")
 
 
-def _check_no_trace(path: Path, target: str) -> None:
-    """A flow trace and its result know each other by digest: neither is replaced alone."""
+def _check_no_flow(path: Path, target: str) -> None:
+    """A flow and its result know each other by digest: neither is replaced alone."""
     is_part = path.suffix == ".parquet" or path.name in ("flow.json", "run.json")
     is_result = path.name == "result.json" and (path.parent / "run.json").exists()
     if (path.parent / "flow.json").exists() and (is_part or is_result):
         raise BadResult(
-            f"cannot write {target}: it is part of the flow trace in {path.parent}; name another "
-            "file"
+            f"cannot write {target}: it is part of the flow in {path.parent}; name another file"
         )
 
 

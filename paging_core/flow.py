@@ -1,6 +1,6 @@
 """The flow of faults: every event of the tracker with its virtual time, for analysis.
 
-The maintainers' advice of 2009: trace every fixup fault and every page sent, and see whether
+The maintainers' advice of 2009: record every fixup fault and every page sent, and see whether
 the flow makes sense. The guest notes its half here; the source host adds what it sends.
 """
 

@@ -60,7 +60,7 @@ def serve(settings: SourceSettings) -> None:
         _log.info("compiling the model", takes="about a minute, once")
         compile_all()
     MemoryOfHost().tell(settings.max_total_memory)
-    SourceHost(settings, settings.traces("pageferry-source")).server.run()
+    SourceHost(settings, settings.span_provider("pageferry-source")).server.run()
 
 
 @cli.command()

@@ -41,12 +41,12 @@ class SourceHost:
         migrations: its migrations.
     """
 
-    def __init__(self, settings: SourceSettings, traces: TracerProvider | None = None) -> None:
+    def __init__(self, settings: SourceSettings, spans: TracerProvider | None = None) -> None:
         """Assemble; nothing listens yet.
 
         Args:
             settings: what it is told.
-            traces: where spans go; None makes none.
+            spans: where spans go; None makes none.
 
         Raises:
             BadOption: it cannot serve with these settings.
@@ -68,7 +68,7 @@ class SourceHost:
         metrics = Metrics(registry)
         self.guests = Guests(settings.max_total_memory, settings.max_guest_memory, MemoryOfHost())
         self.migrations = Migrations(
-            self.guests, metrics, connect, settings.max_migrations, settings.flow_dir, traces
+            self.guests, metrics, connect, settings.max_migrations, settings.flow_dir, spans
         )
         metrics.watch_states(
             lambda: Counter(hosted.life.state.value for hosted in self.guests.all()),
@@ -84,7 +84,7 @@ class SourceHost:
             [SERVICE],
             registry=registry,
             access=Access(RULES, otherwise=CONTROL),
-            traces=traces,
+            spans=spans,
             before_stop=self._drain,
             after_stop=self.guests.close,
             hurry=True,

@@ -303,7 +303,7 @@ class Migration:
         self._transport.close()
 
     def _end_flow(self, outcome: MigrationState) -> None:
-        """Finish the flow trace; it is on disk before anybody hears of the outcome."""
+        """Finish the flow; it is on disk before anybody hears of the outcome."""
         telling, self._telling = self._telling, None
         if telling is not None:
             telling.note_flow(None)

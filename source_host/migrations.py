@@ -235,7 +235,7 @@ class Migrations:
         connect: Connect,
         max_migrations: int,
         flow_root: Path | None = None,
-        traces: TracerProvider | None = None,
+        spans: TracerProvider | None = None,
     ) -> None:
         """No migrations yet.
 
@@ -244,10 +244,10 @@ class Migrations:
             metrics: what is counted.
             connect: makes the way to a destination.
             max_migrations: most that run at a time.
-            flow_root: where flow traces may be written; None for nowhere.
-            traces: where spans go; None makes none.
+            flow_root: where flows may be written; None for nowhere.
+            spans: where spans go; None makes none.
         """
-        self._traces = traces
+        self._spans = spans
         self._flow_root = flow_root
         self._guests = guests
         self._metrics = metrics
@@ -306,12 +306,12 @@ class Migrations:
             flow = self._flow(request.flow_directory)
             if isinstance(flow, FlowRecorder):
                 undo.callback(flow.stop)
-            if self._traces is not None:
-                from source_host.watch.traced import TracedMigration  # noqa: PLC0415 - an extra
+            if self._spans is not None:
+                from source_host.watch.spans import MigrationSpans  # noqa: PLC0415 - an extra
 
-                traced = TracedMigration(self._traces, entry.offer, plan)
-                observers.insert(0, traced)
-                metadata = traced.metadata
+                in_spans = MigrationSpans(self._spans, entry.offer, plan)
+                observers.insert(0, in_spans)
+                metadata = in_spans.metadata
             transport = self._connect(request.destination, metrics.acknowledged, metadata)
             undo.callback(transport.close)
             migration = Migration(
@@ -329,18 +329,16 @@ class Migrations:
         if not directory:
             return NO_FLOW
         if self._flow_root is None:
-            raise BadOption("this host writes no flow traces; start the host with --flow-dir DIR")
+            raise BadOption("this host writes no flows; start the host with --flow-dir DIR")
         try:
             path = (self._flow_root / directory).resolve()
         except (OSError, RuntimeError, ValueError) as error:  # such as a NUL, or links in a circle
             raise BadOption(
-                f"{directory!r} is no path for a flow trace ({error}); name a new directory "
+                f"{directory!r} is no path for a flow ({error}); name a new directory "
                 f"below {self._flow_root}"
             ) from error
         if not path.is_relative_to(self._flow_root.resolve()):
-            raise BadOption(
-                f"flow traces of this host lie below {self._flow_root}, {path} does not"
-            )
+            raise BadOption(f"flows of this host lie below {self._flow_root}, {path} does not")
         return FlowRecorder(path)
 
     def get(self, migration_id: str) -> HostedMigration:

@@ -49,6 +49,6 @@ class SourceSettings(ServeSettings):
     flow_dir: Path | None = setting(
         None,
         click.Path(path_type=Path, file_okay=False),
-        "Where migrations may write flow traces; without it they may not.",
+        "Where migrations may write flows; without it they may not.",
         metavar="DIR",
     )

@@ -1,1 +1,1 @@
-"""What a flow trace says: DuckDB does the joins, on the Parquet files of one migration."""
+"""What a flow says: DuckDB does the joins, on the Parquet files of one migration."""

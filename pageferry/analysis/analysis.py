@@ -1,4 +1,4 @@
-"""All that a flow trace answers, as one document."""
+"""All that a flow answers, as one document."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pageferry.analysis.epochs import make_epochs
+from pageferry.analysis.flow import Flow, open_flow
 from pageferry.analysis.group_size import group_sizes
 from pageferry.analysis.groups import FULL, false_dirties, saved
 from pageferry.analysis.neighbours import neighbours, working_set
-from pageferry.analysis.trace import FlowTrace, flow_trace
 from pageferry.results import BadResult
 
 SCHEMA = {"name": "pageferry.analysis", "version": 1}
@@ -22,21 +22,21 @@ Analysis = dict[str, Any]
 
 
 def analyze(directory: Path) -> Analysis:
-    """Ask a flow trace everything.
+    """Ask a flow everything.
 
     Raises:
-        BadResult: no trace, an incomplete one, of another version, or without its result.
+        BadResult: no flow, an incomplete one, of another version, or without its result.
     """
-    with flow_trace(directory) as trace:
-        make_epochs(trace)
-        return analysis_of(trace)
+    with open_flow(directory) as flow:
+        make_epochs(flow)
+        return analysis_of(flow)
 
 
 def write_tables(directory: Path, target: Path) -> list[Path]:
     """Answers in full, as Parquet: every frame, every group, every round.
 
     Args:
-        directory: of the flow trace.
+        directory: of the flow.
         target: directory to write to; made if it is not there.
 
     Returns:
@@ -45,10 +45,10 @@ def write_tables(directory: Path, target: Path) -> list[Path]:
     Raises:
         BadResult: see `analyze`; or the target cannot be written.
     """
-    with flow_trace(directory) as trace:
-        make_epochs(trace)
-        analysis_of(trace)
-        return [_write(trace.table(sql), target / f"{name}.parquet") for name, sql in FULL.items()]
+    with open_flow(directory) as flow:
+        make_epochs(flow)
+        analysis_of(flow)
+        return [_write(flow.table(sql), target / f"{name}.parquet") for name, sql in FULL.items()]
 
 
 def _write(table: pa.Table, file: Path) -> Path:
@@ -62,23 +62,23 @@ def _write(table: pa.Table, file: Path) -> Path:
     return file
 
 
-def analysis_of(trace: FlowTrace) -> Analysis:
-    """The analysis of a trace whose epochs were made."""
+def analysis_of(flow: Flow) -> Analysis:
+    """The analysis of a flow whose epochs were made."""
     return {
         "schema": SCHEMA,
-        "config": trace.document["config"],
-        "saved": saved(trace),
-        "false_dirties": false_dirties(trace),
-        "slowdown": _slowdown(trace),
-        "neighbours": neighbours(trace),
-        "working_set": working_set(trace),
-        "group_size": group_sizes(trace),
+        "config": flow.document["config"],
+        "saved": saved(flow),
+        "false_dirties": false_dirties(flow),
+        "slowdown": _slowdown(flow),
+        "neighbours": neighbours(flow),
+        "working_set": working_set(flow),
+        "group_size": group_sizes(flow),
     }
 
 
-def _slowdown(trace: FlowTrace) -> dict[str, Any]:
+def _slowdown(flow: Flow) -> dict[str, Any]:
     """Tracking time by cause, and the two sides of the first objection."""
-    guest = trace.document["guest"]
+    guest = flow.document["guest"]
     by_cause = {cause: ns for cause, ns in guest["time_ns"].items() if cause != "base"}
     tracking_ns = sum(by_cause.values())
     return {

@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from pageferry.analysis.trace import FlowTrace
+from pageferry.analysis.flow import Flow
 
 _CLEANS = """
 CREATE TEMP TABLE cleans AS
@@ -41,7 +41,7 @@ FROM sends s ASOF LEFT JOIN cleans c ON s.time_ns >= c.time_ns
 """
 
 
-def make_epochs(trace: FlowTrace) -> None:
+def make_epochs(flow: Flow) -> None:
     """Make the tables that every question is asked of."""
     for statement in (_CLEANS, _NUMBERED, _DIRTIED, _OPENED, _CROSSED):
-        trace.db.execute(statement)
+        flow.db.execute(statement)

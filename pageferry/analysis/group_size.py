@@ -1,10 +1,10 @@
-"""What groups of another size would have cost on the same writes, as far as the trace can know.
+"""What groups of another size would have cost on the same writes, as far as the flow can know.
 
 From the frames that were truly written, epoch by epoch. The first fixup in an aligned run of n gfns
 opens the run; of its other written frames those are saved that a group can open:
 
 HAP, runs of gfns    every frame of the run
-runs of entries      what is mapped and was written before. A frame that the trace has not seen
+runs of entries      what is mapped and was written before. A frame that the flow has not seen
                      written and whose first write was the guest's own first access (no shadow entry
                      was there: `write_build`; or the entry was there and the fault was not charged
                      to tracking) is taken to be untouched: no group opens it, whatever n. If it was
@@ -15,10 +15,10 @@ where it had to be built, the fault would have come anyway, or is the price of t
 mark alone is the fixup's. So it is that an ungrouped run of a program that touches fresh memory has
 13,000 fixups and pays for 4,000.
 
-Runs of entries are runs of addresses, and the trace has gfns: they are taken for the same. Where
+Runs of entries are runs of addresses, and the flow has gfns: they are taken for the same. Where
 the guest's kernel changes its tables (fork, copy on write) they are not, and nothing is said.
 Frames of a run that nobody wrote in the epoch are opened if they are mapped and were written
-before, which the trace knows only of those that it saw written: falsely dirty are between
+before, which the flow knows only of those that it saw written: falsely dirty are between
 `falsely_dirty_least` and `falsely_dirty`. The numbers of the run itself are `measured`;
 docs/analysis.md says how far the others were off in migrations that were run.
 """
@@ -34,8 +34,8 @@ from pageferry.analysis.break_even import (
     page_ns,
     written_at_break_even,
 )
+from pageferry.analysis.flow import Flow
 from pageferry.analysis.groups import prices_of
-from pageferry.analysis.trace import FlowTrace
 from pageferry.document import Document
 
 SIZES = tuple(1 << i for i in range(11))
@@ -86,7 +86,7 @@ SELECT n, count(*) AS touched, sum(written)::BIGINT AS written,
        sum(frames - written)::BIGINT AS unwritten, sum(known)::BIGINT AS known
 FROM runs GROUP BY n
 """
-# Frames of the touched runs that the trace saw written in an earlier epoch.
+# Frames of the touched runs that the flow saw written in an earlier epoch.
 _SEEN = """
 SELECT r.n, count(*) AS seen FROM runs r
 JOIN (SELECT s.n, gfn // s.n AS run, min(epoch) AS epoch FROM dirtied, {sized} s
@@ -100,9 +100,9 @@ JOIN runs r ON r.epoch = d.epoch AND r.run = d.gfn // r.n WHERE d.how = 'logged'
 _NOTHING = {"touched": 0, "written": 0, "faults": 0, "charged": 0, "unwritten": 0, "known": 0}
 
 
-def group_sizes(trace: FlowTrace) -> dict[str, Any]:
+def group_sizes(flow: Flow) -> dict[str, Any]:
     """Costs by group size, and the best ones for the guest alone and for a link that binds."""
-    config = trace.document["config"]
+    config = flow.document["config"]
     link = config["link_bits_per_s"] or DEFAULT_LINK_BITS_PER_S
     # What the D-bit filter takes out of the bitmap does not cross.
     crosses = 0.0 if config["d_bit_filter"] else 1.0
@@ -111,40 +111,40 @@ def group_sizes(trace: FlowTrace) -> dict[str, Any]:
         "with_suppression": crosses * page_ns(link, DIGEST_BYTES),
         "without_suppression": crosses * page_ns(link),
     }
-    found = {"link_bits_per_s": link, "measured": _measured(trace.document)}
-    if unknown := _unknown(trace.document):
+    found = {"link_bits_per_s": link, "measured": _measured(flow.document)}
+    if unknown := _unknown(flow.document):
         return {**found, "unknown": unknown, "apart": 0, "wanted": None, "curve": []}
-    apart, whole = _classify(trace)
-    counts = _counted(trace)
-    curve = [_at(trace, n, counts[n], sends) for n in SIZES]
+    apart, whole = _classify(flow)
+    counts = _counted(flow)
+    curve = [_at(flow, n, counts[n], sends) for n in SIZES]
     wanted = {case: _wanted(curve, case) for case in sends} if whole else None
     return {**found, "unknown": None, "apart": apart, "wanted": wanted, "curve": curve}
 
 
 def _unknown(document: Document) -> str | None:
-    """Why the trace says nothing about groups of another size, if so."""
+    """Why the flow says nothing about groups of another size, if so."""
     if document["config"]["paging"] == "shadow" and document["guest"]["events"]["guest_fault"]:
         return (
-            "the guest's kernel changed its page tables, and the trace does not show which frames "
+            "the guest's kernel changed its page tables, and the flow does not show which frames "
             "were neighbours in which address space"
         )
     return None
 
 
-def _classify(trace: FlowTrace) -> tuple[int, int]:
+def _classify(flow: Flow) -> tuple[int, int]:
     """Make the table `classed`; how many writes no group saves, and how many there are."""
-    trace.db.execute(_WRITES)
-    counts = trace.row(_REPAIRED)
+    flow.db.execute(_WRITES)
+    counts = flow.row(_REPAIRED)
     # More repairs than were charged: the guest's own first writes to entries it had read through.
-    uncharged = counts["repaired"] - _charged(trace.document, counts["fixups"])
-    virtual = trace.document["config"]["group_scope"] == "virtual"
+    uncharged = counts["repaired"] - _charged(flow.document, counts["fixups"])
+    virtual = flow.document["config"]["group_scope"] == "virtual"
     # Tables made by a statement with parameters: DuckDB takes none there.
     switches = {
         "virtual": str(virtual).upper(),
         "first_is_access": str(2 * uncharged > max(1, counts["first"])).upper(),
     }
-    trace.db.execute(_CLASSED.format(**switches))
-    row = trace.row("SELECT count(*) FILTER (apart) AS apart, count(*) AS whole FROM classed")
+    flow.db.execute(_CLASSED.format(**switches))
+    row = flow.row("SELECT count(*) FILTER (apart) AS apart, count(*) AS whole FROM classed")
     return row["apart"], row["whole"]
 
 
@@ -176,19 +176,19 @@ def _wanted(curve: list[dict[str, Any]], case: str) -> dict[str, int]:
     return {"from": min(good), "to": max(good)}
 
 
-def _counted(trace: FlowTrace) -> dict[int, dict[str, int]]:
+def _counted(flow: Flow) -> dict[int, dict[str, int]]:
     """What was touched and written in runs of every size."""
     sized = _SIZED.format(sizes=list(SIZES))
-    trace.db.execute(_RUNS.format(sized=sized, frames=trace.n_frames))
+    flow.db.execute(_RUNS.format(sized=sized, frames=flow.n_frames))
     counts: dict[int, dict[str, int]] = {n: {**_NOTHING, "seen": 0, "logged": 0} for n in SIZES}
     for sql in (_COUNTS, _SEEN.format(sized=sized), _LOGGED):
-        for row in trace.rows(sql):
+        for row in flow.rows(sql):
             counts[row["n"]] |= row
     return counts
 
 
-def _at(trace: FlowTrace, n: int, row: dict[str, int], sends: dict[str, float]) -> dict[str, Any]:
-    config, prices = trace.document["config"], prices_of(trace.document)
+def _at(flow: Flow, n: int, row: dict[str, int], sends: dict[str, float]) -> dict[str, Any]:
+    config, prices = flow.document["config"], prices_of(flow.document)
     mark_ns = config["costs_ns"]["mark_dirty"]
     written, faults, least = row["written"], row["faults"], row["touched"]
     falsely = max(0, row["unwritten"] - row["logged"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from pageferry.analysis.break_even import Prices
-from pageferry.analysis.trace import FlowTrace
+from pageferry.analysis.flow import Flow
 from pageferry.document import Document
 
 _TOP = 20
@@ -122,13 +122,13 @@ def prices_of(document: Document) -> Prices:
     return Prices(costs["exit"] + costs[repair] + costs["mark_dirty"], costs["group_open"] + scan)
 
 
-def saved(trace: FlowTrace) -> Saved:
+def saved(flow: Flow) -> Saved:
     """Every opened frame that was really written in its epoch is a fixup that did not happen."""
-    counts = trace.row(
+    counts = flow.row(
         "SELECT (SELECT count(*) FROM dirtied WHERE how = 'fixup') AS fixups, "
         "count(*) AS opened, count(written_ns) AS saved FROM opened"
     )
-    prices = prices_of(trace.document)
+    prices = prices_of(flow.document)
     return {
         **counts,  # type: ignore[typeddict-item]
         "fault_ns": prices.fault_ns,
@@ -138,17 +138,17 @@ def saved(trace: FlowTrace) -> Saved:
     }
 
 
-def false_dirties(trace: FlowTrace) -> dict[str, object]:
+def false_dirties(flow: Flow) -> dict[str, object]:
     """What was opened for nothing: how much, of what class, by round, by group, by frame."""
-    trace.db.execute(_FALSE)
+    flow.db.execute(_FALSE)
     filtered = 0
-    if trace.document["config"]["d_bit_filter"]:
-        filtered = trace.row("SELECT count(*) AS n FROM false_dirty WHERE sent_ns IS NULL")["n"]
-        trace.db.execute(_FILTERED)
-    classes = trace.row(_CLASSES)
-    same, by_round = trace.row(_SAME_BYTES), trace.rows(_BY_ROUND)
-    trace.db.execute(f"CREATE TEMP TABLE group_totals AS {_BY_GROUP}")
-    crossings = trace.rows(
+    if flow.document["config"]["d_bit_filter"]:
+        filtered = flow.row("SELECT count(*) AS n FROM false_dirty WHERE sent_ns IS NULL")["n"]
+        flow.db.execute(_FILTERED)
+    classes = flow.row(_CLASSES)
+    same, by_round = flow.row(_SAME_BYTES), flow.rows(_BY_ROUND)
+    flow.db.execute(f"CREATE TEMP TABLE group_totals AS {_BY_GROUP}")
+    crossings = flow.rows(
         "SELECT rounds, count(*) AS groups FROM group_totals GROUP BY rounds ORDER BY rounds"
     )
     return {
@@ -159,9 +159,9 @@ def false_dirties(trace: FlowTrace) -> dict[str, object]:
         "same_bytes_bytes": same["bytes"],
         "by_round": by_round,
         "groups_by_crossings": crossings,
-        "worst_groups": trace.rows(
+        "worst_groups": flow.rows(
             "FROM group_totals ORDER BY false_bytes DESC, falsely_dirty DESC, first_gfn LIMIT $top",
             top=_TOP,
         ),
-        "worst_frames": trace.rows(_BY_FRAME, top=_TOP),
+        "worst_frames": flow.rows(_BY_FRAME, top=_TOP),
     }

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pageferry.analysis.trace import FlowTrace
+from pageferry.analysis.flow import Flow
 
 DISTANCES = tuple(1 << i for i in range(10))
 DELAYS_MS = (0.1, 1.0, 10.0, 100.0)
@@ -27,22 +27,22 @@ WHERE b.time_ns IS NULL OR b.time_ns > a.time_ns
 """
 
 
-def neighbours(trace: FlowTrace) -> dict[str, Any]:
+def neighbours(flow: Flow) -> dict[str, Any]:
     """The chance that a clean neighbour is dirtied too, by distance and by delay."""
-    epochs = trace.row("SELECT count(DISTINCT epoch) AS epochs, count(*) AS dirtied FROM dirtied")
-    whole = epochs["epochs"] * trace.n_frames
+    epochs = flow.row("SELECT count(DISTINCT epoch) AS epochs, count(*) AS dirtied FROM dirtied")
+    whole = epochs["epochs"] * flow.n_frames
     return {
         "baseline": epochs["dirtied"] / whole if whole else 0.0,
-        "by_distance": [_at(trace, distance) for distance in DISTANCES],
+        "by_distance": [_at(flow, distance) for distance in DISTANCES],
     }
 
 
-def _at(trace: FlowTrace, distance: int) -> dict[str, Any]:
+def _at(flow: Flow, distance: int) -> dict[str, Any]:
     within = ", ".join(
         f"count(*) FILTER (b.time_ns - a.time_ns <= {int(ms * 1e6)}) AS within_{i}"
         for i, ms in enumerate(DELAYS_MS)
     )
-    row = trace.row(_AT_DISTANCE.format(distance=distance, last=trace.n_frames - 1, within=within))
+    row = flow.row(_AT_DISTANCE.format(distance=distance, last=flow.n_frames - 1, within=within))
     clean = row["clean_neighbours"]
     return {
         "distance": distance,
@@ -52,16 +52,16 @@ def _at(trace: FlowTrace, distance: int) -> dict[str, Any]:
     }
 
 
-def working_set(trace: FlowTrace) -> list[dict[str, Any]]:
+def working_set(flow: Flow) -> list[dict[str, Any]]:
     """The writable working set: distinct frames dirtied per window, over the whole migration.
 
     A tracker sees a frame's first write in an epoch only, so windows longer than an epoch
     are a lower bound.
     """
-    span = trace.row("SELECT max(time_ns) - min(time_ns) AS ns FROM moments")["ns"]
+    span = flow.row("SELECT max(time_ns) - min(time_ns) AS ns FROM moments")["ns"]
     found = []
     for ms in WINDOWS_MS:
-        row = trace.row(
+        row = flow.row(
             "SELECT sum(frames) / ceil($span / $w) AS mean, max(frames) AS most "
             "FROM (SELECT time_ns // $w AS win, count(DISTINCT gfn) AS frames "
             "FROM dirtied GROUP BY win)",

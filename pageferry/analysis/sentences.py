@@ -66,7 +66,7 @@ def _wanted(analysis: Analysis) -> list[str]:
     wanted = sizes["wanted"]
     if sizes["unknown"]:
         said = (
-            "What groups of another size would have cost cannot be told from this trace: "
+            "What groups of another size would have cost cannot be told from this flow: "
             f"{sizes['unknown']}; pageferry sweep --group-pages 1,16,64 measures it."
         )
         return [said]
@@ -89,9 +89,9 @@ def _size(wanted: dict[str, int]) -> str:
 
 
 def _unknown(sizes: dict[str, Any]) -> str:
-    """What a trace of runs of shadow entries does not show."""
+    """What a flow of runs of shadow entries does not show."""
     said = (
-        "Between sizes that are named together this trace cannot choose: it does not show which "
+        "Between sizes that are named together this flow cannot choose: it does not show which "
         "unwritten neighbours are mapped, and what groups save or add in building shadows is in "
         "none of these figures; pageferry sweep --group-pages measures it."
     )

@@ -56,7 +56,7 @@ def _sizes(analysis: Analysis) -> Fitted:
 
 
 def _at_most(row: dict[str, Any], name: str) -> str:
-    """A count, or what it cannot exceed where the trace does not say more."""
+    """A count, or what it cannot exceed where the flow does not say more."""
     sign = "≤" if row[f"{name}_least"] < row[name] else ""
     return f"{sign}{count(row[name])}"
 

@@ -31,7 +31,7 @@ Example:
     help="Write every frame, every group and every round as Parquet tables.",
 )
 def analyze(directory: str, json_target: str | None, tables_target: str | None) -> None:
-    """Ask the flow trace of a migration whether its page groups made sense.
+    """Ask the flow of a migration whether its page groups made sense.
 
     DIR is what pageferry migrate --flow wrote. Answers, in sentences and tables: which cause
     slowed the guest, what groups saved, what they opened for nothing and how often it crossed

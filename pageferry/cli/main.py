@@ -14,9 +14,7 @@ COMMANDS = {
         "pageferry.cli.migrate:migrate", "Migrate a guest between two hosts, every page proved."
     ),
     "compare": Lazy("pageferry.cli.compare:compare", "Put results of migrations side by side."),
-    "analyze": Lazy(
-        "pageferry.cli.analyze:analyze", "Ask a flow trace whether page groups made sense."
-    ),
+    "analyze": Lazy("pageferry.cli.analyze:analyze", "Ask a flow whether page groups made sense."),
     "predict": Lazy(
         "pageferry.cli.predict:predict", "Say how a migration would go, without migrating."
     ),

@@ -42,7 +42,7 @@ def report(directory: str, target: str | None) -> None:
     if is_sweep:
         existing(place)
     else:
-        from pageferry.analysis.trace import checked
+        from pageferry.analysis.flow import checked
 
         checked(place)
     results.check_target(file)

@@ -98,7 +98,7 @@ def run(options: MigrationOptions, output: Output) -> int:
 
 
 def _own_flow(options: MigrationOptions) -> Path | None:
-    """Where hosts of our own write their trace; those elsewhere look after theirs."""
+    """Where hosts of our own write the flow; those elsewhere look after theirs."""
     return Path(options.flow) if options.flow is not None and options.source is None else None
 
 
@@ -239,7 +239,7 @@ def _show(finished: Finished, console: Console) -> None:
 def _say_where_the_flow_is(options: MigrationOptions, *, completed: bool) -> None:
     if options.flow is None or not completed:
         return
-    line = f"flow trace in {options.flow}"
+    line = f"flow in {options.flow}"
     if options.source is not None:
         line += " on the source host"
     elif not (Path(options.flow) / "flow.json").exists():

@@ -95,7 +95,7 @@ def run_sweep(grids: Sequence[Grid], options: SweepOptions) -> int:
     """
     points = points_of(grids, Path.cwd())
     if options.scheduler is not None and any(point.flow for point in points):
-        raise BadOption("flow traces are written on this machine; drop flow, or drop --scheduler")
+        raise BadOption("flows are written on this machine; drop flow, or drop --scheduler")
     console = stderr_console()
     with Interrupts(), opened(options.directory, options.command) as directory:
         todo = run_points.unfinished(points, directory, retry_failed=options.retry_failed)

@@ -9,8 +9,8 @@ import altair as alt
 
 from pageferry.analysis.analysis import Analysis, analysis_of
 from pageferry.analysis.epochs import make_epochs
+from pageferry.analysis.flow import Flow, open_flow
 from pageferry.analysis.sentences import conclusions
-from pageferry.analysis.trace import FlowTrace, flow_trace
 from pageferry.document import Document, Round
 from pageferry.flow_directory import record_of
 from pageferry.report.charts import COLOURS, Spec, chart_of, spec_of
@@ -40,17 +40,17 @@ _LAYERS = ("fixup faults", "opened with a group", "sent", "sent again", "sent to
 
 
 def flow_report(directory: Path) -> str:
-    """The HTML of a flow trace.
+    """The HTML of a flow.
 
     Raises:
-        BadResult: see `flow_trace`.
+        BadResult: see `open_flow`.
     """
-    with flow_trace(directory) as trace:
-        make_epochs(trace)
-        analysis = analysis_of(trace)
-        name = load_of(trace.document)
+    with open_flow(directory) as flow:
+        make_epochs(flow)
+        analysis = analysis_of(flow)
+        name = load_of(flow.document)
         sections = [
-            *_sections(trace, name),
+            *_sections(flow, name),
             Section("Slowdown by cause", charts=[_by_cause(analysis)], wide=True),
             Section(
                 "Are neighbours of a dirtied frame dirtied soon?",
@@ -60,13 +60,13 @@ def flow_report(directory: Path) -> str:
                 wide=True,
             ),
             *prediction_section([(name, directory)]),
-            *run_sections(_records(directory, trace.document), [trace.document["config"]]),
+            *run_sections(_records(directory, flow.document), [flow.document["config"]]),
         ]
     return page(f"The flow of one migration: {name}", conclusions(analysis), sections)
 
 
 def _records(directory: Path, document: Document) -> list[Record]:
-    """What was run; of a trace that hosts elsewhere wrote what the result itself says."""
+    """What was run; of a flow that hosts elsewhere wrote what the result itself says."""
     kept = record_of(directory)
     if kept is not None:
         return [kept]
@@ -84,18 +84,18 @@ def _records(directory: Path, document: Document) -> list[Record]:
 
 
 def flow_sections(directory: Path, name: str) -> list[Section]:
-    """Map and rounds of a flow trace, for the report of a sweep."""
-    with flow_trace(directory) as trace:
-        make_epochs(trace)
-        analysis_of(trace)
-        return _sections(trace, name)
+    """Map and rounds of a flow, for the report of a sweep."""
+    with open_flow(directory) as flow:
+        make_epochs(flow)
+        analysis_of(flow)
+        return _sections(flow, name)
 
 
 def neighbour_charts(name: str, directory: Path) -> list[Spec]:
-    """The neighbour curves of a flow trace."""
-    with flow_trace(directory) as trace:
-        make_epochs(trace)
-        return _neighbour_charts(name, analysis_of(trace))
+    """The neighbour curves of a flow."""
+    with open_flow(directory) as flow:
+        make_epochs(flow)
+        return _neighbour_charts(name, analysis_of(flow))
 
 
 def load_of(document: Document) -> str:
@@ -106,37 +106,35 @@ def load_of(document: Document) -> str:
     return str(config["workload"]).partition(":")[0]
 
 
-def _sections(trace: FlowTrace, name: str) -> list[Section]:
+def _sections(flow: Flow, name: str) -> list[Section]:
     return [
         Section(
             f"{name}: frames and time",
             "Guest frames from bottom to top, virtual time from left to right; the stronger "
             "the colour, the more frames of the bin.",
-            _maps(trace),
+            _maps(flow),
         ),
-        Section(f"{name}: rounds", charts=_rounds(trace.document), wide=True),
+        Section(f"{name}: rounds", charts=_rounds(flow.document), wide=True),
     ]
 
 
-def _maps(trace: FlowTrace) -> list[Spec]:
-    span = trace.row("SELECT min(time_ns) AS start, max(time_ns) AS until FROM moments")
+def _maps(flow: Flow) -> list[Spec]:
+    span = flow.row("SELECT min(time_ns) AS start, max(time_ns) AS until FROM moments")
     length = max(1, span["until"] - span["start"] + 1)
-    cells = trace.rows(
+    cells = flow.rows(
         _MAP, start=span["start"], span=length, times=_TIME_BINS, bins=_FRAME_BINS,
-        frames=trace.n_frames,
+        frames=flow.n_frames,
     )  # fmt: skip
     seen = {cell["what"] for cell in cells}
     return [
-        _map(cells, what, COLOURS[i], length, trace)
+        _map(cells, what, COLOURS[i], length, flow)
         for i, what in enumerate(_LAYERS)
         if what in seen
     ]
 
 
-def _map(
-    cells: list[dict[str, Any]], what: str, colour: str, length_ns: int, trace: FlowTrace
-) -> Spec:
-    to_ms, to_gfn = length_ns / _TIME_BINS / 1e6, trace.n_frames / _FRAME_BINS
+def _map(cells: list[dict[str, Any]], what: str, colour: str, length_ns: int, flow: Flow) -> Spec:
+    to_ms, to_gfn = length_ns / _TIME_BINS / 1e6, flow.n_frames / _FRAME_BINS
     rows = [
         {
             "t": round(c["t"] * to_ms, 4), "t2": round((c["t"] + 1) * to_ms, 4),
@@ -151,7 +149,7 @@ def _map(
         .encode(
             x=alt.X("t:Q", title="time, ms", scale=alt.Scale(domain=[0, length_ns / 1e6])),
             x2="t2:Q",
-            y=alt.Y("f:Q", title="guest frame", scale=alt.Scale(domain=[0, trace.n_frames])),
+            y=alt.Y("f:Q", title="guest frame", scale=alt.Scale(domain=[0, flow.n_frames])),
             y2="f2:Q",
             opacity=alt.Opacity("n:Q", scale=alt.Scale(type="sqrt", range=[0.2, 1]), legend=None),
             tooltip=[alt.Tooltip("t:Q", title="ms"), "f:Q", alt.Tooltip("n:Q", title="frames")],

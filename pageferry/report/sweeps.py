@@ -24,7 +24,7 @@ from pageferry.sweep.directory import existing
 from pageferry.sweep.settings import SURROUNDINGS
 
 _MAPS = 2
-"""Flow traces that are drawn whole; of the others only the neighbour curves."""
+"""Flows that are drawn whole; of the others only the neighbour curves."""
 
 
 def sweep_report(directory: Path) -> str:
@@ -133,9 +133,9 @@ def _pictures(alike: Sequence[Repeated]) -> list[Section]:
 
 
 def _flows(directory: Path, alike: Sequence[Repeated]) -> list[Section]:
-    """Neighbours, maps and rounds of the flow traces, and how good predictions were."""
+    """Neighbours, maps and rounds of the flows, and how good predictions were."""
     sections: list[Section] = []
-    single, grouped = (_traced(directory, alike, grouped=each) for each in (False, True))
+    single, grouped = (_with_flow(directory, alike, grouped=each) for each in (False, True))
     by_load: dict[str, tuple[str, Path]] = {}
     for load, name, flow in single or grouped:
         by_load.setdefault(load, (name, flow))
@@ -152,14 +152,14 @@ def _flows(directory: Path, alike: Sequence[Repeated]) -> list[Section]:
         )
     for _, name, flow in (grouped or single)[:_MAPS]:
         sections += flow_sections(flow, name)
-    traced = [(name, flow) for _, name, flow in (*single, *grouped)]
-    return sections + prediction_section(traced)
+    with_flow = [(name, flow) for _, name, flow in (*single, *grouped)]
+    return sections + prediction_section(with_flow)
 
 
-def _traced(
+def _with_flow(
     directory: Path, alike: Sequence[Repeated], *, grouped: bool
 ) -> list[tuple[str, str, Path]]:
-    """Load, name and directory of flow traces; those of recorded programs first."""
+    """Load, name and directory of flows; those of recorded programs first."""
     found: list[tuple[bool, str, str, Path]] = []
     for group in alike:
         for run in group.runs:

@@ -2,7 +2,7 @@
 
     DIR/sweep.json          the model that every point was run with
     DIR/points/ID.json      the row of a point, written whole when it ended
-    DIR/flows/ID/           its flow trace and what was predicted, where asked for
+    DIR/flows/ID/           its flow and what was predicted, where asked for
     DIR/results.parquet     all rows; made of the points, so it can always be made again
 
 A file per point is what makes a sweep resumable: nothing that a crash can tear is shared.
@@ -51,7 +51,7 @@ class SweepDirectory:
         self._points = path / "points"
 
     def finished(self, point: Point) -> bool:
-        """Whether the point ended already, with the flow trace that is asked for."""
+        """Whether the point ended already, with the flow that is asked for."""
         if not self._file(point).exists():
             return False
         row = _read(self._file(point))
@@ -63,11 +63,11 @@ class SweepDirectory:
         return self._file(point).exists() and _read(self._file(point))["status"] == "failed"
 
     def flow_of(self, point: Point) -> Path:
-        """Where the flow trace of a point goes."""
+        """Where the flow of a point goes."""
         return self.path / "flows" / point.id
 
     def make_way(self, point: Point) -> None:
-        """Remove what is left of a flow trace whose point has to be run again.
+        """Remove what is left of a flow whose point has to be run again.
 
         Raises:
             LimitExceeded: it cannot be removed.

@@ -25,7 +25,7 @@ Settings = Mapping[str, Value]
 
 LOADS = ("workload", "trace")
 FLOW = "flow"
-"""Not an axis: whether the points of a grid keep their flow traces."""
+"""Not an axis: whether the points of a grid keep their flows."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Grid:
     Attributes:
         name: how messages call it.
         axes: the values of each.
-        flow: keep the flow trace of each of its points.
+        flow: keep the flow of each of its points.
     """
 
     name: str

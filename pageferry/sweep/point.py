@@ -20,7 +20,7 @@ class Point:
     Attributes:
         options: what is migrated, how.
         command: what a person types to run it alone.
-        flow: keep its flow trace.
+        flow: keep its flow.
     """
 
     options: MigrationOptions

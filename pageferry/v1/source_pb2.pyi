@@ -135,7 +135,7 @@ class MigrateRequest(_message.Message):
     warmup_ns: _builtins.int
     """guest time before tracking starts"""
     flow_directory: _builtins.str
-    """on the source host, below its --flow-dir; empty: no flow trace"""
+    """on the source host, below its --flow-dir; empty: no flow"""
     max_downtime_ns: _builtins.int
     """since 1.2: the guest stands still no longer; 0: 30 s"""
     def __init__(

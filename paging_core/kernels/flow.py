@@ -1,4 +1,4 @@
-"""Noting events for the flow trace, in a buffer that its owner empties when it is full.
+"""Noting events for the flow, in a buffer that its owner empties when it is full.
 
 Nothing is noted, and next to nothing spent, while `m.flow.rows` is 0.
 """

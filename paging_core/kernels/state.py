@@ -59,7 +59,7 @@ PANICKED = 2
 OPENED = 1
 """Value of `frames.opened`: dirty only as the neighbour of a fixup."""
 OPENED_AND_WRITTEN = 2
-"""Likewise, and its first write was noted in the flow trace."""
+"""Likewise, and its first write was noted in the flow."""
 KERNEL_BASE = 1 << 47
 """Where the guest kernel maps all guest memory (its direct map)."""
 BASELINE_WORDS = 16
@@ -180,7 +180,7 @@ FLOW_STATE_DTYPE = np.dtype(
         ("leader", np.int64),  # the gfn whose fixup opens its group now
     ]
 )
-"""The flow trace (paging_core.flow_buffer)."""
+"""The flow (paging_core.flow_buffer)."""
 
 CORE_DTYPE = np.dtype(
     [(f"{name}_at", np.int64) for name in ARRAYS]
@@ -188,7 +188,7 @@ CORE_DTYPE = np.dtype(
         # the hypervisor's entry points (exits.py)
         ("translate_miss_at", np.int64),
         ("emulate_store_at", np.int64),
-        # the flow trace's rows, and who empties them
+        # the flow's rows, and who empties them
         ("flow_at", np.int64),
         ("flow_full_at", np.int64),
         # the guest

@@ -1,1 +1,1 @@
-"""Those who look on: metrics, where a migration is heading, spans, the flow trace."""
+"""Those who look on: metrics, where a migration is heading, spans, the flow."""

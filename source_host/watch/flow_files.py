@@ -1,4 +1,4 @@
-"""The flow trace on disk: three Parquet tables and a manifest that is written last.
+"""The flow on disk: three Parquet tables and a manifest that is written last.
 
 docs/flow.md describes the columns. A directory without a manifest is a run that did not end.
 """
@@ -95,7 +95,7 @@ def names(codes: npt.NDArray[Any], of: tuple[str, ...]) -> pa.Array:
 
 
 class FlowFiles:
-    """The files of one trace, open for writing. Used by one thread."""
+    """The files of one flow, open for writing. Used by one thread."""
 
     def __init__(self, directory: Path) -> None:
         """Begin in a directory that is empty or not there yet.
@@ -159,7 +159,7 @@ class FlowFiles:
             raise _cannot_write(self._directory, error) from error
 
     def close(self) -> None:
-        """Close what is still open; without `finish` before it the trace stays incomplete."""
+        """Close what is still open; without `finish` before it the flow stays incomplete."""
         for writer in self._writers.values():
             with suppress(OSError, ValueError):  # the disk is full, and that was said; or closed
                 writer.close()
@@ -202,6 +202,6 @@ def _not_empty(directory: Path) -> BadOption:
 
 def _cannot_write(directory: Path, error: OSError) -> LimitExceeded:
     return LimitExceeded(
-        f"cannot write the flow trace to {directory}: {error.strerror or error}; "
+        f"cannot write the flow to {directory}: {error.strerror or error}; "
         "make room, or name another directory"
     )

@@ -40,10 +40,10 @@ _Piece = tuple[str, list[Column]]
 
 
 class FlowRecorder:
-    """Writes a flow trace; thread-safe."""
+    """Writes a flow; thread-safe."""
 
     def __init__(self, directory: Path) -> None:
-        """Begin a trace.
+        """Begin a flow.
 
         Raises:
             BadOption, LimitExceeded: see `FlowFiles`.
@@ -119,7 +119,7 @@ class FlowRecorder:
         )
 
     def finish(self, outcome: str) -> None:
-        """Write the rest; the trace is whole after this.
+        """Write the rest; the flow is whole after this.
 
         Raises:
             PageferryError: it could not be written.
@@ -133,7 +133,7 @@ class FlowRecorder:
         self._check()
 
     def stop(self) -> None:
-        """Write no more; without `finish` the trace stays incomplete."""
+        """Write no more; without `finish` the flow stays incomplete."""
         self._end()
         self._files.close()
 
@@ -159,7 +159,7 @@ class FlowRecorder:
                     self._failure = forget_frames(error)
                 except Exception as error:  # noqa: BLE001 - else the queue fills and all wait
                     self._failure = ran_out(error) or InvariantViolation(
-                        f"writing the flow trace failed: {error!r}"
+                        f"writing the flow failed: {error!r}"
                     )
 
 

@@ -1,4 +1,4 @@
-"""The analysis of flow traces against cases worked by hand and a plain-Python reference."""
+"""The analysis of flows against cases worked by hand and a plain-Python reference."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from pageferry.analysis.break_even import Prices, gain_ns, page_ns, written_at_b
 from pageferry.document import Document
 from pageferry.results import BadResult
 from paging_core.errors import BadOption
-from tests.analysis.traces import N_FRAMES, Made, a_document, edited
+from tests.analysis.flows import N_FRAMES, Made, a_document, edited
 from tests.pageferry.hosts import pageferry
 
 
 @pytest.fixture(scope="module")
 def document() -> Document:
-    """Of a migration whose end nobody knows, so that no trace contradicts it."""
+    """Of a migration whose end nobody knows, so that no flow contradicts it."""
     document = a_document()
     costs, guest = document["config"]["costs_ns"], document["guest"]
     # Two fixups of entries that were there, as the story below has them.
@@ -129,7 +129,7 @@ def test_group_sizes_count_touched_runs_and_their_unwritten_frames(story: Analys
     assert (curve[4]["faults"], curve[4]["falsely_dirty"]) == (2, 5)
     assert curve[1024]["faults"] == 2
     assert curve[1024]["falsely_dirty"] == 2 * N_FRAMES - 4  # cut off at the end of memory
-    # Of those the trace has seen written before: in epoch 2, the frames 8, 9 and 12.
+    # Of those the flow has seen written before: in epoch 2, the frames 8, 9 and 12.
     assert [curve[n]["falsely_dirty_least"] for n in (1, 2, 4, 1024)] == [0, 0, 2, 3]
     assert curve[2]["written_per_group"] == 3 / 2
     link = story["group_size"]["link_bits_per_s"]
@@ -186,7 +186,7 @@ def test_more_than_all_cannot_be_written() -> None:
 @st.composite
 def made(draw: st.DrawFn) -> Made:
     """Up to three epochs of 10,000 ns in which frames are fixed up, opened, written, sent."""
-    trace = Made(cleans=[10_000, 20_000])
+    flow = Made(cleans=[10_000, 20_000])
     for epoch in range(3):
         base, dirty = epoch * 10_000, set()
         for i, leader in enumerate(draw(st.lists(st.integers(0, 15), max_size=4))):
@@ -195,45 +195,45 @@ def made(draw: st.DrawFn) -> Made:
             at = base + 100 * (i + 1)
             members = [g for g in range(leader & ~3, (leader & ~3) + 4) if g != leader]
             fresh = [g for g in members if g not in dirty]
-            trace.events += opened(at, leader, *fresh)
+            flow.events += opened(at, leader, *fresh)
             dirty |= {leader, *fresh}
             logged = draw(st.sampled_from([None, 16, 17]))
             if logged is not None:
-                trace.events.append((at + 50, "logged", logged, logged))
+                flow.events.append((at + 50, "logged", logged, logged))
                 dirty.add(logged)
             written = draw(st.lists(st.sampled_from(fresh), unique=True)) if fresh else []
-            trace.events += [(at + 2 + j, "first_write", g, g) for j, g in enumerate(written)]
+            flow.events += [(at + 2 + j, "first_write", g, g) for j, g in enumerate(written)]
         if epoch < 2:
             for gfn in sorted(dirty):
                 if draw(st.integers(0, 7)) == 0:
                     continue  # a policy passed it over
                 changed = draw(st.booleans())
                 kind = "data" if changed else "unchanged"
-                trace.sends.append((base + 15_000, epoch + 2, gfn, kind, changed, 1.0 + gfn))
-    return trace
+                flow.sends.append((base + 15_000, epoch + 2, gfn, kind, changed, 1.0 + gfn))
+    return flow
 
 
-def epoch_of(trace: Made, time: int) -> int:
-    return sum(clean <= time for clean in trace.cleans) + 1
+def epoch_of(flow: Made, time: int) -> int:
+    return sum(clean <= time for clean in flow.cleans) + 1
 
 
-def reference(trace: Made) -> dict[str, Any]:
+def reference(flow: Made) -> dict[str, Any]:
     """The same answers, event by event."""
     written: dict[tuple[int, int], int] = {}
     groups: dict[tuple[int, int], int] = {}
-    for time, kind, gfn, _ in sorted(trace.events):
-        key = (epoch_of(trace, time), gfn)
+    for time, kind, gfn, _ in sorted(flow.events):
+        key = (epoch_of(flow, time), gfn)
         if kind == "opened":
             groups[key] = time
         elif key not in written:
             written[key] = time
     answer = {"saved": 0, "total": 0, "never_written": 0, "sent_too_early": 0, "same_bytes": 0}
     for epoch, gfn in groups:
-        crossings = [s for s in trace.sends if s[2] == gfn and epoch_of(trace, s[0]) == epoch + 1]
+        crossings = [s for s in flow.sends if s[2] == gfn and epoch_of(flow, s[0]) == epoch + 1]
         if (epoch, gfn) in written:
             answer["saved"] += 1
             answer["same_bytes"] += sum(not s[4] for s in crossings)
-        elif epoch <= len(trace.cleans):
+        elif epoch <= len(flow.cleans):
             answer["total"] += 1
             if not crossings:
                 continue
@@ -245,10 +245,10 @@ def reference(trace: Made) -> dict[str, Any]:
 
 @settings(max_examples=40)
 @given(made())
-def test_the_same_answers_as_the_reference(document: Document, trace: Made) -> None:
+def test_the_same_answers_as_the_reference(document: Document, flow: Made) -> None:
     with tempfile.TemporaryDirectory() as place:
-        found = analyze(trace.write(Path(place) / "flow", document))
-    expected = reference(trace)
+        found = analyze(flow.write(Path(place) / "flow", document))
+    expected = reference(flow)
     assert found["saved"]["saved"] == expected.pop("saved")
     assert {key: found["false_dirties"][key] for key in expected} == expected
 
@@ -267,7 +267,7 @@ SMALL = ["--memory", "8MiB", "--workload", "hotcold:wss=2MiB,write_rate=2M", "--
         "--group-pages 64 --group-trigger 2 --paging hap",
     ],
 )
-def test_a_real_trace_agrees_with_its_result(tmp_path: Path, tracker: str) -> None:
+def test_a_real_flow_agrees_with_its_result(tmp_path: Path, tracker: str) -> None:
     flow = tmp_path / "flow"
     done = pageferry("migrate", *SMALL, *tracker.split(), "--flow", str(flow))
     assert done.returncode == 0, done.stderr
@@ -307,10 +307,10 @@ def refused(directory: Path, says: str) -> None:
         analyze(directory)
 
 
-def test_what_is_no_whole_trace_is_named(tmp_path: Path, document: Document) -> None:
+def test_what_is_no_whole_flow_is_named(tmp_path: Path, document: Document) -> None:
     refused(tmp_path / "nowhere", "there is no directory")
     (tmp_path / "empty").mkdir()
-    refused(tmp_path / "empty", "holds no flow trace")
+    refused(tmp_path / "empty", "holds no flow")
     killed = STORY.write(tmp_path / "killed", document)
     (killed / "flow.json").unlink()
     refused(killed, "incomplete: its migration was killed")
@@ -339,7 +339,7 @@ def test_what_is_no_whole_trace_is_named(tmp_path: Path, document: Document) -> 
 def test_the_result_of_another_migration_is_noticed(tmp_path: Path, document: Document) -> None:
     honest: Any = {**document, "outcome": "completed"}
     flow = STORY.write(tmp_path / "flow", honest)
-    refused(flow, "is of another migration than the flow trace beside it")
+    refused(flow, "is of another migration than the flow beside it")
 
 
 def test_the_command_says_it_in_one_line(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a trace of single pages foretells of groups, against the groups that were then run.
+"""What a flow of single pages foretells of groups, against the groups that were then run.
 
 The tolerance is the one that docs/analysis.md names: fixups within a tenth of what lies between
 `faults_least` and `faults`, the guest's time within a quarter (two fifths above under a clean that
@@ -103,7 +103,7 @@ def test_what_is_foretold_of_groups_is_what_they_do(
         check(curve[n], run({**settings, "group_pages": n}), f"n = {n}")
 
 
-def test_a_grouped_trace_foretells_the_other_sizes(tmp_path: Path) -> None:
+def test_a_grouped_flow_foretells_the_other_sizes(tmp_path: Path) -> None:
     settings = {"memory": "8MiB", **LOADS["hotcold"], "paging": "hap"}
     run({**settings, "group_pages": 16}, tmp_path / "flow")
     curve = {row["n"]: row for row in analyze(tmp_path / "flow")["group_size"]["curve"]}
@@ -129,12 +129,12 @@ def churned(where: Path, **tracker: Any) -> Analysis:
     return analyze(where / "flow")
 
 
-def test_what_a_trace_cannot_know_it_does_not_say(tmp_path: Path) -> None:
+def test_what_a_flow_cannot_know_it_does_not_say(tmp_path: Path) -> None:
     """Copy on write moves pages to other frames: neighbours by gfn are none by address."""
     found = churned(tmp_path)
     assert found["group_size"]["curve"] == []
     assert found["group_size"]["wanted"] is None
-    assert "cannot be told from this trace" in conclusions(found)[-1]
+    assert "cannot be told from this flow" in conclusions(found)[-1]
     assert not any("groups of n" in str(table.title).lower() for table in tables(found))
 
 

@@ -46,7 +46,7 @@ TARGETS = {
     "guest": Target("guest:guest", "a guest's memory and state, taken over and run on"),
     "lackey": Target("traces:lackey", "text of lackey's, imported and replayed"),
     "trace": Target("traces:trace", "a trace, opened, shown and replayed"),
-    "flow": Target("files:flow", "the directory of a flow trace, analysed"),
+    "flow": Target("files:flow", "the directory of a flow, analysed"),
     "grid": Target("files:grid", "a grid of a sweep"),
     "result": Target("files:result", "a result document, compared"),
     "costs": Target("files:costs", "a table of costs"),

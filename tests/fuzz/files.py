@@ -25,7 +25,7 @@ _MOST_POINTS = 50
 BETWEEN = b"\n--pageferry-fuzz--\n"
 """Between the files of a directory."""
 FLOW = (MANIFEST, "result.json", *(f"{table}.parquet" for table in TABLES))
-"""The files of a flow trace, in the order in which an input has them."""
+"""The files of a flow, in the order in which an input has them."""
 
 
 def grid(data: bytes) -> None:
@@ -55,7 +55,7 @@ def costs(data: bytes) -> None:
 
 
 def flow(data: bytes) -> None:
-    """What is read as a flow trace can be analysed."""
+    """What is read as a flow can be analysed."""
     directory = scratch() / "flow"
     directory.mkdir(exist_ok=True)
     parts = data.split(BETWEEN)

@@ -23,7 +23,7 @@ from paging_core.events import Event
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.lackey import import_lackey
 from paging_core.workloads.catalog import describe_workloads
-from tests.analysis.traces import Made, a_document
+from tests.analysis.flows import Made, a_document
 from tests.dest_host.source import Source, batch_of
 from tests.fuzz.calls import GUEST
 from tests.fuzz.catalog import CORPUS, TARGETS

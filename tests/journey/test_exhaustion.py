@@ -199,7 +199,7 @@ def test_threads(hosts: Pair, which: str) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system, as root")
-def test_a_disk_for_the_flow_trace(hosts: Pair, flows: Path) -> None:
+def test_a_disk_for_the_flow(hosts: Pair, flows: Path) -> None:
     small = flows / "small"
     small.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16k", "none", small], check=True)
@@ -207,7 +207,7 @@ def test_a_disk_for_the_flow_trace(hosts: Pair, flows: Path) -> None:
         (small / "full").write_bytes(bytes(8 << 10))
         said = outcome(hosts, flow_directory="small/flow")
         # What is held back is written when the guest has moved: that was no reason to lose it.
-        assert said == "completed" or ("the flow trace" in said and "make room" in said)
+        assert said == "completed" or ("the flow" in said and "make room" in said)
         assert not (small / "flow" / "flow.json").exists()
     finally:
         subprocess.run(["umount", small], check=True)  # nothing there is still open

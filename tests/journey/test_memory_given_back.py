@@ -183,7 +183,7 @@ def test_a_guest_that_moved_holds_nothing_where_it_was(hosts: Pair) -> None:
 
 
 def test_a_migration_that_is_remembered_holds_no_file(hosts: Pair) -> None:
-    """A trace that is replayed, and a flow trace that was cut short, are files."""
+    """A trace that is replayed, and a flow that was cut short, are files."""
     held = Held(hosts.source.process)
     boot_fails(hosts)
     stream_is_cut(hosts)

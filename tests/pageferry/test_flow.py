@@ -1,4 +1,4 @@
-"""`pageferry migrate --flow DIR`: what the trace says adds up to what the result says."""
+"""`pageferry migrate --flow DIR`: what the flow says adds up to what the result says."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.pageferry.hosts import SMALL, pageferry
     ],
     ids=" ".join,
 )
-def test_the_trace_adds_up_to_the_result(tmp_path: Path, tracker: list[str]) -> None:
+def test_the_flow_adds_up_to_the_result(tmp_path: Path, tracker: list[str]) -> None:
     flow, target = tmp_path / "flow", tmp_path / "result.json"
     done = pageferry(
         "migrate", *SMALL, *tracker, "--flow", str(flow), "--json", str(target), "--no-progress"
@@ -58,7 +58,7 @@ def test_the_result_is_the_same_with_and_without(tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
-def test_a_host_that_was_not_told_where_writes_no_traces(tmp_path: Path, hosts: list[str]) -> None:
+def test_a_host_that_was_not_told_where_writes_no_flows(tmp_path: Path, hosts: list[str]) -> None:
     done = pageferry("migrate", *hosts, *SMALL, "--flow", str(tmp_path / "flow"), "--no-progress")
     assert done.returncode == 1
     assert "start the host with --flow-dir" in done.stderr

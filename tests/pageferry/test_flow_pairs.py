@@ -1,4 +1,4 @@
-"""A flow trace and its result belong together, and nothing that is there is ever written over."""
+"""A flow and its result belong together, and nothing that is there is ever written over."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from paging_core.errors import BadOption
 WORKLOAD = "hotcold:wss=1MiB,write_rate=1M"
 
 
-def traced(directory: Path, seed: int = 0) -> Path:
+def recorded_flow(directory: Path, seed: int = 0) -> Path:
     """A finished flow, as `pageferry migrate --flow` leaves it."""
     options = MigrationOptions.of(memory_bytes=4 << 20, workload=WORKLOAD, seed=seed)
     with claimed(directory):
@@ -38,7 +38,7 @@ def traced(directory: Path, seed: int = 0) -> Path:
 @pytest.fixture(scope="module")
 def flows(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     place = tmp_path_factory.mktemp("flows")
-    return traced(place / "one"), traced(place / "two", seed=1)
+    return recorded_flow(place / "one"), recorded_flow(place / "two", seed=1)
 
 
 @pytest.fixture
@@ -150,7 +150,7 @@ def test_a_run_that_did_not_complete_answers_nothing(flow: Path, outcome: str) -
         analyze(flow)
 
 
-def test_a_result_that_ended_otherwise_than_its_trace(flow: Path) -> None:
+def test_a_result_that_ended_otherwise_than_its_flow(flow: Path) -> None:
     (flow / "run.json").unlink()
     edited(flow / "flow.json", lambda m: m.update(outcome="failed"))
     with pytest.raises(BadResult, match="that one ended 'failed'"):
@@ -174,12 +174,12 @@ def places(flow: Path) -> list[tuple[list[str], str]]:
         (["migrate", "--flow", "a" * 300], "cannot be used"),
         (["migrate", "--json", str(flow)], "it is a directory"),
         (["migrate", "--json", f"{file}/result.json"], "is a file"),
-        (["migrate", "--json", str(flow / "result.json")], "part of the flow trace"),
-        (["migrate", "--json", file], "part of the flow trace"),
-        (["predict", "--json", str(flow / "flow.json")], "part of the flow trace"),
-        (["analyze", str(flow), "--json", str(flow / "run.json")], "part of the flow trace"),
+        (["migrate", "--json", str(flow / "result.json")], "part of the flow"),
+        (["migrate", "--json", file], "part of the flow"),
+        (["predict", "--json", str(flow / "flow.json")], "part of the flow"),
+        (["analyze", str(flow), "--json", str(flow / "run.json")], "part of the flow"),
         (["analyze", str(flow), "--tables", file], "is no directory"),
-        (["report", str(flow), "--out", str(flow / "result.json")], "part of the flow trace"),
+        (["report", str(flow), "--out", str(flow / "result.json")], "part of the flow"),
         (["demo", "--out", f"{file}/demo"], "is no directory"),
         (["sweep", "--seed", "1", "--out", str(flow)], "holds something that is no sweep"),
         (["sweep", "--seed", "1", "--out", file], "is a file"),
@@ -217,10 +217,10 @@ def test_a_directory_is_one_process_s_at_a_time(tmp_path: Path) -> None:
         os.close(held)
 
 
-def test_a_result_is_never_put_beside_the_trace_of_another(flow: Path, tmp_path: Path) -> None:
+def test_a_result_is_never_put_beside_the_flow_of_another(flow: Path, tmp_path: Path) -> None:
     before = content(flow)
     seal(flow, results.read(flow / "result.json"), record("again"))
     assert content(flow) == before
     (tmp_path / "empty").mkdir()
-    seal(tmp_path / "empty", results.read(flow / "result.json"), record("nothing was traced"))
+    seal(tmp_path / "empty", results.read(flow / "result.json"), record("nothing was recorded"))
     assert list((tmp_path / "empty").iterdir()) == []

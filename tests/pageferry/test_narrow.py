@@ -43,11 +43,11 @@ HOSTS = [
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A flow, and three results in it."""
-    traced = point(flow=True, group_pages=16)
+    with_flow = point(flow=True, group_pages=16)
     with opened(tmp_path_factory.mktemp("narrow") / "s") as directory:
-        flow = directory.flow_of(traced)
-        options = replace(traced.options, flow=str(flow))
-        directory.keep(traced, perform(Task(options, model_digest())))
+        flow = directory.flow_of(with_flow)
+        options = replace(with_flow.options, flow=str(flow))
+        directory.keep(with_flow, perform(Task(options, model_digest())))
     document = json.loads((flow / "result.json").read_text())
     for n in (1, 64, 512):
         document["config"]["group_pages"] = n

@@ -56,7 +56,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A flow trace with its result."""
+    """A flow with its result."""
     directory = tmp_path_factory.mktemp("flow")
     options = MigrationOptions.of(
         memory_bytes=2 * MIB, workload="hotcold:wss=512KiB,write_rate=4M", group_pages=4,

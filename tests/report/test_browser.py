@@ -70,9 +70,9 @@ def every_kind(where: Path) -> str:
 
 
 def flow(where: Path) -> str:
-    traced = point(flow=True, group_pages=16)
-    swept(where, [traced])
-    return flow_report(where / "flows" / traced.id)
+    with_flow = point(flow=True, group_pages=16)
+    swept(where, [with_flow])
+    return flow_report(where / "flows" / with_flow.id)
 
 
 def sound(shown: Drawn) -> None:

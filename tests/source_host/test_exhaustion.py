@@ -131,7 +131,7 @@ def test_who_looks_on_cannot_stop_a_migration() -> None:
     assert listening.states == [state.value for state in way]
 
 
-def test_a_migration_that_could_not_begin_leaves_no_flow_trace_open(
+def test_a_migration_that_could_not_begin_leaves_no_flow_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     guests = Guests(None)

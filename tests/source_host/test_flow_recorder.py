@@ -1,4 +1,4 @@
-"""The flow trace on disk: whole, incomplete, refused, and when the disk is full."""
+"""The flow on disk: whole, incomplete, refused, and when the disk is full."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_batch_without_content_is_paid_by_all_of_it(tmp_path: Path) -> None:
     assert sends["wire_bytes"].to_pylist() == [25.0, 25.0]
 
 
-def test_a_trace_that_was_not_finished_has_no_manifest(tmp_path: Path) -> None:
+def test_a_flow_that_was_not_finished_has_no_manifest(tmp_path: Path) -> None:
     flow = FlowRecorder(tmp_path / "flow")
     flow.moment("clean", 6, 3)
     flow.stop()
@@ -93,7 +93,7 @@ def test_a_directory_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(LimitExceeded, match="cannot write the flow trace"):
+    with pytest.raises(LimitExceeded, match="cannot write the flow"):
         FlowRecorder(tmp_path / "file" / "flow")
 
 
@@ -145,6 +145,6 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
         check=False,
         timeout=60,
     )
-    assert "cannot write the flow trace" in done.stdout, done.stderr
+    assert "cannot write the flow" in done.stdout, done.stderr
     assert "make room" in done.stdout
     assert not (tmp_path / "flow" / MANIFEST).exists()

@@ -85,6 +85,6 @@ def test_a_thread_that_cannot_start_gives_the_guest_back(
 
 def test_a_flow_directory_that_is_no_path(guests: Guests, tmp_path: Path) -> None:
     hosted = migrations(guests, a_way, tmp_path)
-    with pytest.raises(BadOption, match="no path for a flow trace"):
+    with pytest.raises(BadOption, match="no path for a flow"):
         hosted.start(asked(flow_directory="a\0b"))
     assert_free(guests)

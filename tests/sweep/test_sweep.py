@@ -136,18 +136,18 @@ def test_a_point_that_kills_its_worker_fails_alone() -> None:
     assert [became[i].error for i in (0, 2, 3)] == ["", "", ""]
 
 
-def test_a_flow_trace_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
-    plain, traced = point(), point(seed=2, flow=True)
+def test_a_flow_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
+    plain, with_flow = point(), point(seed=2, flow=True)
     with opened(tmp_path / "s") as directory:
-        swept([plain, traced], directory, Here())
+        swept([plain, with_flow], directory, Here())
         assert not directory.flow_of(plain).exists()
-        manifest = json.loads((directory.flow_of(traced) / "flow.json").read_text())
+        manifest = json.loads((directory.flow_of(with_flow) / "flow.json").read_text())
         assert manifest["outcome"] == "completed"
-        result = results.read(directory.flow_of(traced) / "result.json")
-        said = json.loads((directory.flow_of(traced) / "predictions.json").read_text())
+        result = results.read(directory.flow_of(with_flow) / "result.json")
+        said = json.loads((directory.flow_of(with_flow) / "predictions.json").read_text())
         assert said["config"]["seed"] == result["config"]["seed"] + 1  # of another run
         assert [each["model"] for each in said["predictions"]] == ["AVG", "HIST", "rehearsal"]
-        # Asked for later, the point is run again: the trace is not there yet.
+        # Asked for later, the point is run again: the flow is not there yet.
         later = point(flow=True)
         assert later.id == plain.id
         assert run_points.unfinished([later], directory) == [later]
@@ -155,20 +155,20 @@ def test_a_flow_trace_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
         assert (directory.flow_of(plain) / "flow.json").exists()
 
 
-def test_what_a_killed_sweep_left_of_a_flow_trace_is_in_nobody_s_way(tmp_path: Path) -> None:
-    traced = point(flow=True)
+def test_what_a_killed_sweep_left_of_a_flow_is_in_nobody_s_way(tmp_path: Path) -> None:
+    with_flow = point(flow=True)
     with opened(tmp_path / "s") as directory:
-        left = directory.flow_of(traced)
+        left = directory.flow_of(with_flow)
         left.mkdir(parents=True)
         (left / "events.parquet").write_bytes(b"half of it")
-        (row,) = swept([traced], directory, Here())
+        (row,) = swept([with_flow], directory, Here())
         assert row["status"] == "ok", row["error"]
         record = json.loads((left / "run.json").read_text())
         assert record["xxh3_64"].keys() == {"flow.json", "result.json"}
         assert analyze(left)["saved"]["fixups"] > 0
         # Without the record nobody knows that the pair is whole: it is run again.
         (left / "run.json").unlink()
-        assert run_points.unfinished([traced], directory) == [traced]
+        assert run_points.unfinished([with_flow], directory) == [with_flow]
 
 
 def test_another_version_of_the_model_is_not_mixed_in(tmp_path: Path) -> None:

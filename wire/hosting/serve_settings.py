@@ -77,7 +77,7 @@ class ServeSettings:
     otlp: str | None = setting(
         None,
         click.STRING,
-        "Send OpenTelemetry traces to this collector, such as http://collector:4317; needs the "
+        "Send OpenTelemetry spans to this collector, such as http://collector:4317; needs the "
         "extra tracing.",
         metavar="URL",
     )
@@ -105,7 +105,7 @@ class ServeSettings:
         if self.stream_idle <= 0:
             raise BadOption("--stream-idle of 0 ends every call at once; try 5min")
 
-    def traces(self, service: str) -> TracerProvider | None:
+    def span_provider(self, service: str) -> TracerProvider | None:
         """Where spans go; None when nobody asked for them.
 
         Raises:
@@ -116,7 +116,7 @@ class ServeSettings:
         if not self.otlp.startswith(("http://", "https://")):
             raise BadOption(f"--otlp {self.otlp!r} is no URL; write it like http://collector:4317")
         try:
-            from wire.hosting.tracing import to_collector  # noqa: PLC0415 - an extra
+            from wire.hosting.spans import to_collector  # noqa: PLC0415 - an extra
         except ModuleNotFoundError as error:
             raise BadOption(
                 f"--otlp needs {error.name}; install pageferry with its extra tracing"

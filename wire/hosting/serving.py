@@ -89,7 +89,7 @@ class Server:
         *,
         registry: CollectorRegistry,
         access: Access | None = None,
-        traces: TracerProvider | None = None,
+        spans: TracerProvider | None = None,
         interceptors: Sequence[grpc.ServerInterceptor] = (),
         before_stop: Callable[[], None] | None = None,
         after_stop: Callable[[], None] | None = None,
@@ -104,7 +104,7 @@ class Server:
             services: full names, for health and reflection.
             registry: metrics to show.
             access: who may call what; everybody everything when None.
-            traces: where a span for each call goes; None makes none.
+            spans: where a span for each call goes; None makes none.
             interceptors: further ones, inside of the one that guards.
             before_stop: ends work of the host's own while running calls can still see it end.
             hurry: `before_stop` may take its time, and looks at `hurried`: a second signal asks
@@ -136,7 +136,7 @@ class Server:
         self._threads = _CallThreads(self._guard.most_calls, thread_name_prefix=host)
         self.grpc = grpc.server(
             self._threads,
-            interceptors=[self._guard, *_traced(traces), *interceptors],
+            interceptors=[self._guard, *_spanning(spans), *interceptors],
             options=server_options(settings.max_message, settings.max_metadata),
             # One thread for each: a call beyond them would wait unseen, so it is refused.
             maximum_concurrent_rpcs=self._guard.most_calls,
@@ -280,12 +280,12 @@ class _CallThreads(ThreadPoolExecutor):
             _log.warning("a call waits for a thread", error=str(ran_out(error) or error))
 
 
-def _traced(traces: TracerProvider | None) -> list[grpc.ServerInterceptor]:
-    if traces is None:
+def _spanning(spans: TracerProvider | None) -> list[grpc.ServerInterceptor]:
+    if spans is None:
         return []
-    from wire.hosting.tracing import TracedCalls  # noqa: PLC0415 - an extra
+    from wire.hosting.spans import CallSpans  # noqa: PLC0415 - an extra
 
-    return [TracedCalls(traces)]
+    return [CallSpans(spans)]
 
 
 def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials | None) -> str:

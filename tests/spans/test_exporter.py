@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from wire.hosting import tracing
+from wire.hosting import spans
 
 
 @pytest.mark.parametrize(
@@ -19,6 +19,6 @@ def test_https_is_encrypted(monkeypatch: pytest.MonkeyPatch, url: str, plain_tex
         made.append((endpoint, insecure))
         return InMemorySpanExporter()
 
-    monkeypatch.setattr(tracing, "OTLPSpanExporter", exporter)
-    tracing.to_collector(url, "pageferry-source").shutdown()
+    monkeypatch.setattr(spans, "OTLPSpanExporter", exporter)
+    spans.to_collector(url, "pageferry-source").shutdown()
     assert made == [(url, plain_text)]

@@ -1,4 +1,4 @@
-"""A flow trace opened for questions: checked, and its tables as DuckDB views."""
+"""A flow opened for questions: checked, and its tables as DuckDB views."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEMORY_LIMIT = "1GB"
 
 
 @dataclass(frozen=True)
-class FlowTrace:
+class Flow:
     """One migration's flow.
 
     Attributes:
@@ -63,10 +63,10 @@ class FlowTrace:
 
 
 def checked(directory: Path) -> Document:
-    """The result of the migration whose flow trace lies there, if both are whole.
+    """The result of the migration whose flow lies there, if both are whole.
 
     Raises:
-        BadResult: no trace, an incomplete one, one of another version, without its result or with
+        BadResult: no flow, an incomplete one, one of another version, without its result or with
             another one's, or of a migration that did not complete.
     """
     manifest = _manifest(directory)
@@ -79,7 +79,7 @@ def checked(directory: Path) -> Document:
 
 
 def _check_outcome(directory: Path, document: Document, manifest: Mapping[str, Any]) -> None:
-    """Only of a migration that went all its way a trace can say what groups were worth."""
+    """Only of a migration that went all its way a flow can say what groups were worth."""
     outcome, error = document["outcome"], document["error"]
     if outcome in ("failed", "cancelled"):
         why = f": {shown(error['message']).rstrip('.')}" if error else ""
@@ -89,34 +89,34 @@ def _check_outcome(directory: Path, document: Document, manifest: Mapping[str, A
         )
     if manifest.get("outcome") != outcome:
         raise BadResult(
-            f"{directory / RESULT} is of another migration than the flow trace beside it: that "
+            f"{directory / RESULT} is of another migration than the flow beside it: that "
             f"one ended {shown(str(manifest.get('outcome')))}; put the right one there"
         )
 
 
 @contextmanager
-def flow_trace(directory: Path) -> Iterator[FlowTrace]:
-    """Open the trace that ``pageferry migrate --flow`` wrote.
+def open_flow(directory: Path) -> Iterator[Flow]:
+    """Open the flow that ``pageferry migrate --flow`` wrote.
 
     Raises:
-        BadResult: no trace, an incomplete one, one of another version, or without its result.
+        BadResult: no flow, an incomplete one, one of another version, or without its result.
     """
     document = checked(directory)
     with (
         TemporaryDirectory(prefix="pageferry-") as spill,
         duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": spill}) as db,
         computing_from(
-            f"the flow trace in {directory}",
+            f"the flow in {directory}",
             "if the disk has room it is damaged: record it again",
             duckdb.Error,
         ),
     ):
         for table in TABLES:
             db.read_parquet(str(directory / f"{table}.parquet")).create_view(table)
-        trace = FlowTrace(directory, document, db)
-        _check_same_migration(trace)
-        _check_rows(trace)
-        yield trace
+        flow = Flow(directory, document, db)
+        _check_same_migration(flow)
+        _check_rows(flow)
+        yield flow
 
 
 _COUNTED = """
@@ -131,40 +131,40 @@ FROM events
 """
 
 
-def _check_same_migration(trace: FlowTrace) -> None:
-    """Whether trace and result tell of the same faults and pages."""
-    pages = trace.document["pages"]
+def _check_same_migration(flow: Flow) -> None:
+    """Whether flow and result tell of the same faults and pages."""
+    pages = flow.document["pages"]
     told = {
         "pages sent": pages["sent"],
         "distinct pages sent": pages["unique"],
         "pages sent with content": pages["data"],
         "zero pages sent": pages["zero"],
         "digests sent": pages["suppressed"],
-        "fixup faults": trace.document["faults"]["fixup"],
+        "fixup faults": flow.document["faults"]["fixup"],
         "falsely dirty pages": pages["falsely_dirty"],
     }
-    seen = trace.row(_COUNTED)
+    seen = flow.row(_COUNTED)
     for what, n in told.items():
         if seen[what] != n:
             raise BadResult(
-                f"{trace.directory / RESULT} is of another migration than the flow trace beside "
+                f"{flow.directory / RESULT} is of another migration than the flow beside "
                 f"it: {n} {what}, not {seen[what]}; put the right one there"
             )
 
 
-def _check_rows(trace: FlowTrace) -> None:
+def _check_rows(flow: Flow) -> None:
     """Whether rows are of this guest and within any migration's time."""
     for table in TABLES:
         frames = "" if table == "moments" else " OR gfn < -1 OR gfn >= $frames"
-        values = {} if table == "moments" else {"frames": trace.n_frames}
-        wrong = trace.row(
+        values = {} if table == "moments" else {"frames": flow.n_frames}
+        wrong = flow.row(
             f"SELECT count(*) FILTER (time_ns < 0 OR time_ns > {_MOST_NS}{frames}) AS n "  # noqa: S608
             f"FROM {table}",
             **values,
         )["n"]
         if wrong:
             raise BadResult(
-                f"{trace.directory / table}.parquet has {wrong} rows that cannot be of this "
+                f"{flow.directory / table}.parquet has {wrong} rows that cannot be of this "
                 "migration; record the flow again"
             )
 
@@ -175,15 +175,15 @@ def _manifest(directory: Path) -> Mapping[str, Any]:
     if not (directory / MANIFEST).is_file():
         if any((directory / f"{table}.parquet").exists() for table in TABLES):
             raise BadResult(
-                f"the flow trace in {directory} is incomplete: its migration was killed; "
+                f"the flow in {directory} is incomplete: its migration was killed; "
                 "run it again into an empty directory"
             )
-        raise BadResult(f"{directory} holds no flow trace; pageferry migrate --flow DIR makes one")
+        raise BadResult(f"{directory} holds no flow; pageferry migrate --flow DIR makes one")
     manifest = read_json(directory / MANIFEST, BadResult, way_out="record the flow again")
     found = manifest.get("schema") if isinstance(manifest, dict) else None
     if found != FLOW_SCHEMA:
         raise BadResult(
-            f"the flow trace in {directory} is of version {shown(str(found))}, this pageferry "
+            f"the flow in {directory} is of version {shown(str(found))}, this pageferry "
             f"reads {FLOW_SCHEMA}; record it again"
         )
     return dict(manifest)

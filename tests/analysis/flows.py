@@ -1,4 +1,4 @@
-"""Flow traces made by hand: a few events, frames and cleans that a person can follow."""
+"""Flows made by hand: a few events, frames and cleans that a person can follow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Send = tuple[int, int, int, str, bool, float]
 
 @dataclass
 class Made:
-    """What a hand-made trace holds.
+    """What a hand-made flow holds.
 
     Attributes:
         events: see `Event`.
@@ -85,7 +85,7 @@ class Made:
         return directory
 
     def told_by(self, document: Document) -> Document:
-        """The document with what this trace and a result both count."""
+        """The document with what this flow and a result both count."""
         kinds = [kind for _, _, _, kind, _, _ in self.sends]
         pages = {
             **document["pages"],

@@ -1,4 +1,4 @@
-"""A migration as one trace over both hosts, read from the in-memory exporter."""
+"""A migration as spans over both hosts, read from the in-memory exporter."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.journey.relay import Relay, cut
 
 
 @dataclass(frozen=True)
-class Traced:
+class Hosts:
     """Two hosts in this process, and where their spans go."""
 
     spans: InMemorySpanExporter
@@ -32,8 +32,8 @@ class Traced:
     destination: str
 
     def migrate(self, destination: str) -> tuple[pb.MigrationStatus, list[ReadableSpan]]:
-        """Move a guest; how it ended, and the spans of its trace."""
-        guest = new_name("traced")
+        """Move a guest; how it ended, and its spans."""
+        guest = new_name("spans")
         self.client.create_guest(spec(guest))
         self.client.start_guest(guest)
         self.spans.clear()
@@ -51,14 +51,14 @@ class Traced:
 
 
 @pytest.fixture(scope="module")
-def traced() -> Iterator[Traced]:
+def hosts() -> Iterator[Hosts]:
     spans = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(spans))
     source = SourceHost(SourceSettings(listen="127.0.0.1:0"), provider)
     destination = DestinationHost(DestinationSettings(listen="127.0.0.1:0"), provider)
     with source.server, destination, SourceClient(source.server.address) as client:
-        yield Traced(spans, client, destination.server.address)
+        yield Hosts(spans, client, destination.server.address)
 
 
 def the(spans: list[ReadableSpan], name: str) -> ReadableSpan:
@@ -82,8 +82,8 @@ def about(span: ReadableSpan) -> dict[str, object]:
     return {key.removeprefix("pageferry."): value for key, value in (span.attributes or {}).items()}
 
 
-def test_one_trace_over_both_hosts(traced: Traced) -> None:
-    status, spans = traced.migrate(traced.destination)
+def test_the_spans_of_both_hosts_are_one_tree(hosts: Hosts) -> None:
+    status, spans = hosts.migrate(hosts.destination)
     assert status.state == pb.MIGRATION_STATE_COMPLETED
     parents = {one.name: parent_of(spans, one) for one in spans if one.parent is not None}
     assert parents.pop("migration") == "SourceHost/Migrate"
@@ -99,8 +99,8 @@ def test_one_trace_over_both_hosts(traced: Traced) -> None:
     assert parents["DestinationHost/Transfer"] == "setup"
 
 
-def test_what_the_trace_says(traced: Traced) -> None:
-    status, spans = traced.migrate(traced.destination)
+def test_what_the_spans_say(hosts: Hosts) -> None:
+    status, spans = hosts.migrate(hosts.destination)
     root = the(spans, "migration")
     facts = about(root)
     assert facts["migration.id"] == status.migration_id
@@ -121,8 +121,8 @@ def test_what_the_trace_says(traced: Traced) -> None:
     assert about(prepare)["migration.id"] == status.migration_id
 
 
-def test_times_are_inside_of_each_other(traced: Traced) -> None:
-    _, spans = traced.migrate(traced.destination)
+def test_times_are_inside_of_each_other(hosts: Hosts) -> None:
+    _, spans = hosts.migrate(hosts.destination)
     by_id = {one.context.span_id: one for one in spans if one.context is not None}
     for span in spans:
         assert span.start_time is not None
@@ -133,8 +133,8 @@ def test_times_are_inside_of_each_other(traced: Traced) -> None:
             assert outer.start_time <= span.start_time
 
 
-def test_a_migration_that_fails(traced: Traced) -> None:
-    status, spans = traced.migrate("127.0.0.1:1")
+def test_a_migration_that_fails(hosts: Hosts) -> None:
+    status, spans = hosts.migrate("127.0.0.1:1")
     root = the(spans, "migration")
     assert status.error_status == "UNAVAILABLE"
     assert root.status.status_code is StatusCode.ERROR
@@ -142,33 +142,33 @@ def test_a_migration_that_fails(traced: Traced) -> None:
     assert about(root)["outcome"] == "failed"
 
 
-def test_a_migration_in_doubt_has_a_trace_before_it_is_resolved(traced: Traced) -> None:
-    with Relay(traced.destination) as relay:
+def test_a_migration_in_doubt_has_its_spans_before_it_is_decided(hosts: Hosts) -> None:
+    with Relay(hosts.destination) as relay:
         relay.after["Commit"] = relay.before["GetIncoming"] = cut
-        guest = new_name("traced")
-        traced.client.create_guest(spec(guest))
-        traced.client.start_guest(guest)
-        traced.spans.clear()
-        migration = traced.client.migrate(request(guest, relay.address)).migration_id
-        until(lambda: any(one.name == "migration" for one in traced.spans.get_finished_spans()))
-        spans = list(traced.spans.get_finished_spans())
+        guest = new_name("spans")
+        hosts.client.create_guest(spec(guest))
+        hosts.client.start_guest(guest)
+        hosts.spans.clear()
+        migration = hosts.client.migrate(request(guest, relay.address)).migration_id
+        until(lambda: any(one.name == "migration" for one in hosts.spans.get_finished_spans()))
+        spans = list(hosts.spans.get_finished_spans())
         assert about(the(spans, "migration"))["outcome"] == "in_doubt"
         assert "no answer came" in str(the(spans, "committing").status.description)
         assert "in_doubt" not in {one.name for one in spans}
-        (*_, asked_in_vain) = traced.client.watch(migration)
-        assert asked_in_vain.state == pb.MIGRATION_STATE_IN_DOUBT
+        (*_, still_unknown) = hosts.client.watch(migration)
+        assert still_unknown.state == pb.MIGRATION_STATE_IN_DOUBT
         del relay.before["GetIncoming"]
-        traced.client.resolve(migration)
-    resolved = the(list(traced.spans.get_finished_spans()), "in_doubt")
+        hosts.client.resolve(migration)
+    resolved = the(list(hosts.spans.get_finished_spans()), "in_doubt")
     assert about(resolved)["outcome"] == "completed"
     assert trace_of(resolved) == trace_of(the(spans, "migration"))
 
 
-def test_a_refusal_is_an_error_of_its_call(traced: Traced) -> None:
-    traced.spans.clear()
+def test_a_refusal_is_an_error_of_its_call(hosts: Hosts) -> None:
+    hosts.spans.clear()
     with pytest.raises(Exception, match="nobody"):
-        traced.client.guest("nobody")
-    span = the(list(traced.spans.get_finished_spans()), "SourceHost/GetGuest")
+        hosts.client.guest("nobody")
+    span = the(list(hosts.spans.get_finished_spans()), "SourceHost/GetGuest")
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["rpc.grpc.status"] == "NOT_FOUND"
 
@@ -182,7 +182,7 @@ def test_off_by_default() -> None:
         "from dest_host.host import DestinationHost\n"
         "from dest_host.settings import DestinationSettings\n"
         "settings = SourceSettings(listen='127.0.0.1:0')\n"
-        "SourceHost(settings, settings.traces('x'))\n"
+        "SourceHost(settings, settings.span_provider('x'))\n"
         "DestinationHost(DestinationSettings(listen='127.0.0.1:0'))\n"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))\n"
     )

@@ -1,6 +1,6 @@
 """OpenTelemetry: spans of the calls that a host serves, and whose part they are.
 
-Imported only where tracing is switched on: it is an extra, and off by default.
+Imported only where ``--otlp`` is given: it needs an extra, and is off by default.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def as_metadata(span: trace.Span) -> tuple[tuple[str, str], ...]:
     return tuple(carrier.items())
 
 
-class TracedCalls(grpc.ServerInterceptor):
+class CallSpans(grpc.ServerInterceptor):
     """A span for each call to one of our services, below the caller's if it sent its own."""
 
     def __init__(self, provider: trace.TracerProvider) -> None:

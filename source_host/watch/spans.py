@@ -1,6 +1,6 @@
-"""A migration as one OpenTelemetry trace: its phases, its rounds, and the destination's part.
+"""A migration as OpenTelemetry spans: its phases, its rounds, and the destination's part.
 
-Imported only where tracing is switched on.
+Imported only where ``--otlp`` is given.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from source_host.precopy.report import Report
 from source_host.precopy.results import RoundStats
 from source_host.precopy.transport import Metadata, Offer
 from source_host.states import MigrationState
-from wire.hosting.tracing import as_metadata
+from wire.hosting.spans import as_metadata
 
 _P = "pageferry."
 
 
-class TracedMigration:
+class MigrationSpans:
     """Implements `source_host.precopy.observer.Observer`.
 
     Spans tell wall time. What the model computed on the virtual clock stands in attributes, as
@@ -30,7 +30,7 @@ class TracedMigration:
     """
 
     def __init__(self, provider: trace.TracerProvider, offer: Offer, plan: Plan) -> None:
-        """The trace begins, below the call that asked for the migration."""
+        """The first span begins, below the call that asked for the migration."""
         self._tracer = provider.get_tracer("pageferry")
         tracker = offer.config.tracker
         self._root = self._tracer.start_span(
@@ -83,10 +83,10 @@ class TracedMigration:
         self._root.set_attribute(f"{_P}verified", agreed)
 
     def changed(self, report: Report) -> None:
-        """A new state is a new phase; an outcome ends the trace, and so does doubt.
+        """A new state is a new phase; an outcome ends the root span, and so does doubt.
 
-        How a doubt ends may take days, or the host's end: who looks for the reason has a whole
-        trace by then. The phase ``in_doubt`` follows when it is known.
+        It may take days until an in-doubt migration is decided; whoever looks for the reason finds
+        all spans before it. The span ``in_doubt`` follows then.
         """
         if report.state is self._state:
             return
