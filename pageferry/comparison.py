@@ -42,6 +42,7 @@ def document_of(documents: Sequence[Document], titles: Sequence[str]) -> dict[st
                 "verified": document["verified"],
                 "overhead": overhead(document),
                 **{name: document[name] for name in ("faults", "guest", "pages", "bytes", "time")},
+                "density": document.get("density"),
                 "rounds": len(document["rounds"]),
             }
             for document, config, title in zip(documents, configs, titles, strict=True)

@@ -9,7 +9,8 @@ docs/result-document.md explains every field.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Final, Literal, NotRequired, TypedDict
+from collections.abc import Iterable
+from typing import Annotated, Final, Literal, NotRequired, TypedDict, cast
 
 from msgspec import Meta
 
@@ -18,6 +19,7 @@ from pageferry.configured import Configured, configured
 from pageferry.run_record import version
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
+from paging_core.density import GROUPS, NOTHING, Written, mean_density
 from paging_core.errors import PageferryError
 from paging_core.events import CAUSES, FAULT_KINDS, Fault
 from paging_core.units import NS_PER_S
@@ -39,6 +41,7 @@ OUTCOMES: dict[pb.MigrationState.ValueType, Outcome] = {
 Count = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(ge=0)]
 Digest = Annotated[str, Meta(pattern="^[0-9a-f]{16}$")]
+PerGroup = Annotated[float, Meta(ge=1)]
 Outcome = Literal["completed", "cancelled", "failed", "in-doubt"]
 
 
@@ -59,6 +62,18 @@ class Error(TypedDict):
 
     status: Annotated[str, about("Name of the gRPC status.")]
     message: Annotated[str, about("One line.")]
+
+
+Touched = TypedDict(
+    "Touched",
+    {
+        "4": Annotated[Count, about("Of 4 frames.")],
+        "16": Annotated[Count, about("Of 16 frames.")],
+        "64": Annotated[Count, about("Of 64 frames.")],
+        "512": Annotated[Count, about("Of 512 frames.")],
+    },
+)
+"""Groups with a written frame, by the sizes of `paging_core.density.GROUPS`."""
 
 
 class Round(TypedDict):
@@ -83,6 +98,15 @@ class Round(TypedDict):
         Count, about("Shadow faults fixed, as Xen's domctl returns it with that clean.")
     ]
     clean_ns: Annotated[Count, about("How long that clean stalled the guest.")]
+    written: NotRequired[
+        Annotated[
+            Count,
+            about("Frames really written until that clean; absent in documents of early versions."),
+        ]
+    ]
+    touched: NotRequired[
+        Annotated[Touched, about("Aligned groups in which they lie, by size; absent likewise.")]
+    ]
     repair: NotRequired[
         Annotated[bool, about("It sent again what the proof found different; absent otherwise.")]
     ]
@@ -105,6 +129,18 @@ class GuestResult(TypedDict):
         Times, about("Guest time by cause; base is what the same accesses take untracked.")
     ]
     events: Annotated[dict[str, Count], about("Every event of the cost model, by name.")]
+
+
+Density = TypedDict(
+    "Density",
+    {
+        "4": Annotated[PerGroup, about("Of a touched group of 4.")],
+        "16": Annotated[PerGroup, about("Of a touched group of 16.")],
+        "64": Annotated[PerGroup, about("Of a touched group of 64.")],
+        "512": Annotated[PerGroup, about("Of a touched group of 512.")],
+    },
+)
+"""Frames written per touched group, by the sizes of `paging_core.density.GROUPS`."""
 
 
 class Pages(TypedDict):
@@ -203,6 +239,16 @@ class Document(TypedDict):
         Faults, about("Exits that the guest's accesses took, by kind, while it was tracked.")
     ]
     guest: Annotated[GuestResult, about("What the tracking did to the guest.")]
+    density: NotRequired[
+        Annotated[
+            Density | None,
+            about(
+                "Frames written per aligned group in which any was, the mean over the rounds in "
+                "which anything was written; null if nothing was, absent in documents of early "
+                "versions. The load's own: true writes, whatever the tracker marked."
+            ),
+        ]
+    ]
     pages: Annotated[Pages, about("What crossed, in frames of 4096 bytes.")]
     bytes: Annotated[Bytes, about("What crossed, in bytes.")]
     time: Annotated[Time, about("How long it took, in the clock of the migration.")]
@@ -237,6 +283,7 @@ def document_of(
         "rounds": [round_of(stats) for stats in status.rounds],
         "faults": _faults(status),
         "guest": _guest(status),
+        "density": _density(status),
         "pages": _pages(status.totals),
         "bytes": {"raw": status.totals.raw_bytes, "wire": status.totals.wire_bytes},
         "time": _time(status),
@@ -258,7 +305,11 @@ def _error(status: pb.MigrationStatus) -> Error | None:
 
 
 def round_of(stats: pb.RoundStats) -> Round:
-    """One round as the document shows it."""
+    """One round as the document shows it.
+
+    Raises:
+        PageferryError: its numbers contradict each other.
+    """
     shown: Round = {
         "round": stats.round,
         "stop_and_copy": stats.stop_and_copy,
@@ -276,6 +327,10 @@ def round_of(stats: pb.RoundStats) -> Round:
         "fault_count": stats.fault_count,
         "clean_ns": stats.clean_ns,
     }
+    if stats.touched_groups:  # an older source says nothing
+        written = _written(stats)
+        shown["written"] = written.frames
+        shown["touched"] = cast("Touched", _by_size(written.groups))
     if stats.repair:
         shown["repair"] = True
     return shown
@@ -303,6 +358,28 @@ def _guest(status: pb.MigrationStatus) -> GuestResult:
         "time_ns": time_ns,
         "events": dict(sorted(cost.events.items())),
     }
+
+
+def _written(stats: pb.RoundStats) -> Written:
+    frames, groups = stats.written_frames, tuple(stats.touched_groups)
+    if not groups:  # of an older source
+        return NOTHING
+    least = 1 if frames else 0
+    if len(groups) != len(GROUPS) or not all(least <= n <= frames for n in groups):
+        raise PageferryError(
+            f"the source host says that {frames} written frames lie in {groups} groups; it is "
+            "not pageferry's, or what it says was damaged on the way"
+        )
+    return Written(frames, groups)
+
+
+def _density(status: pb.MigrationStatus) -> Density | None:
+    found = mean_density(map(_written, status.rounds))
+    return None if found is None else cast("Density", _by_size(found))
+
+
+def _by_size(values: Iterable[float]) -> dict[str, float]:
+    return dict(zip(map(str, GROUPS), values, strict=True))
 
 
 def _pages(totals: pb.MigrationTotals) -> Pages:

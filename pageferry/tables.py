@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from pageferry.document import Document, Round
 from pageferry.fitting import Fitted
+from paging_core.density import GROUPS
 from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.units import NS_PER_S, format_bytes, format_ns
 
@@ -86,6 +87,11 @@ def percent(share: float) -> str:
     return f"{value:+.{digits}f} %".replace("-", "−")
 
 
+def per_group(value: float) -> str:
+    """Frames written per touched group: ``3.7``; nothing was where it is 0."""
+    return f"{value:.1f}" if value else "–"
+
+
 def _percent(value: float, _: Document) -> str:
     return percent(value)
 
@@ -103,6 +109,10 @@ def _seconds(value: float, _: Document) -> str:
     return format_ns(value * NS_PER_S)
 
 
+def _per_group(value: float, _: Document) -> str:
+    return per_group(value)
+
+
 def _share_of_base(value: float, document: Document) -> str:
     base_ns = document["guest"]["time_ns"]["base"]
     share = f" {100 * value / base_ns:5.1f} %" if base_ns else ""
@@ -117,6 +127,15 @@ def _cause(name: str) -> Row:
 
 def _fault(name: str) -> Row:
     return Row(f"  {FAULT_LABELS[name]}", lambda d: d["faults"][name], _count, False)
+
+
+def _density(n: int) -> Row:
+    return Row(
+        f"  of an aligned group of {n}",
+        lambda d: cast("Mapping[str, float]", d.get("density") or {}).get(str(n), 0.0),
+        _per_group,
+        False,
+    )
 
 
 def _part(name: str) -> Row:
@@ -152,6 +171,15 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
         Row("repaired after the proof", lambda d: d["pages"].get("repaired", 0), _count, False),
         Row("falsely dirty", lambda d: d["pages"]["falsely_dirty"], _count),
         Row("skipped (dirty again)", lambda d: d["pages"]["skipped"], _count, False),
+    ),
+    (
+        Row(
+            "frames really written",
+            lambda d: sum(r.get("written", 0) for r in d["rounds"]),
+            _count,
+            False,
+        ),
+        *(_density(n) for n in GROUPS),
     ),
     (
         Row("raw bytes", lambda d: d["bytes"]["raw"], _bytes),

@@ -14,6 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
+from paging_core.density import NOTHING, Written
 from paging_core.memory import GuestMemory
 
 DirtyWords = npt.NDArray[np.uint64]
@@ -45,6 +46,7 @@ class Cleaned:
             known from the model's oracle and not from the tracker.
         cost_ns: guest-visible stall of this clean.
         shadow_pool: as the clean found it, before it dropped anything; None without shadows.
+        written: what was really written since the last clean, from the oracle as well.
     """
 
     dirty: DirtyWords
@@ -53,6 +55,7 @@ class Cleaned:
     falsely_dirty_count: int
     cost_ns: int
     shadow_pool: ShadowPool | None = None
+    written: Written = NOTHING
 
 
 @dataclass(frozen=True)

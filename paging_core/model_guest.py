@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from paging_core.boot import lay_out
 from paging_core.config import GuestConfig, Paging
+from paging_core.density import Written
 from paging_core.errors import (
     BadOption,
     GuestCrashed,
@@ -270,11 +271,13 @@ class ModelGuest:
             rearm(machine.record, False)
         dirty_count = int(machine.core["log"]["dirty_count"][0])
         fault_count = int(machine.core["log"]["fault_count"][0])
+        written = Written.of(np.flatnonzero(machine.frames["written"]))
         false_count = (count_false if defers else take_bitmap)(machine.record)
         cost_ps = int(machine.core["time"]["spent_ps"][0]) - before_ps
         if self._flow is not None:
             self._flow.check()
-        return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ps // PS_PER_NS, pool)
+        cost_ns = cost_ps // PS_PER_NS
+        return Cleaned(dirty, dirty_count, fault_count, false_count, cost_ns, pool, written)
 
     def _shadow_pool(self) -> ShadowPool | None:
         if self.config.tracker.paging is Paging.HAP:

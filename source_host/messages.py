@@ -157,6 +157,8 @@ def _round(stats: RoundStats) -> pb.RoundStats:
         fault_count=stats.fault_count,
         clean_ns=stats.clean_ns,
         repair=stats.repair,
+        written_frames=stats.written.frames,
+        touched_groups=stats.written.groups,
     )
 
 

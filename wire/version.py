@@ -5,7 +5,7 @@ from __future__ import annotations
 from pageferry.v1 import common_pb2
 from paging_core.errors import ContractMismatch
 
-CONTRACT = (1, 2)
+CONTRACT = (1, 3)
 """Major and minor. A higher minor version only adds; another major one is refused."""
 OLDEST_MINOR = 2
 """What came before proved memory without a key, and anybody could make two memories pass."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pageferry.report.repeats import Repeated, Spread
+from pageferry.tables import per_group
+from paging_core.density import GROUPS
 from paging_core.units import NS_PER_S, format_bytes, format_ns
 
 
@@ -73,6 +75,7 @@ def factor(found: Spread | None) -> str:
 
 def _table(runs: Sequence[Repeated]) -> str:
     heads = "".join(f"<th>{figure.title}</th><th></th>" for figure in FIGURES)
+    heads += "".join(f"<th>written of {n}</th>" for n in GROUPS)
     by_where: dict[str, list[Repeated]] = {}
     for run in runs:
         by_where.setdefault(run.where, []).append(run)
@@ -81,17 +84,23 @@ def _table(runs: Sequence[Repeated]) -> str:
 
 
 def _body(where: str, runs: Sequence[Repeated]) -> str:
-    span = 1 + 2 * len(FIGURES)
+    span = 1 + 2 * len(FIGURES) + len(GROUPS)
     head = f'<tr class="group"><td class="text" colspan="{span}">{html.escape(where)}</td></tr>'
     return f"<tbody>{head}{''.join(map(_row, runs))}</tbody>"
 
 
 def _row(run: Repeated) -> str:
     cells = "".join(_cells(run, figure) for figure in FIGURES)
+    cells += "".join(_density(run, n) for n in GROUPS)
     name = str(run["variant"])
     if len(run.runs) > 1:
         name += f" ({len(run.runs)} seeds)"
     return f'<tr><td class="text">{html.escape(name)}</td>{cells}</tr>'
+
+
+def _density(run: Repeated, n: int) -> str:
+    found = run.spread(f"density_{n}")
+    return f'<td data-value="{found.mean if found else -1}">{spread(found, per_group)}</td>'
 
 
 def _cells(run: Repeated, figure: Figure) -> str:

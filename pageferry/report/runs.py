@@ -11,6 +11,8 @@ import pyarrow as pa
 from pageferry.report.loads import percent
 from pageferry.report.repeats import load_names, surroundings
 from pageferry.sweep.settings import BY_NAME, LOADS, values_of
+from pageferry.tables import per_group
+from paging_core.density import GROUPS
 from paging_core.units import format_bytes
 
 _Show = Callable[[Any], str]
@@ -39,6 +41,7 @@ _MEASURED: tuple[_Column, ...] = (
     ("bytes_wire", "wire", format_bytes),
     ("wire", "× single", _times),
     ("pages_falsely_dirty", "falsely dirty", _count),
+    *((f"density_{n}", f"written of {n}", per_group) for n in GROUPS),
     ("rounds", "rounds", _count),
     ("total_s", "total, s", _times),
     ("downtime_s", "downtime, s", _times),

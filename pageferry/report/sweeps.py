@@ -81,7 +81,9 @@ def _by_load(alike: Sequence[Repeated]) -> list[Section]:
     several = any(len(run.runs) > 1 for run in alike)
     note = (
         "What tracking cost the guest, on top of what it would have run, and what the network "
-        "carried; × is against single pages of the same load in the same surroundings."
+        "carried; × is against single pages of the same load in the same surroundings. *written of "
+        "n* is the load's density: frames really written per aligned group of n in which any was, "
+        "the mean over the rounds."
     )
     if several:
         note += (

@@ -11,6 +11,7 @@ from pageferry.document import Document
 from pageferry.sweep.point import Point
 from pageferry.sweep.settings import NAMES, SETTINGS, settings_of
 from pageferry.sweep.work import Finished
+from paging_core.density import GROUPS
 from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.settings import Role
 
@@ -25,6 +26,7 @@ _MEASURES = {
     **{f"time_{cause}_ns": pa.int64() for cause in CAUSES},
     **{f"faults_{kind}": pa.int64() for kind in (*FAULT_KINDS, "total")},
     **{f"pages_{kind}": pa.int64() for kind in _PAGES},
+    **{f"density_{n}": pa.float64() for n in GROUPS},
     "bytes_raw": pa.int64(),
     "bytes_wire": pa.int64(),
     "total_s": pa.float64(),
@@ -93,6 +95,7 @@ def _measures(document: Document) -> Row:
         **times,
         **faults,
         **{f"pages_{kind}": count for kind, count in pages.items()},
+        **{f"density_{n}": value for n, value in (document.get("density") or {}).items()},
         "bytes_raw": document["bytes"]["raw"],
         "bytes_wire": document["bytes"]["wire"],
         "total_s": document["time"]["total_s"],

@@ -270,6 +270,8 @@ class RoundStats(_message.Message):
     FAULT_COUNT_FIELD_NUMBER: _builtins.int
     CLEAN_NS_FIELD_NUMBER: _builtins.int
     REPAIR_FIELD_NUMBER: _builtins.int
+    WRITTEN_FRAMES_FIELD_NUMBER: _builtins.int
+    TOUCHED_GROUPS_FIELD_NUMBER: _builtins.int
     round: _builtins.int
     """from 1"""
     stop_and_copy: _builtins.bool
@@ -297,6 +299,12 @@ class RoundStats(_message.Message):
     """guest-visible stall of that clean"""
     repair: _builtins.bool
     """since 1.2: what the proof had found different, sent again"""
+    written_frames: _builtins.int
+    """Since 1.3: what the guest really wrote until that clean, known to the model and to no tracker."""
+    @_builtins.property
+    def touched_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """aligned groups of 4, 16, 64, 512 frames that it lies in"""
+
     def __init__(
         self,
         *,
@@ -316,10 +324,12 @@ class RoundStats(_message.Message):
         fault_count: _builtins.int = ...,
         clean_ns: _builtins.int = ...,
         repair: _builtins.bool = ...,
+        written_frames: _builtins.int = ...,
+        touched_groups: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_ns", b"clean_ns", "data_frames", b"data_frames", "dirty_frames", b"dirty_frames", "duration_ns", b"duration_ns", "falsely_dirty_frames", b"falsely_dirty_frames", "fault_count", b"fault_count", "raw_bytes", b"raw_bytes", "repair", b"repair", "round", b"round", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "stop_and_copy", b"stop_and_copy", "suppressed_frames", b"suppressed_frames", "to_send_frames", b"to_send_frames", "wire_bytes", b"wire_bytes", "zero_frames", b"zero_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_ns", b"clean_ns", "data_frames", b"data_frames", "dirty_frames", b"dirty_frames", "duration_ns", b"duration_ns", "falsely_dirty_frames", b"falsely_dirty_frames", "fault_count", b"fault_count", "raw_bytes", b"raw_bytes", "repair", b"repair", "round", b"round", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "stop_and_copy", b"stop_and_copy", "suppressed_frames", b"suppressed_frames", "to_send_frames", b"to_send_frames", "touched_groups", b"touched_groups", "wire_bytes", b"wire_bytes", "written_frames", b"written_frames", "zero_frames", b"zero_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from paging_core.density import NOTHING, Written
 from paging_core.guest import Cleaned
 from paging_core.log_dirty import count
 from paging_core.units import FRAME_BYTES
@@ -28,6 +29,7 @@ class RoundStats:
         falsely_dirty_frames: of those, frames that nobody had written.
         fault_count: as Xen's domctl returns it with that clean.
         clean_ns: guest-visible stall of that clean.
+        written: what was really written until that clean, as the model's oracle knows it.
         repair: of what the proof had found different; `stop_and_copy` as well.
     """
 
@@ -46,6 +48,7 @@ class RoundStats:
     fault_count: int = 0
     clean_ns: int = 0
     repair: bool = False
+    written: Written = NOTHING
 
     @property
     def sent_frames(self) -> int:
@@ -76,6 +79,7 @@ class RoundStats:
             falsely_dirty_frames=self.falsely_dirty_frames + cleaned.falsely_dirty_count,
             fault_count=self.fault_count + cleaned.fault_count,
             clean_ns=self.clean_ns + cleaned.cost_ns,
+            written=self.written.plus(cleaned.written),
         )
 
 

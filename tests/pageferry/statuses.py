@@ -26,6 +26,8 @@ def first_round() -> pb.RoundStats:
         falsely_dirty_frames=40,
         fault_count=55,
         clean_ns=90_000,
+        written_frames=300,
+        touched_groups=[150, 100, 50, 8],
     )
 
 
@@ -41,6 +43,7 @@ def last_round() -> pb.RoundStats:
         raw_bytes=300 * 4096,
         wire_bytes=700_000,
         duration_ns=5_600_000,
+        touched_groups=[0, 0, 0, 0],
     )
 
 

@@ -15,6 +15,8 @@ import pytest
 from pageferry import results
 from pageferry.document import document_of
 from pageferry.request import MigrationOptions
+from pageferry.v1 import source_pb2 as pb
+from paging_core.errors import PageferryError
 from tests.pageferry import statuses
 
 DOCS = Path(__file__).parents[2] / "docs" / "result-document.md"
@@ -64,6 +66,47 @@ def test_a_repair_is_shown_where_there_was_one() -> None:
     assert document["pages"]["repaired"] == 3
     assert [stats.get("repair") for stats in document["rounds"]] == [None, None, True]
     assert "repair" not in results.encode(document_of(statuses.completed(), statuses.GUEST))
+
+
+def test_density_is_a_mean_over_the_rounds_with_writes() -> None:
+    """300 frames in 150 groups of 4, then 100 frames in 25: 2 and 4 of each touched group."""
+    status = statuses.completed()
+    status.rounds.insert(
+        1, pb.RoundStats(round=2, written_frames=100, touched_groups=[25, 20, 10, 2])
+    )
+    document = document_of(status, statuses.GUEST)
+    assert document["density"] == {"4": 3.0, "16": 4.0, "64": 8.0, "512": 43.75}
+    first, _, last = document["rounds"]
+    assert (first["written"], first["touched"]) == (300, {"4": 150, "16": 100, "64": 50, "512": 8})
+    assert last["written"] == 0
+
+
+def test_a_load_that_wrote_nothing_has_no_density() -> None:
+    status = statuses.completed()
+    status.rounds[0].written_frames = 0
+    status.rounds[0].touched_groups[:] = [0, 0, 0, 0]
+    document = document_of(status, statuses.GUEST)
+    assert document["density"] is None
+    jsonschema.validate(json.loads(results.encode(document)), results.schema())
+
+
+def test_a_source_of_contract_1_2_says_nothing_of_density() -> None:
+    status = statuses.completed()
+    for stats in status.rounds:
+        stats.ClearField("written_frames")
+        stats.ClearField("touched_groups")
+    document = document_of(status, statuses.GUEST)
+    assert document["density"] is None
+    assert "written" not in document["rounds"][0]
+    jsonschema.validate(json.loads(results.encode(document)), results.schema())
+
+
+@pytest.mark.parametrize("groups", [[1, 1, 1], [0, 1, 1, 1], [301, 1, 1, 1]])
+def test_groups_that_cannot_be_are_refused(groups: list[int]) -> None:
+    status = statuses.completed()
+    status.rounds[0].touched_groups[:] = groups
+    with pytest.raises(PageferryError, match="300 written frames"):
+        document_of(status, statuses.GUEST)
 
 
 def test_fixups_are_counted_once_in_the_total() -> None:

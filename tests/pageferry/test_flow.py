@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
@@ -43,10 +45,28 @@ def test_the_flow_adds_up_to_the_result(tmp_path: Path, tracker: list[str]) -> N
     assert pc.count_distinct(sends["gfn"]).as_py() == result["pages"]["unique"]
     cleans = moments.filter(pc.equal(moments["kind"], "clean"))
     assert (pc.sum(cleans["falsely_dirty"]).as_py() or 0) == result["pages"]["falsely_dirty"]
+    by_round = written_by_round(events, cleans["time_ns"].to_pylist())
+    told_rounds = [r for r in result["rounds"] if not r["stop_and_copy"]]
+    assert [len(gfns) for gfns in by_round] == [r["written"] for r in told_rounds]
+    for n in (4, 16, 64, 512):
+        densities = [len(gfns) / len({gfn // n for gfn in gfns}) for gfns in by_round if gfns]
+        assert result["density"][str(n)] == pytest.approx(sum(densities) / len(densities))
     empty = 200  # a message that only ends its round has no frame to be told of
     told = pc.sum(sends["wire_bytes"].cast("float64")).as_py()
     assert 0 <= result["bytes"]["wire"] - told + 1 < empty
     assert pc.sum(pc.invert(sends["changed"])).as_py() >= result["pages"]["suppressed"]
+
+
+def written_by_round(events: pa.Table, cleans: list[int]) -> list[set[int]]:
+    """The frames with a true write before each clean; two cleans at one pause are one round's."""
+    kinds = {"fixup", "logged", "first_write"}
+    rows = zip(*(events[name].to_pylist() for name in ("time_ns", "kind", "gfn")), strict=True)
+    writes = [(time_ns, gfn) for time_ns, kind, gfn in rows if kind in kinds]
+    bounds = [0, *cleans]
+    return [
+        {gfn for time_ns, gfn in writes if begin < time_ns <= end}
+        for begin, end in pairwise(bounds)
+    ]
 
 
 def test_the_result_is_the_same_with_and_without(tmp_path: Path) -> None:

@@ -79,6 +79,16 @@ def test_no_write_is_missing_from_the_bitmap(program: Program, tracker: TrackerC
         assert cleaned.falsely_dirty_count == len(reported(cleaned) - written)
 
 
+@given(programs(), trackers())
+def test_a_clean_tells_the_frames_and_groups_that_were_written(
+    program: Program, tracker: TrackerConfig
+) -> None:
+    for written, cleaned in epochs(boot(tracker), program):
+        assert cleaned.written.frames == len(written)
+        for n, touched in zip((4, 16, 64, 512), cleaned.written.groups, strict=True):
+            assert touched == len({gfn // n for gfn in written})
+
+
 @settings(max_examples=15)
 @given(huge_programs(), trackers())
 def test_no_write_to_a_superpage_is_missing(program: Program, tracker: TrackerConfig) -> None:

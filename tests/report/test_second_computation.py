@@ -175,7 +175,7 @@ def test_the_tables_by_load_say_what_the_documents_say(axis: str) -> None:
     every = documents(rows)
     lines = repeated(rows)
     tables = load_tables(lines)
-    shown = [cells for _, table in tables for cells in Cells(table).rows if len(cells) == 9]
+    shown = [cells for _, table in tables for cells in Cells(table).rows if len(cells) == 13]
     heads = [cells for cells in shown if "tracking overhead" in cells]
     assert len(heads) == len(tables)
     body = [cells for cells in shown if cells not in heads]
@@ -197,6 +197,15 @@ def test_the_tables_by_load_say_what_the_documents_say(axis: str) -> None:
             ratios = [ratio(document, every, name) for document in mine]
             known = [each for each in ratios if each is not None]
             assert cells[at + 1] == (f"×{mean(known):.2f}" if known else "")
+        for at, n in enumerate((4, 16, 64, 512), 9):
+            densities = [density(document, n) for document in mine]
+            assert near(read(cells[at])[0], mean(densities)), (cells, n)
+
+
+def density(document: Document, n: int) -> float:
+    """Frames written per touched group of n, the mean over rounds with writes."""
+    rounds = [r for r in document["rounds"] if r["written"]]
+    return mean([r["written"] / r["touched"][str(n)] for r in rounds])
 
 
 def in_order(lines: Sequence[Repeated]) -> list[Repeated]:

@@ -85,7 +85,7 @@ def test_the_metrics_page() -> None:
         address = serving.metrics_address
         page = urllib.request.urlopen(f"http://{address}/metrics", timeout=20).read().decode()
     assert "pageferry_destination_tests_total 3.0" in page
-    assert 'pageferry_destination_build_info{contract="1.2"' in page
+    assert 'pageferry_destination_build_info{contract="1.3"' in page
     assert "_created" not in page
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"http://{address}/metrics", timeout=20)
