@@ -9,7 +9,7 @@ from typing import Any, Self
 
 from pageferry.settings import SETTINGS
 from pageferry.v1 import source_pb2 as pb
-from paging_core.config import GroupScope, GuestConfig, Paging
+from paging_core.config import HYPERVISORS, GroupScope, GuestConfig, Hypervisor, Paging
 from paging_core.errors import BadOption
 from paging_core.settings import made
 from paging_core.workloads.catalog import canonical_spec, check_working_set
@@ -69,8 +69,10 @@ class MigrationOptions:
 
     def __getitem__(self, name: str) -> Any:
         """A setting's value, its default filled in; None where something else decides."""
-        value = self.values.get(name)
-        return SETTINGS[name].default_value() if value is None else value
+        value, setting = self.values.get(name), SETTINGS[name]
+        if value is None and setting.part:
+            return getattr(HYPERVISORS[Hypervisor(self["hypervisor"])], setting.part) or None
+        return setting.default_value() if value is None else value
 
     def guest_config(self) -> GuestConfig:
         """The guest, checked.

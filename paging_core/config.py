@@ -6,9 +6,11 @@ that can run. Everything raises `BadOption` with the way out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from paging_core.costs import CostTable, prices_schema
 from paging_core.errors import BadOption
@@ -38,7 +40,7 @@ class CleanPolicy(StrEnum):
     BLOW = "blow"
     """Shadow, Xen: drop every shadow from the top down."""
     WRITE_PROTECT = "write-protect"
-    """Shadow, KVM: keep the shadows, clear W through the reverse map for dirty frames."""
+    """KVM: keep shadows and P2M, take write access from the dirty frames alone."""
     LAZY = "lazy"
     """HAP, today: mark the root; a misconfiguration exit re-arms a table when touched."""
     EAGER = "eager"
@@ -50,9 +52,11 @@ class CleanPolicy(StrEnum):
 
 CLEAN_POLICIES = {
     Paging.SHADOW: (CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT, CleanPolicy.CLEAR_LOG),
-    Paging.HAP: (CleanPolicy.LAZY, CleanPolicy.EAGER, CleanPolicy.CLEAR_LOG),
-}
-"""The clean policies of each kind of paging, its default first."""
+    Paging.HAP: (
+        CleanPolicy.LAZY, CleanPolicy.EAGER, CleanPolicy.WRITE_PROTECT, CleanPolicy.CLEAR_LOG,
+    ),
+}  # fmt: skip
+"""The clean policies of each kind of paging."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,9 @@ class CleanRules:
 
     Attributes:
         drops_all: every clean takes write access from all frames: the shadows are dropped, the
-            leaves of the P2M rewritten. Otherwise it goes by the bitmap, or marks the root.
+            leaves of the P2M rewritten.
+        by_bitmap: a clean takes write access from the dirty frames, one by one; without this and
+            the above it marks the root of the P2M.
         has_reverse_map: every entry that maps a frame is found, so all their D bits count. (A P2M
             has one entry for each frame.)
         defers: a clean revokes nothing; `ModelGuest.clear_log` does, chunk by chunk.
@@ -69,17 +75,75 @@ class CleanRules:
 
     drops_all: bool = False
     has_reverse_map: bool = True
+    by_bitmap: bool = False
     defers: bool = False
 
 
 CLEAN_RULES = {
     CleanPolicy.BLOW: CleanRules(drops_all=True, has_reverse_map=False),
-    CleanPolicy.WRITE_PROTECT: CleanRules(),
+    CleanPolicy.WRITE_PROTECT: CleanRules(by_bitmap=True),
     CleanPolicy.LAZY: CleanRules(),
     CleanPolicy.EAGER: CleanRules(drops_all=True),
-    CleanPolicy.CLEAR_LOG: CleanRules(defers=True),
+    CleanPolicy.CLEAR_LOG: CleanRules(by_bitmap=True, defers=True),
 }
 """All that the model knows of a clean policy; it asks for no policy by its name."""
+
+
+class Hypervisor(StrEnum):
+    """Whose way of paging, logging and migrating; see `HYPERVISORS`."""
+
+    XEN = "xen"
+    XEN_2009 = "xen-2009"
+    KVM = "kvm"
+
+
+class ReadMapping(StrEnum):
+    """What a fault of a read maps, under shadow paging while writes are logged."""
+
+    READ_ONLY = "read-only"
+    """Xen: writable only if the frame is dirty already."""
+    WRITABLE = "writable"
+    """KVM: whatever the guest's own entry lets be written (W and D set), marked dirty at once."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What belongs together in one hypervisor. Each part can be set alone; this is its default.
+
+    Attributes:
+        clean: the clean policy, by kind of paging.
+        reads_map: what a fault of a read maps.
+        policy: when the guest is paused, by its name in `source_host.precopy.policies`.
+        costs: file of prices in `paging_core`, without its ending; empty for the default table.
+    """
+
+    clean: Mapping[Paging, CleanPolicy]
+    reads_map: ReadMapping
+    policy: str
+    costs: str = ""
+
+
+HYPERVISORS: Mapping[Hypervisor, Parts] = {
+    Hypervisor.XEN: Parts(
+        clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.LAZY},
+        reads_map=ReadMapping.READ_ONLY,
+        policy="xen",
+    ),
+    Hypervisor.XEN_2009: Parts(
+        clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.EAGER},
+        reads_map=ReadMapping.READ_ONLY,
+        policy="xen-2009",
+    ),
+    Hypervisor.KVM: Parts(
+        clean={Paging.SHADOW: CleanPolicy.WRITE_PROTECT, Paging.HAP: CleanPolicy.WRITE_PROTECT},
+        reads_map=ReadMapping.WRITABLE,
+        policy="qemu",
+    ),
+}
+"""Xen today (xen/arch/x86/mm, tools/libs/guest), Xen at the end of 2009 (3.5-dev: p2m-ept.c rewrote
+every leaf at a clean; tools/libxc/xc_domain_save.c), and Linux's KVM under QEMU.
+Out-of-sync L1 tables are on in all three: SHOPT_OUT_OF_SYNC of Xen's SHADOW_OPTIMIZATIONS for HVM
+guests (shadow/private.h, 0x1ff), then as now, and KVM's mmu_try_to_unsync_pages."""
 
 
 class GroupScope(StrEnum):
@@ -100,9 +164,14 @@ class MemoryFill(StrEnum):
     RANDOM = "random"
 
 
-def _own_scope(paging: str) -> str:
-    own = GroupScope.VIRTUAL if Paging(paging) is Paging.SHADOW else GroupScope.PHYSICAL
-    return own.value
+def _own_scope(settings: Mapping[str, Any]) -> str:
+    shadow = Paging(settings["paging"]) is Paging.SHADOW
+    return (GroupScope.VIRTUAL if shadow else GroupScope.PHYSICAL).value
+
+
+def _own_clean(settings: Mapping[str, Any]) -> str:
+    parts = HYPERVISORS[Hypervisor(settings.get("hypervisor") or Hypervisor.XEN)]
+    return parts.clean[Paging(settings["paging"])].value
 
 
 def _trace_schema() -> Schema:
@@ -212,15 +281,40 @@ class GroupPolicy:
         return self.adaptive or self.frames > 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Ways:
+    """Whose ways: what stands first among the settings of a tracker."""
+
+    hypervisor: Hypervisor = setting(
+        "hypervisor",
+        Choice(Hypervisor),
+        "xen",
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Whose ways: gives the defaults of --clean, --reads-map and --policy, each of which can "
+        "still be set alone.",
+        shown="Whose ways, as far as no part of them was set alone.",
+        since="0.3",
+        words="{}",
+    )
+
+    @property
+    def parts(self) -> Parts:
+        """The hypervisor's own ways."""
+        return HYPERVISORS[self.hypervisor]
+
+
 @dataclass(frozen=True)
-class TrackerConfig:
+class TrackerConfig(_Ways):
     """How guest memory is translated and its writes are logged.
 
     Attributes:
-        clean: None takes the default of the paging mode (blow, lazy).
+        hypervisor: gives the defaults of what is None below, and of the migration's policy.
+        clean: None takes the hypervisor's for this kind of paging.
         pml: page-modification logging; HAP only, and there is no fixup left to group.
         prefetch: Xen's read prefetch of up to 31 shadow L1 entries.
         out_of_sync: let guest L1 tables go out of sync instead of emulating each write.
+        reads_map: None takes the hypervisor's.
         shadow_pool_frames: size of the shadow pool; None gives Xen's default,
             256 frames per vCPU plus one per MiB of guest memory.
         tlb_entries: entries of the modelled TLB, a power of two.
@@ -247,14 +341,15 @@ class TrackerConfig:
         None,
         Role.REMEDY,
         Section.TRACKING,
-        "How write access is revoked after each round. Shadow: blow (Xen, drop every shadow) or "
-        "write-protect (KVM). HAP: lazy (mark the root) or eager (every leaf). Both: clear-log "
-        "(KVM since 2018: a chunk of memory at a time, right before its pages are sent).",
+        "How write access is revoked after each round. Shadow: blow (Xen, drop every shadow). "
+        "HAP: lazy (Xen, mark the root) or eager (Xen of 2009, every leaf). Both: write-protect "
+        "(KVM, dirty frames alone) or clear-log (KVM since 2018: a chunk of memory at a time, "
+        "right before its pages are sent).",
         shown="How write access is revoked when the dirty bitmap is cleaned.",
-        otherwise="blow, lazy",
+        otherwise="by hypervisor: blow or lazy, blow or eager, write-protect",
         read=lambda tracker, _: tracker.clean_policy.value,
         words="{}",
-        plain=lambda paging: CLEAN_POLICIES[Paging(paging)][0].value,
+        plain=_own_clean,
     )
     pml: bool = setting(
         "pml",
@@ -282,11 +377,11 @@ class TrackerConfig:
     out_of_sync: bool = setting(
         "out_of_sync",
         Flag(),
-        "false",
+        "true",
         Role.SURROUNDINGS,
         Section.TRACKING,
-        "Shadow: let the guest write its own L1 tables and compare them later, instead of "
-        "emulating each write.",
+        "Shadow: emulate each write of the guest to its own L1 tables, instead of letting it write "
+        "them and comparing them later.",
         shown="Guest L1 tables may go out of sync instead of being emulated write by write.",
         paging=Paging.SHADOW,
     )
@@ -346,11 +441,35 @@ class TrackerConfig:
         title="PML buffer",
         words="PML buffer of {}",
     )
+    reads_map: ReadMapping | None = setting(
+        "reads_map",
+        Choice(ReadMapping),
+        None,
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Shadow: what a fault of a read maps. read-only (Xen): writable only if dirty already. "
+        "writable (KVM): what the guest's entry lets be written, and dirty at once.",
+        shown="What a fault of a read maps while writes are logged; null under HAP.",
+        paging=Paging.SHADOW,
+        otherwise="by hypervisor: read-only, read-only, writable",
+        nullable=True,
+        read=lambda tracker, _: tracker.read_mapping,
+        since="0.3",
+        title="reads map",
+        words="reads map {}",
+    )
 
     @property
     def clean_policy(self) -> CleanPolicy:
-        """The clean policy in force, the paging mode's default filled in."""
-        return self.clean or CLEAN_POLICIES[self.paging][0]
+        """The clean policy in force, the hypervisor's default filled in."""
+        return self.clean or self.parts.clean[self.paging]
+
+    @property
+    def read_mapping(self) -> ReadMapping | None:
+        """What a fault of a read maps; None under HAP, where no read faults."""
+        if self.paging is Paging.HAP:
+            return None
+        return self.reads_map or self.parts.reads_map
 
     @property
     def clean_rules(self) -> CleanRules:

@@ -67,8 +67,9 @@ class Setting:
         title: in the head of a table; the axis's words when empty.
         words: its value in words that name the setting as well, `{}` where it stands; title and
             value when empty.
-        plain: of a remedy, by kind of paging: the value of single pages and nothing else; its
-            default when None.
+        plain: of a remedy, by all settings of a run: the value of single pages and nothing else;
+            its default when None.
+        part: its default is a part of the hypervisor, by its name in `paging_core.config.Parts`.
         field: of the declaring object.
         path: fields that lead to the declaring object from the whole.
     """
@@ -89,7 +90,8 @@ class Setting:
     write: Callable[[Any], Mapping[str, Any]] | None
     title: str = ""
     words: str = ""
-    plain: Callable[[str], Any] | None = None
+    plain: Callable[[Mapping[str, Any]], Any] | None = None
+    part: str = ""
     field: str = ""
     path: tuple[str, ...] = ()
 
@@ -159,7 +161,8 @@ def setting(
     write: Callable[[Any], Mapping[str, Any]] | None = None,
     title: str = "",
     words: str = "",
-    plain: Callable[[str], Any] | None = None,
+    plain: Callable[[Mapping[str, Any]], Any] | None = None,
+    part: str = "",
     required: bool = False,
     field_default: Any = dataclasses.MISSING,
     field_factory: Any = dataclasses.MISSING,
@@ -173,7 +176,7 @@ def setting(
     """
     declared = Setting(
         name, kind, default, role, section, help, shown, paging, since, is_option, otherwise,
-        nullable, read, write, title, words, plain,
+        nullable, read, write, title, words, plain, part,
     )  # fmt: skip
     if field_default is field_factory and not required:  # neither was given
         field_default = declared.default_value()

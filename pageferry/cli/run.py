@@ -167,6 +167,7 @@ def migrate_once(options: MigrationOptions, output: Output, interrupts: Interrup
             SourceClient(where.source, options.security()) as client,
         ):
             guest, trace_digest = (booted, None) if booted else _existing(client, options)
+            options = options.but(hypervisor=guest.tracker.hypervisor)  # one that is there has its
             watcher = Watcher(progress, _notifier(console), interrupts)
             ended = travel(client, where.destination, guest, options, watcher)
             if ended.status.error_status == HostUnreachable.grpc_status:
@@ -252,7 +253,8 @@ def _title(document: Document) -> str:
     config = document["config"]
     load = config["trace"]["file"] if config["trace"] else str(config["workload"]).split(":")[0]
     logged = "PML" if config["pml"] else f"groups of {config['group_pages']}"
-    return f"{load}\n{config['paging']}, {config['clean']}, {logged}\n{config['clock']} clock"
+    ways = f"{config['hypervisor']}, {config['paging']}, {config['clean']}"
+    return f"{load}\n{ways}, {logged}\n{config['clock']} clock"
 
 
 def _whereabouts(client: SourceClient, ended: Ended, where: Hosts) -> str:

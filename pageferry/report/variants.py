@@ -3,7 +3,7 @@
 A *variant* is what was done about the faults: groups of n, groups that learn, another clean
 policy, PML. Every run is set against its *baseline*: the run that agrees with it in every other
 setting (what the guest runs with all of its parameters, the seed, memory, link, prices, policy,
-the kind of paging …) and has single pages and the clean policy that Xen has (blow, lazy).
+the kind of paging …) and has single pages and the clean policy that its hypervisor has.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _is_said(row: Row, name: str) -> bool:
 
 def _is_plain(row: Row, name: str) -> bool:
     plain = BY_NAME[name].plain
-    return plain is not None and bool(row[name] == plain(row["paging"]))
+    return plain is not None and bool(row[name] == plain(row))
 
 
 def _described(row: Row) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Setting:
         show: its value in words that name the setting as well.
         of: key of the document's `config`.
         value: from that key's value to the column's.
-        plain: of a remedy, by kind of paging: the value of single pages and nothing else.
+        plain: of a remedy, by the other columns: the value of single pages and nothing else.
         usual: its value unless somebody sets another one; None when something else decides.
     """
 
@@ -52,7 +52,7 @@ class Setting:
     show: Callable[[Any], str]
     of: str
     value: Callable[[Any], Any] = lambda value: value
-    plain: Callable[[str], Any] | None = None
+    plain: Callable[[Settings], Any] | None = None
     usual: Any = None
 
 
@@ -101,7 +101,7 @@ def _type(declared: Declared) -> pa.DataType:
             return pa.string()
 
 
-def _plain(declared: Declared) -> Callable[[str], Any] | None:
+def _plain(declared: Declared) -> Callable[[Settings], Any] | None:
     if declared.role is not Role.REMEDY:
         return None
     return declared.plain or (lambda _: declared.default_value())

@@ -43,7 +43,7 @@ class _CleanPolicy:
 class _CleanPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CleanPolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CLEAN_POLICY_UNSPECIFIED: _CleanPolicy.ValueType  # 0
-    """the default of the paging mode"""
+    """the hypervisor's own"""
     CLEAN_POLICY_BLOW: _CleanPolicy.ValueType  # 1
     CLEAN_POLICY_WRITE_PROTECT: _CleanPolicy.ValueType  # 2
     CLEAN_POLICY_LAZY: _CleanPolicy.ValueType  # 3
@@ -54,13 +54,55 @@ class CleanPolicy(_CleanPolicy, metaclass=_CleanPolicyEnumTypeWrapper):
     """How write access is revoked when the dirty bitmap is cleaned."""
 
 CLEAN_POLICY_UNSPECIFIED: CleanPolicy.ValueType  # 0
-"""the default of the paging mode"""
+"""the hypervisor's own"""
 CLEAN_POLICY_BLOW: CleanPolicy.ValueType  # 1
 CLEAN_POLICY_WRITE_PROTECT: CleanPolicy.ValueType  # 2
 CLEAN_POLICY_LAZY: CleanPolicy.ValueType  # 3
 CLEAN_POLICY_EAGER: CleanPolicy.ValueType  # 4
 CLEAN_POLICY_CLEAR_LOG: CleanPolicy.ValueType  # 5
 Global___CleanPolicy: _TypeAlias = CleanPolicy  # noqa: Y015
+
+class _Hypervisor:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HypervisorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Hypervisor.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HYPERVISOR_UNSPECIFIED: _Hypervisor.ValueType  # 0
+    """Xen as it is today"""
+    HYPERVISOR_XEN: _Hypervisor.ValueType  # 1
+    HYPERVISOR_XEN_2009: _Hypervisor.ValueType  # 2
+    HYPERVISOR_KVM: _Hypervisor.ValueType  # 3
+
+class Hypervisor(_Hypervisor, metaclass=_HypervisorEnumTypeWrapper):
+    """Whose ways: what is left out of a tracker is this one's. Since 1.3."""
+
+HYPERVISOR_UNSPECIFIED: Hypervisor.ValueType  # 0
+"""Xen as it is today"""
+HYPERVISOR_XEN: Hypervisor.ValueType  # 1
+HYPERVISOR_XEN_2009: Hypervisor.ValueType  # 2
+HYPERVISOR_KVM: Hypervisor.ValueType  # 3
+Global___Hypervisor: _TypeAlias = Hypervisor  # noqa: Y015
+
+class _ReadMapping:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReadMappingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReadMapping.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    READ_MAPPING_UNSPECIFIED: _ReadMapping.ValueType  # 0
+    """the hypervisor's own"""
+    READ_MAPPING_READ_ONLY: _ReadMapping.ValueType  # 1
+    READ_MAPPING_WRITABLE: _ReadMapping.ValueType  # 2
+
+class ReadMapping(_ReadMapping, metaclass=_ReadMappingEnumTypeWrapper):
+    """What a fault of a read maps under shadow paging. Since 1.3."""
+
+READ_MAPPING_UNSPECIFIED: ReadMapping.ValueType  # 0
+"""the hypervisor's own"""
+READ_MAPPING_READ_ONLY: ReadMapping.ValueType  # 1
+READ_MAPPING_WRITABLE: ReadMapping.ValueType  # 2
+Global___ReadMapping: _TypeAlias = ReadMapping  # noqa: Y015
 
 class _GroupScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -230,11 +272,14 @@ class TrackerConfig(_message.Message):
     TLB_ENTRIES_FIELD_NUMBER: _builtins.int
     CLEAR_CHUNK_FRAMES_FIELD_NUMBER: _builtins.int
     PML_BUFFER_ENTRIES_FIELD_NUMBER: _builtins.int
+    HYPERVISOR_FIELD_NUMBER: _builtins.int
+    READS_MAP_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
     no_prefetch: _builtins.bool
     out_of_sync: _builtins.bool
+    """left out: true (until 1.2: false)"""
     shadow_pool_frames: _builtins.int
     """0: Xen's default for the guest's size"""
     tlb_entries: _builtins.int
@@ -243,6 +288,10 @@ class TrackerConfig(_message.Message):
     """a power of two, of CLEAR_LOG; 0: the default"""
     pml_buffer_entries: _builtins.int
     """since 1.2: 1 to 65536; 0: the 512 of the hardware"""
+    hypervisor: Global___Hypervisor.ValueType
+    """since 1.3"""
+    reads_map: Global___ReadMapping.ValueType
+    """since 1.3"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -253,17 +302,21 @@ class TrackerConfig(_message.Message):
         pml: _builtins.bool = ...,
         group: Global___GroupPolicy | None = ...,
         no_prefetch: _builtins.bool = ...,
-        out_of_sync: _builtins.bool = ...,
+        out_of_sync: _builtins.bool | None = ...,
         shadow_pool_frames: _builtins.int = ...,
         tlb_entries: _builtins.int = ...,
         clear_chunk_frames: _builtins.int = ...,
         pml_buffer_entries: _builtins.int = ...,
+        hypervisor: Global___Hypervisor.ValueType = ...,
+        reads_map: Global___ReadMapping.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["group", b"group"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "group", b"group", "out_of_sync", b"out_of_sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__out_of_sync: _TypeAlias = _typing.Literal["out_of_sync"]  # noqa: Y015
+    _WhichOneofArgType__out_of_sync: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__out_of_sync) -> _WhichOneofReturnType__out_of_sync | None: ...
 
 Global___TrackerConfig: _TypeAlias = TrackerConfig  # noqa: Y015
 

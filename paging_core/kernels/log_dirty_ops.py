@@ -13,7 +13,14 @@ from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
 from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
 from paging_core.kernels.hap import drain_pml
 from paging_core.kernels.out_of_sync import resync_all
-from paging_core.kernels.p2m import P2M_DIRTY, leaf_at, mark_root, rearm_all, rearm_leaf
+from paging_core.kernels.p2m import (
+    P2M_DIRTY,
+    leaf_at,
+    mark_root,
+    rearm_all,
+    rearm_dirty,
+    rearm_leaf,
+)
 from paging_core.kernels.shadow_clean import blow_tables, protect_all, protect_dirty
 from paging_core.kernels.shadow_entries import mappings, revoke_writes
 from paging_core.kernels.state import DIRTY, SHADOW, Core
@@ -69,7 +76,7 @@ def _drop(m: Core, gfn: int) -> None:
     if m.paging == SHADOW:
         # It leaves the bitmap, so no policy that goes by the bitmap would find it.
         revoke_writes(m, gfn)
-    elif m.clean.defers:  # and no clean of everything follows
+    elif m.clean.by_bitmap:  # and no clean of everything follows
         rearm_leaf(m, gfn)
     dirty(m)[gfn >> 6] &= ~(1 << (gfn & 63))
 
@@ -135,7 +142,9 @@ def rearm(m: Core, everything: bool) -> None:
             protect_all(m)
         else:
             protect_dirty(m)
-    elif m.clean.drops_all:
+    elif m.clean.by_bitmap and not everything:
+        rearm_dirty(m)
+    elif m.clean.by_bitmap or m.clean.drops_all:
         rearm_all(m)
     else:
         mark_root(m)

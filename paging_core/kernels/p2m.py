@@ -13,7 +13,7 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
-from paging_core.kernels.arrays import p2m
+from paging_core.kernels.arrays import dirty, p2m
 from paging_core.kernels.state import ENTRIES, Core
 from paging_core.kernels.tlb import flush_tlb
 
@@ -170,6 +170,19 @@ def rearm_leaf(m: Core, gfn: int) -> None:
     """Re-arm the one entry that maps a gfn, of whatever size; the TLB is the caller's."""
     p2m(m)[leaf_at(m, gfn)] = _armed(m, leaf_level(m, gfn))
     pay(m, _REARM, _P2M, 1)
+
+
+@kernel
+def rearm_dirty(m: Core) -> None:
+    """KVM: re-arm the entries of the dirty frames, and no others."""
+    for word in range(m.log.dirty_words):
+        bits = dirty(m)[word]
+        if bits == 0:
+            continue
+        for bit in range(64):
+            if (bits >> bit) & 1:
+                rearm_leaf(m, word * 64 + bit)
+    flush_tlb(m, _TLB)
 
 
 @kernel

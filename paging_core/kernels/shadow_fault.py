@@ -121,6 +121,14 @@ def _may_keep_write(m: Core, gfn: int, leaf: int) -> bool:
 
 
 @kernel
+def _read_opens(m: Core, gfn: int, leaf: int) -> bool:
+    """Whether a read maps its frame writable and marks it, as KVM does (make_spte)."""
+    if m.shadow.reads_map_writable == 0 or m.log.enabled == 0:
+        return False
+    return leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY and frame_at(m, gfn).types == 0
+
+
+@kernel
 def _flags_for(m: Core, gfn: int, leaf: int) -> int:
     flags = PRESENT | ACCESSED | (leaf & USER)
     if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY:
@@ -276,7 +284,7 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
         _baseline_fault(m, page, slot, leaf)
     _pay_fault(m, page, slot, gfn, write, cause)
     flags = _flags_for(m, gfn, leaf)
-    if write != 0:
+    if write != 0 or _read_opens(m, gfn, leaf):
         _grant_write(m, page, slot, gfn, flags, parent_id)
     else:
         set_l1_entry(m, page, slot, gfn, flags)

@@ -81,7 +81,12 @@ VCPU_DTYPE = np.dtype(
 """The guest itself beside its memory: all of it migrates."""
 
 CLEAN_DTYPE = np.dtype(
-    [("drops_all", np.int64), ("has_reverse_map", np.int64), ("defers", np.int64)]
+    [
+        ("drops_all", np.int64),
+        ("has_reverse_map", np.int64),
+        ("by_bitmap", np.int64),
+        ("defers", np.int64),
+    ]
 )
 """The clean policy: `paging_core.config.CleanRules`, field by field, as 0 or 1."""
 
@@ -108,6 +113,7 @@ SHADOW_DTYPE = np.dtype(
         # configuration
         ("prefetch", np.int64),
         ("out_of_sync", np.int64),
+        ("reads_map_writable", np.int64),
         ("pool_pages", np.int64),
         ("n_buckets", np.int64),
         # state

@@ -27,6 +27,7 @@ class CleanView:
 
     drops_all: int
     has_reverse_map: int
+    by_bitmap: int
     defers: int
 
 
@@ -44,6 +45,7 @@ class ShadowView:
 
     prefetch: int
     out_of_sync: int
+    reads_map_writable: int
     pool_pages: int
     n_buckets: int
     root: int

@@ -45,13 +45,16 @@ class Plan:
     policy: PolicyName = setting(
         "policy",
         Choice(PolicyName),
-        "xen",
+        None,
         Role.SURROUNDINGS,
         Section.MIGRATION,
         "When the guest is paused for the rest. xen: under 50 dirty pages, or after 5 rounds. "
         "xen-2009: after 29 rounds or 3 x memory sent, and pages dirty again are skipped. "
         "qemu: when the rest fits the downtime limit.",
         shown="When a round ends, which frames it skips, when pre-copy stops.",
+        otherwise="by hypervisor: xen, xen-2009, qemu",
+        field_default=PolicyName.XEN,
+        part="policy",
     )
     clock: ClockName = setting(
         "clock",

@@ -14,7 +14,8 @@ from tests.pageferry.hosts import pageferry
 
 CASES = {
     "shadow": ["--paging", "shadow", "--workload", BUSY],
-    "shadow, tables that change": ["--paging", "shadow", "--out-of-sync", "--workload", CHURN],
+    "shadow, tables that change": ["--paging", "shadow", "--no-out-of-sync", "--workload", CHURN],
+    "KVM": ["--hypervisor", "kvm", "--workload", CHURN],
     "write-protect, grouped": ["--clean", "write-protect", "--group-pages", "8", "--group-scope",
                                "physical", "--d-bit-filter", "--workload", CHURN],
     "blow, grouped": ["--group-pages", "64", "--policy", "xen-2009", "--workload", BUSY],

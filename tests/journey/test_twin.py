@@ -62,7 +62,7 @@ def trackers() -> Iterator[TrackerConfig]:
     for clean in CLEAN_POLICIES[Paging.SHADOW]:
         for group in groups(list(GroupScope)):
             yield TrackerConfig(Paging.SHADOW, clean, group=group)
-        yield TrackerConfig(Paging.SHADOW, clean, group=eight, out_of_sync=True)
+        yield TrackerConfig(Paging.SHADOW, clean, group=eight, out_of_sync=False)
         yield TrackerConfig(Paging.SHADOW, clean, group=eight, prefetch=False)
         yield TrackerConfig(Paging.SHADOW, clean, group=eight, shadow_pool_frames=32)
     for clean in CLEAN_POLICIES[Paging.HAP]:
@@ -79,7 +79,7 @@ def tracker_id(tracker: TrackerConfig) -> str:
         "trigger": group.trigger > 1,
         "adaptive": group.adaptive,
         "pml": tracker.pml,
-        "out-of-sync": tracker.out_of_sync,
+        "in-sync": not tracker.out_of_sync,
         "no-prefetch": not tracker.prefetch,
         "small-pool": tracker.shadow_pool_frames is not None,
     }

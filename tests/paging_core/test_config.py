@@ -5,13 +5,16 @@ from __future__ import annotations
 import pytest
 
 from paging_core.config import (
+    CLEAN_POLICIES,
     CLEAN_RULES,
     CleanPolicy,
     GroupPolicy,
     GroupScope,
     GuestConfig,
+    Hypervisor,
     MemoryFill,
     Paging,
+    ReadMapping,
     TrackerConfig,
 )
 from paging_core.errors import BadOption
@@ -29,17 +32,27 @@ def test_other_group_sizes_are_refused_with_one_that_works(frames: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("paging", "default", "other"),
+    ("hypervisor", "shadow", "hap", "reads_map"),
     [
-        (Paging.SHADOW, CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT),
-        (Paging.HAP, CleanPolicy.LAZY, CleanPolicy.EAGER),
+        (Hypervisor.XEN, CleanPolicy.BLOW, CleanPolicy.LAZY, ReadMapping.READ_ONLY),
+        (Hypervisor.XEN_2009, CleanPolicy.BLOW, CleanPolicy.EAGER, ReadMapping.READ_ONLY),
+        (
+            Hypervisor.KVM, CleanPolicy.WRITE_PROTECT, CleanPolicy.WRITE_PROTECT,
+            ReadMapping.WRITABLE,
+        ),
     ],
-)
-def test_each_paging_mode_has_two_clean_policies(
-    paging: Paging, default: CleanPolicy, other: CleanPolicy
+)  # fmt: skip
+def test_a_hypervisor_gives_what_was_not_set_alone(
+    hypervisor: Hypervisor, shadow: CleanPolicy, hap: CleanPolicy, reads_map: ReadMapping
 ) -> None:
-    assert TrackerConfig(paging).clean_policy is default
-    assert TrackerConfig(paging, other).clean_policy is other
+    own = TrackerConfig(hypervisor=hypervisor)
+    assert (own.clean_policy, own.read_mapping, own.out_of_sync) == (shadow, reads_map, True)
+    nested = TrackerConfig(Paging.HAP, hypervisor=hypervisor)
+    assert (nested.clean_policy, nested.read_mapping) == (hap, None)
+    for clean in CLEAN_POLICIES[Paging.SHADOW]:
+        assert TrackerConfig(clean=clean, hypervisor=hypervisor).clean_policy is clean
+    for mapping in ReadMapping:
+        assert TrackerConfig(reads_map=mapping, hypervisor=hypervisor).read_mapping is mapping
 
 
 @pytest.mark.parametrize(
@@ -48,7 +61,6 @@ def test_each_paging_mode_has_two_clean_policies(
         (Paging.SHADOW, CleanPolicy.LAZY),
         (Paging.SHADOW, CleanPolicy.EAGER),
         (Paging.HAP, CleanPolicy.BLOW),
-        (Paging.HAP, CleanPolicy.WRITE_PROTECT),
     ],
 )
 def test_a_clean_policy_of_the_other_mode_is_refused(paging: Paging, clean: CleanPolicy) -> None:

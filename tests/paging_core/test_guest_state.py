@@ -114,6 +114,7 @@ WRONG: dict[str, Any] = {
 }
 ALLOWED = {
     ("config.tracker.clean", "null"),
+    ("config.tracker.reads_map", "null"),
     ("config.tracker.shadow_pool_frames", "null"),
     ("config.trace", "text"),
 }

@@ -55,7 +55,7 @@ def trackers() -> Iterator[TrackerConfig]:
     for clean in CLEAN_POLICIES[Paging.SHADOW]:
         for frames in (1, 64):
             group = GroupPolicy(frames, GroupScope.VIRTUAL)
-            yield TrackerConfig(Paging.SHADOW, clean, group=group, out_of_sync=True)
+            yield TrackerConfig(Paging.SHADOW, clean, group=group, out_of_sync=False)
             yield TrackerConfig(Paging.SHADOW, clean, group=group, shadow_pool_frames=32)
 
 
@@ -67,7 +67,7 @@ def tracker_id(tracker: TrackerConfig) -> str:
         "trigger": group.trigger > 1,
         "adaptive": group.adaptive,
         "pml": tracker.pml,
-        "oos": tracker.out_of_sync,
+        "in-sync": not tracker.out_of_sync,
         "small-pool": tracker.shadow_pool_frames is not None,
     }
     return "-".join(parts + [name for name, on in options.items() if on])

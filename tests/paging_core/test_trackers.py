@@ -242,7 +242,7 @@ def test_once_stopped_a_guest_pays_for_no_more_fixups_and_rebuilds(
 ALL_TRACKERS = [
     TrackerConfig(Paging.SHADOW, CleanPolicy.BLOW),
     TrackerConfig(Paging.SHADOW, CleanPolicy.WRITE_PROTECT),
-    TrackerConfig(Paging.SHADOW, CleanPolicy.BLOW, out_of_sync=True),
+    TrackerConfig(Paging.SHADOW, CleanPolicy.BLOW, out_of_sync=False),
     TrackerConfig(Paging.HAP, CleanPolicy.LAZY),
     TrackerConfig(Paging.HAP, CleanPolicy.EAGER),
     TrackerConfig(Paging.HAP, CleanPolicy.LAZY, pml=True),

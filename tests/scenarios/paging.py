@@ -12,8 +12,10 @@ from paging_core.config import (
     GroupPolicy,
     GroupScope,
     GuestConfig,
+    Hypervisor,
     MemoryFill,
     Paging,
+    ReadMapping,
     TrackerConfig,
 )
 from paging_core.costs import CostTable
@@ -40,8 +42,9 @@ def tracker_of(settings: dict[str, str]) -> TrackerConfig:
         trigger=int(settings.get("trigger", "1")),
         adaptive=n == "adaptive",
     )
-    clean = settings.get("clean")
+    clean, reads_map = settings.get("clean"), settings.get("reads_map")
     return TrackerConfig(
+        hypervisor=Hypervisor(settings.get("hypervisor", "xen")),
         paging=Paging(settings.get("paging", "shadow")),
         clean=None if clean is None else CleanPolicy(clean),
         pml="pml" in settings,
@@ -50,6 +53,7 @@ def tracker_of(settings: dict[str, str]) -> TrackerConfig:
         out_of_sync="out_of_sync" in settings,
         clear_chunk_frames=int(settings.get("clear_chunk", "1024")),
         pml_buffer_entries=int(settings.get("pml_buffer", "512")),
+        reads_map=None if reads_map is None else ReadMapping(reads_map),
     )
 
 

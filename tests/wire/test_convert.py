@@ -13,8 +13,10 @@ from paging_core.config import (
     GroupPolicy,
     GroupScope,
     GuestConfig,
+    Hypervisor,
     MemoryFill,
     Paging,
+    ReadMapping,
     TrackerConfig,
 )
 from paging_core.costs import CostTable
@@ -37,6 +39,8 @@ def trackers(draw: st.DrawFn, n_frames: int) -> TrackerConfig:
         out_of_sync=draw(st.booleans()),
         shadow_pool_frames=draw(st.none() | st.integers(32, n_frames)),
         tlb_entries=2 ** draw(st.integers(4, 16)),
+        hypervisor=draw(st.sampled_from(Hypervisor)),
+        reads_map=draw(st.sampled_from([None, *ReadMapping])),
     )
 
 
@@ -72,6 +76,8 @@ def test_every_name_of_the_contract_means_one_thing() -> None:
         (common_pb2.Paging, Paging, "PAGING"),
         (common_pb2.CleanPolicy, CleanPolicy, "CLEAN_POLICY"),
         (common_pb2.GroupScope, GroupScope, "GROUP_SCOPE"),
+        (common_pb2.Hypervisor, Hypervisor, "HYPERVISOR"),
+        (common_pb2.ReadMapping, ReadMapping, "READ_MAPPING"),
         (common_pb2.MemoryFill, MemoryFill, "MEMORY_FILL"),
     ]
     for wire_enum, ours, prefix in cases:

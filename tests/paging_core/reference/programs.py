@@ -20,6 +20,7 @@ from paging_core.config import (
     GroupPolicy,
     GroupScope,
     Paging,
+    ReadMapping,
     TrackerConfig,
 )
 from paging_core.workloads import ops
@@ -209,6 +210,7 @@ def trackers(
         group=policy,
         prefetch=draw(st.booleans()),
         out_of_sync=draw(st.booleans()),
+        reads_map=draw(st.sampled_from(ReadMapping)),
         shadow_pool_frames=draw(st.sampled_from([None, None, 32])),
         tlb_entries=draw(st.sampled_from([16, 64, 2048])),
     )

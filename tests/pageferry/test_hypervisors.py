@@ -1,0 +1,58 @@
+"""A hypervisor chooses together what belongs together, and whoever sets a part alone wins."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pageferry.cli.axes import options_of
+from pageferry.configured import configured
+from pageferry.request import MigrationOptions
+
+PARTS = ("clean", "reads_map", "out_of_sync", "policy")
+EXPECTED = {
+    ("xen", "shadow"): ("blow", "read-only", True, "xen"),
+    ("xen", "hap"): ("lazy", None, True, "xen"),
+    ("xen-2009", "shadow"): ("blow", "read-only", True, "xen-2009"),
+    ("xen-2009", "hap"): ("eager", None, True, "xen-2009"),
+    ("kvm", "shadow"): ("write-protect", "writable", True, "qemu"),
+    ("kvm", "hap"): ("write-protect", None, True, "qemu"),
+}
+
+
+def shown(options: MigrationOptions) -> dict[str, Any]:
+    """The `config` of the document."""
+    return configured(options.guest_config(), options.plan())
+
+
+@pytest.mark.parametrize(("hypervisor", "paging"), EXPECTED)
+def test_the_document_shows_every_part_that_was_chosen(hypervisor: str, paging: str) -> None:
+    config = shown(MigrationOptions.of(hypervisor=hypervisor, paging=paging))
+    assert config["hypervisor"] == hypervisor
+    assert tuple(config[part] for part in PARTS) == EXPECTED[hypervisor, paging]
+
+
+def test_xen_is_what_there_is_without_a_word() -> None:
+    assert shown(MigrationOptions.of()) == shown(MigrationOptions.of(hypervisor="xen"))
+
+
+ALONE = {
+    "clean": "clear-log", "reads_map": "read-only", "out_of_sync": False, "policy": "xen-2009",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_that_is_set_alone_wins_and_leaves_the_others(part: str) -> None:
+    config = shown(MigrationOptions.of(**{"hypervisor": "kvm", part: ALONE[part]}))
+    expected = dict(zip(PARTS, EXPECTED["kvm", "shadow"], strict=True))
+    assert {name: config[name] for name in PARTS} == {**expected, part: ALONE[part]}
+
+
+def test_a_hypervisor_is_an_axis_like_every_setting() -> None:
+    cleans = ("blow", "clear-log")
+    for hypervisor, clean in itertools.product(("xen", "kvm"), cleans):
+        config = shown(options_of({"hypervisor": hypervisor, "clean": clean}, Path()))
+        assert (config["hypervisor"], config["clean"]) == (hypervisor, clean)
