@@ -91,7 +91,7 @@ class ModelGuestFactory:
             from paging_core.workloads.catalog import workload_of  # noqa: PLC0415 - see above
 
             return workload_of(config)
-        from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow, too
+        from paging_core.traces.opening import make_replay  # noqa: PLC0415 - pyarrow is slow, too
 
         path = self._trace_path(config.trace)
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -126,9 +127,11 @@ class MigrationOptions:
         if self.source is not None:
             return path  # on a host elsewhere the path is that host's own
         # Here and not above: it imports pyarrow, and --help must not.
-        from paging_core.traces.reader import TraceFile  # noqa: PLC0415
+        from paging_core.traces.opening import check_reads, open_trace  # noqa: PLC0415
 
-        TraceFile(path)
+        with closing(open_trace(path)) as trace:
+            if self["paging"] == Paging.SHADOW:
+                check_reads(trace)
         return str(Path(path).resolve())
 
     def _check_hap(self) -> None:

@@ -57,9 +57,10 @@ _FOREVER_PS = 2**62
 
 def _make_workload(config: GuestConfig) -> Workload:
     if config.trace:
-        from paging_core.traces.replay import make_replay  # noqa: PLC0415 - pyarrow is slow
+        from paging_core.traces.opening import make_replay  # noqa: PLC0415 - pyarrow is slow
 
-        return make_replay(config.trace, config.seed)
+        shadow = config.tracker.paging is Paging.SHADOW
+        return make_replay(config.trace, config.seed, needs_reads=shadow)
     from paging_core.workloads.catalog import workload_of  # noqa: PLC0415 - see above
 
     return workload_of(config)

@@ -18,7 +18,7 @@ from paging_core.digest import frame_digests, public_key
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.lackey import import_lackey
-from paging_core.traces.replay import make_replay
+from paging_core.traces.opening import make_replay
 from paging_core.units import FRAME_BYTES
 from paging_core.workloads.catalog import describe_workloads
 from paging_core.workloads.ops import OP_DTYPE

@@ -79,6 +79,8 @@ def run(options: MigrationOptions, output: Output) -> int:
         InvalidInput: something asked for cannot be; nothing was started.
     """
     check(options)
+    if not output.quiet:
+        _say_what_the_trace_lacks(options)
     if output.json_target is not None:
         results.check_target(output.json_target)
 
@@ -95,6 +97,15 @@ def run(options: MigrationOptions, output: Output) -> int:
     flow = _own_flow(options)
     with nullcontext() if flow is None else flow_directory.claimed(flow):
         return interruptible(action)
+
+
+def _say_what_the_trace_lacks(options: MigrationOptions) -> None:
+    if options.source is not None or options["trace"] is None:
+        return
+    from paging_core.traces.opening import what_it_lacks
+
+    if lacks := what_it_lacks(str(options["trace"])):
+        stderr_console().print(f"note: {lacks}", soft_wrap=True)
 
 
 def _own_flow(options: MigrationOptions) -> Path | None:

@@ -95,18 +95,27 @@ def lackey(
 def show(file: str, json_target: str | None) -> None:
     """Show what a trace holds: how long, how much memory, which parts of it are written.
 
+    Of written pages also how fast, how densely, and how many writes changed nothing.
+
     Reads all of it, so a trace that is shown can be replayed.
     """
+    from pageferry.cli import trace_json, trace_show, written_show
     from pageferry.cli.json_target import check, written
-    from pageferry.cli.trace_json import document_of
-    from pageferry.cli.trace_show import facts, regions
+    from paging_core.traces.opening import open_trace
     from paging_core.traces.profile import profile
     from paging_core.traces.reader import TraceFile
 
     check(json_target)
-    opened = TraceFile(file)
-    found = profile(opened)
-    console = written(document_of(opened, found), json_target)
-    console.print(facts(opened, found))
+    opened = open_trace(file)
+    if isinstance(opened, TraceFile):
+        found = profile(opened)
+        document = trace_json.document_of(opened, found)
+        tables = trace_show.facts(opened, found), trace_show.regions(found)
+    else:
+        shown = written_show.examined(opened)
+        document = written_show.document_of(shown)
+        tables = written_show.facts(shown), written_show.regions(shown)
+    console = written(document, json_target)
+    console.print(tables[0])
     console.print()
-    console.print(regions(found))
+    console.print(tables[1])

@@ -16,7 +16,7 @@ from paging_core.exhaustion import ran_out
 _MAGIC = b"PAR1"
 _CHUNK_BYTES = 1 << 20
 DAMAGED = "copy it again, or import it again"
-_DAMAGE = (
+DAMAGE = (
     pa.ArrowException,
     OSError,
     ValueError,
@@ -89,7 +89,7 @@ def about(path: str) -> Iterator[None]:
         yield
     except BadTrace as error:
         raise BadTrace(f"trace {path}: {error}") from error
-    except _DAMAGE as error:
+    except DAMAGE as error:
         limit = ran_out(error)
         if limit is not None:  # not the file's fault
             raise limit from error

@@ -8,11 +8,8 @@ it begins again, as a server does that never stops, with other data.
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
-
 import numpy as np
 
-from paging_core.errors import BadTrace
 from paging_core.traces.kernels.replay_ops import Columns, Pace, fill_replayed
 from paging_core.traces.profile import Pages, profile
 from paging_core.traces.reader import TraceFile
@@ -94,6 +91,8 @@ def map_pages(pages: Pages, filled: Pages, key: int) -> Ops:
         filled: those of them to fill with data.
         key: of the random sequence that the data is drawn from.
     """
+    if not len(pages):
+        return np.zeros(0, OP_DTYPE)
     breaks = np.flatnonzero(np.diff(pages) != 1) + 1
     first = np.concatenate(([0], breaks))
     runs = np.diff(np.concatenate((first, [len(pages)])))
@@ -109,26 +108,3 @@ def map_pages(pages: Pages, filled: Pages, key: int) -> Ops:
     writes["words"] = WORDS_PER_FRAME
     writes["kind"] = WRITE
     return ops
-
-
-def make_replay(path: str, seed: int, expected_digest: int = 0) -> Replay:
-    """The workload that replays a trace.
-
-    Args:
-        path: of the trace.
-        seed: of the data that it writes.
-        expected_digest: XXH3-64 that the file must have; 0 takes any.
-
-    Raises:
-        BadTrace: it cannot be read, is no trace, is damaged, or is another one.
-    """
-    with ExitStack() as stack:
-        trace = stack.enter_context(closing(TraceFile(path)))
-        if expected_digest not in (0, trace.digest):
-            raise BadTrace(
-                f"the trace {path} is another one than was expected here (XXH3 "
-                f"{trace.digest:016x}, not {expected_digest:016x}); copy the right one there"
-            )
-        replay = Replay(trace, seed)
-        stack.pop_all()
-        return replay

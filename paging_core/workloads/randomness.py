@@ -66,6 +66,13 @@ def fill_draws(key: int, first: int, out: npt.NDArray[np.int64]) -> None:
         out[i] = np.int64(draw_at(key, first + i))
 
 
+@kernel
+def fill_draws_at(key: int, positions: npt.NDArray[np.int64], out: npt.NDArray[np.int64]) -> None:
+    """The draws of any positions, as int64."""
+    for i in range(out.shape[0]):
+        out[i] = np.int64(draw_at(key, positions[i]))
+
+
 def key_of(seed: int, purpose: str) -> int:
     """The key of one sequence of a seed, as an int64; purposes have nothing in common."""
     key = seed

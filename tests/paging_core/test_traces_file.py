@@ -16,9 +16,9 @@ import xxhash
 
 from paging_core.errors import BadTrace
 from paging_core.traces import lackey, reader
+from paging_core.traces.opening import make_replay
 from paging_core.traces.profile import profile
 from paging_core.traces.reader import TraceFile
-from paging_core.traces.replay import make_replay
 from tests.paging_core.lackey_reference import Access, import_text
 
 KEY = b"pageferry.trace"

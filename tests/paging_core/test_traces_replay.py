@@ -14,9 +14,10 @@ from paging_core.errors import GuestOutOfMemory
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.traces import lackey
+from paging_core.traces.opening import make_replay
 from paging_core.traces.reader import TraceFile
-from paging_core.traces.replay import SILENT_FRACTION, Replay, make_replay
-from paging_core.workloads.ops import MMAP, OP_DTYPE, READ, REWRITE, WRITE, Ops
+from paging_core.traces.replay import SILENT_FRACTION
+from paging_core.workloads.ops import MMAP, OP_DTYPE, READ, REWRITE, WRITE, Ops, Workload
 from tests.paging_core.lackey_reference import Access, Row, import_text
 
 MIB = 2**20
@@ -43,7 +44,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, list[Row]]:
     return str(out), rows
 
 
-def ops_of(replay: Replay, first: int, count: int) -> Ops:
+def ops_of(replay: Workload, first: int, count: int) -> Ops:
     ops = np.zeros(count, OP_DTYPE)
     replay.fill(first, ops)
     return ops

@@ -116,6 +116,11 @@ class Recording:
             end = one.first_page + one.pages
 
     @property
+    def frames_per_page(self) -> int:
+        """Frames of 4 KiB in a page."""
+        return self.page_bytes // PAGE_SIZES[0]
+
+    @property
     def pages_top(self) -> int:
         """Page numbers are below this one."""
         return (1 << _ADDRESS_BITS) // self.page_bytes

@@ -1,0 +1,123 @@
+"""Traces of written pages from the shell: shown, and replayed by a migration."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paging_core.errors import BadTrace
+from paging_core.traces.written.profile import profile_of
+from paging_core.traces.written.reader import WrittenPagesFile
+from paging_core.traces.written.schema import PROCESS, VM, Recording
+from paging_core.traces.written.summary import Summary, summary_of
+from paging_core.traces.written.writer import WrittenPagesWriter
+from tests.pageferry.hosts import pageferry
+from tests.pageferry.test_trace import run
+from tests.paging_core.test_traces_written import Plain, write
+
+MS = 1_000_000
+NOTE = "note: a trace of written pages has no order within a window"
+
+
+def summed(path: Path) -> Summary:
+    opened = WrittenPagesFile(str(path))
+    return summary_of(opened, profile_of(opened))
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """Three windows of 10 ms, one of them empty: pages 0, 1, 5 and 600; then 1 and 2, 9 read."""
+    windows: Plain = [
+        (0, 10 * MS, {0: True, 1: True, 5: False, 600: None}, set()),
+        (10 * MS, 20 * MS, {}, set()),
+        (20 * MS, 30 * MS, {1: False, 2: True}, {9}),
+    ]
+    path = tmp_path / "some.parquet"
+    write(path, windows, Recording(VM, command="a [bold]vm\x1b[2J", how="by hand"))
+    return path
+
+
+def test_the_summary_by_hand(recorded: Path) -> None:
+    found = summed(recorded)
+    assert (found.least, found.median, found.most) == (0, 2, 4)
+    assert (found.pages_written, found.pages_read) == (5, 1)
+    assert found.dirty_bytes_per_s == pytest.approx(6 * 4096 / 0.030)
+    assert found.silent_share == 2 / 5
+    # Groups of 4: {0, 1}, {5}, {600}; {1, 2}. Of 16 and 64: {0, 1, 5}, {600}; {1, 2}. Of 512: same.
+    assert found.density == {4: 6 / 4, 16: 6 / 3, 64: 6 / 3, 512: 6 / 3}
+
+
+def test_density_of_large_pages(tmp_path: Path) -> None:
+    """Pages 1, 2 and 40 of 64 KiB: whole groups of 16 and less; 32 of 64, then 16 of 64."""
+    with WrittenPagesWriter(tmp_path / "t.parquet") as trace:
+        trace.window(0, MS, np.array([1, 2, 40], np.uint64))
+        trace.finish(Recording(PROCESS, 65536))
+    assert summed(tmp_path / "t.parquet").density == {4: None, 16: None, 64: 24, 512: 24}
+
+
+def test_a_recording_in_which_nothing_was_written(tmp_path: Path) -> None:
+    write(tmp_path / "t.parquet", [(0, MS, {}, set())])
+    found = summed(tmp_path / "t.parquet")
+    assert (found.most, found.pages_written, found.silent_share) == (0, 0, None)
+    assert set(found.density.values()) == {None}
+    assert run("show", tmp_path / "t.parquet").exit_code == 0
+
+
+def test_more_windows_than_it_says(tmp_path: Path) -> None:
+    with WrittenPagesWriter(tmp_path / "t.parquet") as trace:
+        for i in range(3):
+            trace.window(i, i + 1, np.array([1], np.uint64))
+        trace._windows = 2
+        trace.finish(Recording(VM))
+    with pytest.raises(BadTrace, match="more windows than the 2 that it says"):
+        summed(tmp_path / "t.parquet")
+
+
+def test_what_is_shown(recorded: Path) -> None:
+    done = run("show", recorded)
+    assert (done.exit_code, done.stderr) == (0, "")
+    text = " ".join(done.stdout.split())
+    for part in (
+        "a virtual machine of unknown size: a [bold]vm\\x1b[2J",
+        "how by hand",
+        "30 ms, 3 windows, 10 ms each",
+        "5 written, 1 only read",
+        "0 to 4 written, median 2",
+        "800.0 KiB/s, at this length of windows",
+        "1.5 of 4, 2.0 of 16, 2.0 of 64, 2.0 of 512 frames of a touched group",
+        "40.0 % of 5 written pages held the same",
+        "under HAP and shadow paging; a trace of written pages has no order within a window",
+    ):
+        assert part in text
+    assert "--memory 8MiB" in text  # two blocks of 2 MiB, page tables, and the kernel's own
+
+
+def test_the_same_as_json(recorded: Path) -> None:
+    done = run("show", recorded, "--json", "-")
+    assert done.exit_code == 0
+    document = json.loads(done.stdout)
+    assert document["schema"] == {"name": "pageferry.written-pages", "version": 1}
+    assert document["density"] == {"4": 1.5, "16": 2, "64": 2, "512": 2}
+    assert document["written_per_window"] == {"least": 0, "median": 2, "most": 4}
+    assert document["by_page"] == {
+        "page": [0, 1, 2, 5, 9, 600],
+        "windows_written": [1, 2, 1, 1, 0, 1],
+    }
+
+
+def test_a_migration_says_what_the_trace_lacks(tmp_path: Path, hosts: list[str]) -> None:
+    path = tmp_path / "w.parquet"
+    write(path, [(i * MS, (i + 1) * MS, {i % 7: None, 8: None}, set()) for i in range(20)])
+    asked = ("migrate", "--trace", str(path), "--memory", "8MiB", "--no-progress")
+    for where, code in ((hosts, 1), ([], 2)):
+        refused = pageferry(*asked, *where)
+        assert refused.returncode == code
+        assert "no reads, and shadow paging" in refused.stderr
+    target = tmp_path / "result.json"
+    done = pageferry(*asked, "--paging", "hap", "--group-pages", "4", "--json", str(target))
+    assert done.returncode == 0, done.stderr
+    assert NOTE in done.stderr
+    assert json.loads(target.read_text())["verified"]
