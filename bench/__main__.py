@@ -21,8 +21,7 @@ def main() -> None:
     if unknown:
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(names())}")
     for name in wanted:
-        sys.argv = [f"python -m bench.{name}"]
-        importlib.import_module(f"bench.{name}").main()
+        importlib.import_module(f"bench.{name}").main([])
         print(flush=True)
 
 

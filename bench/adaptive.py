@@ -1,6 +1,7 @@
 """Adaptive groups against every fixed size: fixup faults and bytes, relative to n = 1.
 
     python -m bench.adaptive [--no-suppress] [--d-bit-filter] [--link 200Mbit/s]
+                             [--memory 64MiB] [--loads hotcold,redis]
 
 Every shipped workload at its defaults and the two traces of real programs, migrated whole and
 verified, under shadow blow, shadow write-protect and HAP lazy: 198 migrations of a 64 MiB
@@ -34,19 +35,33 @@ TRACKERS = (("shadow", "blow"), ("shadow", "write-protect"), ("hap", "lazy"))
 Row = dict[str, Any]
 
 
-def points(link: str, *, suppress: bool, d_bit_filter: bool) -> list[Point]:
+def loads(chosen: Sequence[str]) -> dict[str, list[Value]]:
+    """Axes of what guests run: all that there is, or what was chosen of it by name."""
+    traces = {path.stem: str(path) for path in sorted(TRACES.glob("*.parquet"))}
+    workloads = [info.name for info in describe_workloads()]
+    if unknown := set(chosen) - {*workloads, *traces}:
+        sys.exit(f"error: no load {', '.join(sorted(unknown))}")
+    axes: dict[str, list[Value]] = {
+        "workload": [name for name in workloads if name in chosen or not chosen],
+        "trace": [path for name, path in traces.items() if name in chosen or not chosen],
+    }
+    return {axis: values for axis, values in axes.items() if values}
+
+
+def points(options: argparse.Namespace) -> list[Point]:
     """Every load under every tracker with every size."""
     here = Path.cwd()
-    loads: dict[str, list[Value]] = {
-        "workload": [info.name for info in describe_workloads()],
-        "trace": [str(path) for path in sorted(TRACES.glob("*.parquet"))],
+    same: dict[str, list[Value]] = {
+        "memory": [options.memory],
+        "link": [options.link],
+        "suppress": [not options.no_suppress],
+        "d_bit_filter": [options.d_bit_filter],
+        "group_pages": [1, *(size or "adaptive" for size in SIZES)],
     }
+    run = loads([name for name in options.loads.split(",") if name])
     made = []
     for paging, clean in TRACKERS:
-        axes: dict[str, list[Value]] = {"memory": ["64MiB"], "link": [link], "suppress": [suppress]}
-        axes |= {"paging": [paging], "clean": [clean], "d_bit_filter": [d_bit_filter]}
-        axes |= {"group_pages": [1, *(size or "adaptive" for size in SIZES)]}
-        grid = Grid("bench", {**loads, **axes})
+        grid = Grid("bench", {**run, **same, "paging": [paging], "clean": [clean]})
         made += [Point(options_of(s, here), command_of(s, here)) for s in grid.combinations()]
     return made
 
@@ -106,11 +121,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--link", default="1Gbit/s")
     parser.add_argument("--no-suppress", action="store_true")
     parser.add_argument("--d-bit-filter", action="store_true")
-    options = parser.parse_args(arguments)
-    chosen = points(
-        options.link, suppress=not options.no_suppress, d_bit_filter=options.d_bit_filter
-    )
-    rows = results(chosen)
+    parser.add_argument("--memory", default="64MiB")
+    parser.add_argument("--loads", default="", help="workloads and traces by name (default all)")
+    rows = results(points(parser.parse_args(arguments)))
     print("adaptive groups: fixup faults × n = 1, and bytes on the wire beyond those of n = 1")
     for paging, clean in TRACKERS:
         show_tracker(rows, paging, clean)

@@ -1,16 +1,17 @@
 """How long `pageferry --help` takes, beside a bare start of the same Python.
 
-python -m bench.cli_start
+python -m bench.cli_start [--runs 15]
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 
-RUNS = 15
 CASES = {
     "python -c pass": ["-c", "pass"],
     "import click": ["-c", "import click"],
@@ -27,14 +28,17 @@ def seconds(arguments: list[str]) -> float:
     return time.perf_counter() - started
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Measure the cases in turn, so that noise of the machine meets them all."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--runs", type=int, default=15, help="of each (default 15)")
+    runs = parser.parse_args(arguments).runs
     taken: dict[str, list[float]] = {name: [] for name in CASES}
-    for _ in range(RUNS):
-        for name, arguments in CASES.items():
-            taken[name].append(seconds(arguments))
+    for _ in range(runs):
+        for name, words in CASES.items():
+            taken[name].append(seconds(words))
     bare = statistics.median(taken["python -c pass"])
-    print(f"start of the command line, medians of {RUNS}")
+    print(f"start of the command line, medians of {runs}")
     print(f"{'':<34}{'seconds':>9}{'× bare':>9}")
     for name, measured in taken.items():
         median = statistics.median(measured)

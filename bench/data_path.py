@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -141,15 +142,15 @@ class Migrations:
             host.stop()
 
 
-def arguments() -> argparse.Namespace:
+def chosen_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--memory", default="1GiB", help="of the guest (default 1GiB)")
     parser.add_argument("--runs", type=int, default=5, help="of each side (default 5)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
-def main() -> None:
-    chosen = arguments()
+def main(arguments: Sequence[str] | None = None) -> None:
+    chosen = chosen_of(arguments)
     memory_bytes = parse_memory_bytes(chosen.memory)
     tune_malloc()
     bare, migrations = BareStream(memory_bytes), Migrations(memory_bytes)

@@ -1,6 +1,6 @@
 """What writing the flow costs: the same migrations with and without, in turns.
 
-    python -m bench.flow [--runs 5]
+    python -m bench.flow [--memory 256MiB] [--runs 5]
 
 The whole of `pageferry migrate` between two hosts that run already, its wall time and the
 processor time of the source host, which does all of the recording.
@@ -23,24 +23,22 @@ from pageferry.request import MigrationOptions
 from pageferry.source_client import SourceClient
 from pageferry.v1 import common_pb2
 from pageferry.v1.destination_pb2_grpc import DestinationHostStub
+from paging_core.units import parse_memory_bytes
 from wire.channel import connect
 from wire.convert import guest_spec
 from wire.hosting.launch import HostProcess
 
-
-def _options(**settings: Any) -> MigrationOptions:
-    return MigrationOptions.of(memory_bytes=256 << 20, workload="uniform:wss=64MiB", **settings)
-
-
-CASES = {
-    "shadow, groups of 1": MigrationOptions.of(
-        memory_bytes=256 << 20, workload="uniform:wss=64MiB"
-    ),
-    "shadow, groups of 64": _options(group_pages=64),
-    "hap, groups of 1": MigrationOptions.of(
-        memory_bytes=256 << 20, workload="uniform:wss=64MiB", paging="hap"
-    ),
+CASES: dict[str, dict[str, Any]] = {
+    "shadow, groups of 1": {},
+    "shadow, groups of 64": {"group_pages": 64},
+    "hap, groups of 1": {"paging": "hap"},
 }
+
+
+def _options(memory_bytes: int, settings: dict[str, Any]) -> MigrationOptions:
+    """A guest that writes to a quarter of its memory."""
+    load = f"uniform:wss={memory_bytes // 4096}KiB"
+    return MigrationOptions.of(memory_bytes=memory_bytes, workload=load, **settings)
 
 
 class Bench:
@@ -94,17 +92,20 @@ def _ratio(pairs: Sequence[tuple[float, float]]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} … {max(ratios):.2f})"
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--runs", type=int, default=5, help="of each side (default 5)")
-    runs = parser.parse_args().runs
+    parser.add_argument("--memory", default="256MiB", help="of the guest (default 256MiB)")
+    chosen = parser.parse_args(arguments)
+    runs, memory_bytes = chosen.runs, parse_memory_bytes(chosen.memory)
     print(f"a migration with its flow, × the same without; {runs} runs of each")
     print(f"{'':<24}{'rows':>10}{'wall':>22}{'processor, source':>22}")
     with tempfile.TemporaryDirectory() as root:
         bench = Bench(Path(root))
         try:
-            for name, options in CASES.items():
+            for name, settings in CASES.items():
+                options = _options(memory_bytes, settings)
                 bench.run(options, flow=True)  # warms up
                 both = [
                     (bench.run(options, flow=False), bench.run(options, flow=True))

@@ -1,6 +1,6 @@
 """What the two hosts keep beyond the guest's own memory: percent of its size, plus a fixed amount.
 
-    python -m bench.memory
+    python -m bench.memory [--sizes 256MiB,1GiB]
 
 A guest's memory is shared (RssShmem); all else that a host holds is anonymous (RssAnon), so
 the highest RssAnon seen during a migration is what is looked for. Of the fixed amount half is
@@ -9,18 +9,20 @@ Python with its libraries, and half buffers of messages on the way, which come a
 
 from __future__ import annotations
 
+import argparse
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 from pageferry.v1 import common_pb2, source_pb2
 from pageferry.v1.source_pb2_grpc import SourceHostStub
+from paging_core.units import parse_memory_bytes
 from wire.channel import connect
 from wire.hosting.launch import HostProcess
 
 MIB = 2**20
-SIZES_MIB = (256, 1024)
 FIXED_MIB = 160
 SHARE = 0.02
 SAMPLE_S = 0.005
@@ -101,18 +103,22 @@ def peaks_of(tracker: common_pb2.TrackerConfig, size_mib: int) -> tuple[int, int
     return source.peak_bytes, destination.peak_bytes
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--sizes", default="256MiB,1GiB", help="of guests (default 256MiB,1GiB)")
+    chosen = parser.parse_args(arguments).sizes.split(",")
+    sizes_mib = [parse_memory_bytes(size) // MIB for size in chosen]
     print("memory beyond the guest's own, highest during a migration, MiB")
-    sizes = "".join(f"{f'{size} MiB guest':>16}" for size in SIZES_MIB)
+    sizes = "".join(f"{f'{size} MiB guest':>16}" for size in sizes_mib)
     print(f"{'':<26}{sizes}{'of the limit, at most':>24}")
     for name, tracker in TRACKERS.items():
-        peaks = [peaks_of(tracker, size) for size in SIZES_MIB]
+        peaks = [peaks_of(tracker, size) for size in sizes_mib]
         for side, column in zip(("source", "destination"), zip(*peaks, strict=True), strict=True):
             cells = "".join(f"{peak / MIB:>16.0f}" for peak in column)
             shares = (
                 peak / (FIXED_MIB * MIB + size * MIB * SHARE)
-                for peak, size in zip(column, SIZES_MIB, strict=True)
+                for peak, size in zip(column, sizes_mib, strict=True)
             )
             print(f"{f'{side}, {name}':<26}{cells}{max(shares):>24.2f}")
     print(f"the limit: {FIXED_MIB} MiB + {SHARE:.0%} of the guest, for each host")

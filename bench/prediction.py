@@ -1,6 +1,6 @@
 """How far predictions are from the migrations: every workload and both shipped traces.
 
-    python -m bench.prediction [--memory 64MiB] [--link 300Mbit/s]
+    python -m bench.prediction [--memory 64MiB] [--link 300Mbit/s] [--loads zipf,redis]
 
 The migration runs with seed 0; the models are shown the same workload with seed 1, an earlier run
 of it; of a trace the seed changes the data and not the accesses. Errors are
@@ -36,10 +36,13 @@ MODELS = ("AVG", "HIST", "rehearsal")
 _Found = TypeVar("_Found")
 
 
-def loads() -> dict[str, dict[str, Any]]:
-    """What guests run, by short name."""
+def loads(chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What guests run, by short name: all that there is, or what was chosen of it."""
     named: dict[str, dict[str, Any]] = {w.name: {"workload": w.name} for w in describe_workloads()}
-    return named | {path.stem: {"trace": str(path)} for path in sorted(TRACES.glob("*.parquet"))}
+    named |= {path.stem: {"trace": str(path)} for path in sorted(TRACES.glob("*.parquet"))}
+    if unknown := set(chosen) - set(named):
+        sys.exit(f"error: no load {', '.join(sorted(unknown))}")
+    return {name: load for name, load in named.items() if name in chosen or not chosen}
 
 
 def _timed(action: Callable[[], _Found]) -> tuple[_Found, float]:
@@ -48,7 +51,7 @@ def _timed(action: Callable[[], _Found]) -> tuple[_Found, float]:
     return found, time.perf_counter() - began
 
 
-def table(title: str, base: MigrationOptions) -> None:
+def table(title: str, base: MigrationOptions, loads: dict[str, dict[str, Any]]) -> None:
     """Migrate, predict and print: one line for each load."""
     print(f"\n{title}")
     heads = "".join(f"{name:>24}" for name in ("total time", "bytes", "downtime"))
@@ -58,7 +61,7 @@ def table(title: str, base: MigrationOptions) -> None:
         f"{'':14}{'is':>5}{'A':>5}{'H':>5}{'ours':>5}{models * 3}{'migr.':>8}{'log':>6}{'ours':>6}"
     )
     seen: dict[tuple[str, str], list[float]] = {(m, k): [] for m in MODELS for k in MEASURES}
-    for name, load in loads().items():
+    for name, load in loads.items():
         options = base.but(**load)
         before = options.but(seed=options["seed"] + 1)
         document, migrated_s = _timed(lambda: in_process.run(options))  # noqa: B023 - called here
@@ -82,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--memory", default="64MiB")
     parser.add_argument("--link", default="300Mbit/s")
+    parser.add_argument("--loads", default="", help="workloads and traces by name (default all)")
     given = parser.parse_args(arguments)
     base = MigrationOptions.of(
         memory_bytes=parse_memory_bytes(given.memory),
@@ -89,9 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(f"prediction: a guest of {given.memory} over {given.link}; history of another seed")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
-    from_log(base)  # compiled
+    chosen = loads([name for name in given.loads.split(",") if name])
+    from_log(base.but(**next(iter(chosen.values()))))  # compiled
     for title, settings in SETTINGS.items():
-        table(title, base.but(**settings))
+        table(title, base.but(**settings), chosen)
     return 0
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -30,11 +30,11 @@ KEY = MigrationKey.of_seed(1)
 _LEAF_BYTES = LEAF_FRAMES * FRAME_BYTES
 
 
-def arguments() -> argparse.Namespace:
+def chosen_of(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--memory", default="1GiB", help="random bytes (default 1GiB)")
     parser.add_argument("--runs", type=int, default=5, help="of each (default 5)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def of_leaves(tag: Callable[[memoryview], object]) -> Callable[[Frames], None]:
@@ -67,8 +67,8 @@ def ways() -> dict[str, Callable[[Frames], object]]:
     return known
 
 
-def main() -> None:
-    chosen = arguments()
+def main(arguments: Sequence[str] | None = None) -> None:
+    chosen = chosen_of(arguments)
     n_frames = parse_memory_bytes(chosen.memory) // FRAME_BYTES
     frames = np.random.default_rng(1).integers(0, 256, (n_frames, FRAME_BYTES), np.uint8)
     digest_memory(frames[:1])  # compiled, or loaded

@@ -1,5 +1,7 @@
 """How fast the model tracks: guest writes per second beside a bare dirty-bitmap loop.
 
+    python -m bench.tracking [--memory 512MiB] [--repeats 40]
+
 Every figure is the best of many short runs, all sides in one process; quote the ratios. The
 all-miss path touches a random page each time: beside it stands what memory allows for the
 stores alone, which on a shared machine varies by a factor of three.
@@ -7,8 +9,9 @@ stores alone, which on a shared machine varies by a factor of three.
 
 from __future__ import annotations
 
+import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -19,14 +22,12 @@ from paging_core.config import GroupPolicy, GuestConfig, MemoryFill, Paging, Tra
 from paging_core.kernels.execute import execute
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
+from paging_core.units import FRAME_BYTES, parse_memory_bytes
 from paging_core.workloads.ops import OP_DTYPE, WRITE, Ops
 
-GUEST_MIB = 512
 OPS = 1 << 16
-REPEATS = 40
 BASE_VA = 1 << 30
 HIT_PAGES = 512
-MISS_PAGES = 1 << 16
 
 
 @kernel
@@ -54,9 +55,9 @@ def _writes(pages: int, seed: int) -> Ops:
     return ops
 
 
-def _guest(paging: Paging, pages: int, group: int) -> ModelGuest:
+def _guest(paging: Paging, pages: int, group: int, memory_bytes: int) -> ModelGuest:
     config = GuestConfig(
-        GUEST_MIB << 20,
+        memory_bytes,
         TrackerConfig(paging=paging, group=GroupPolicy(group)),
         workload=f"uniform:wss={pages * 4096},writes=1",
         fill=MemoryFill.ZERO,
@@ -70,10 +71,10 @@ def _nothing() -> None:
     """Before a run of which nothing has to be put back."""
 
 
-def _best(run: Callable[[], object], before: Callable[[], object] = _nothing) -> float:
-    """Million writes per second of the quickest of REPEATS runs of OPS writes."""
+def _best(repeats: int, run: Callable[[], object], before: Callable[[], object]) -> float:
+    """Million writes per second of the quickest of some runs of OPS writes."""
     best_s = float("inf")
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         before()
         start = time.perf_counter()
         run()
@@ -85,32 +86,43 @@ def _runner(guest: ModelGuest, ops: Ops) -> Callable[[], object]:
     return partial(execute, guest.machine.record, ops, 0, 2**62)
 
 
-def _cases() -> Iterator[tuple[str, float]]:
+def _cases(memory_bytes: int, repeats: int) -> Iterator[tuple[str, float]]:
+    """With a set that the TLB holds, and with half of the guest's memory."""
     bitmap = np.zeros(1 << 12, np.int64)
-    memory = GuestMemory(MISS_PAGES)
+    miss_pages = memory_bytes // FRAME_BYTES // 2
+    memory = GuestMemory(miss_pages)
     memory.populate()
-    for label, pages in (("TLB hits, 2 MiB", HIT_PAGES), ("all-miss, 256 MiB", MISS_PAGES)):
+    for what, pages in (("TLB hits", HIT_PAGES), ("all-miss", miss_pages)):
+        label = f"{what}, {pages * FRAME_BYTES >> 20} MiB"
         ops = _writes(pages, seed=1)
-        yield f"bare bitmap loop, {label}", _best(partial(_bare_bitmap, ops, bitmap))
+        yield (
+            f"bare bitmap loop, {label}",
+            _best(repeats, partial(_bare_bitmap, ops, bitmap), _nothing),
+        )
         stores = partial(_bare_stores, ops, memory.words.reshape(-1))
-        yield f"stores to guest memory alone, {label}", _best(stores)
+        yield f"stores to guest memory alone, {label}", _best(repeats, stores, _nothing)
         for paging in Paging:
-            guest = _guest(paging, pages, 1)
+            guest = _guest(paging, pages, 1, memory_bytes)
             run = _runner(guest, ops)
             run()
-            yield f"{paging}, {label}", _best(run)
-            if pages == MISS_PAGES:
-                yield f"{paging}, {label}, cleaned before each run", _best(run, guest.clean)
-                grouped = _guest(paging, pages, 64)
-                rate = _best(_runner(grouped, ops), grouped.clean)
+            yield f"{paging}, {label}", _best(repeats, run, _nothing)
+            if what == "all-miss":
+                rate = _best(repeats, run, guest.clean)
+                yield f"{paging}, {label}, cleaned before each run", rate
+                grouped = _guest(paging, pages, 64, memory_bytes)
+                rate = _best(repeats, _runner(grouped, ops), grouped.clean)
                 yield f"{paging}, {label}, cleaned, groups of 64", rate
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--memory", default="512MiB", help="of guests (default 512MiB)")
+    parser.add_argument("--repeats", type=int, default=40, help="of each (default 40)")
+    chosen = parser.parse_args(arguments)
     limit = 0.0
     print(f"{'guest writes':58}{'million/s':>10}{'of the limit':>14}")
-    for label, rate in _cases():
+    for label, rate in _cases(parse_memory_bytes(chosen.memory), chosen.repeats):
         if label.startswith("bare"):
             limit = rate
         print(f"{label:58}{rate:10.1f}{rate / limit:14.2f}")

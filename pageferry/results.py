@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,6 +18,8 @@ from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
 from paging_core.errors import BadOption, InvalidInput
 from paging_core.reading import read_json
 
+_BEYOND_ASCII = re.compile(r"[^\n -~]")
+
 
 class BadResult(InvalidInput):
     """A file that is no result document, or of a version that this pageferry cannot read."""
@@ -29,8 +32,17 @@ def schema() -> dict[str, Any]:
 
 
 def encode(document: Mapping[str, Any]) -> str:
-    """The document as it is written: the same document always gives the same bytes."""
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    """The document as it is written: the same document always gives the same bytes.
+
+    Of a text in it (a trace says what recorded it) nothing reaches a terminal that it would obey.
+    """
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    return _BEYOND_ASCII.sub(_as_json_shows_it, text) + "\n"
+
+
+def _as_json_shows_it(found: re.Match[str]) -> str:
+    one = found[0]
+    return one if one.isprintable() else json.dumps(one)[1:-1]
 
 
 def check_target(target: str) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pageferry.cli.json_target import json_option
+
 
 @click.command(
     epilog="""\b
@@ -16,13 +18,7 @@ Example:
 """
 )
 @click.argument("directory", metavar="DIR", type=click.Path())
-@click.option(
-    "--json",
-    "json_target",
-    metavar="FILE",
-    default=None,
-    help="Write the analysis as one JSON document; - is stdout.",
-)
+@json_option
 @click.option(
     "--tables",
     "tables_target",
@@ -43,18 +39,15 @@ def analyze(directory: str, json_target: str | None, tables_target: str | None) 
     from pageferry.analysis.analysis import write_tables
     from pageferry.analysis.sentences import conclusions
     from pageferry.analysis.tables import tables
-    from pageferry.cli.output import stderr_console, stdout_console
+    from pageferry.cli.json_target import check, written
 
-    if json_target is not None:
-        results.check_target(json_target)
+    check(json_target)
     if tables_target is not None:
         results.check_directory(Path(tables_target), "name another directory for --tables")
     analysis = analysis_of(Path(directory))
-    if json_target is not None:
-        results.write(analysis, json_target)
     if tables_target is not None:
         write_tables(Path(directory), Path(tables_target))
-    console = stderr_console() if json_target == "-" else stdout_console()
+    console = written(analysis, json_target)
     for sentence in conclusions(analysis):
         console.print(sentence, markup=False)
     for table in tables(analysis):

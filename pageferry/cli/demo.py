@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from pageferry.cli.json_target import json_option
+
 _TRACE = Path("examples", "traces", "redis.parquet")
 _MEMORY_BYTES = 64 << 20
 _LINK_BITS_PER_S = 100_000_000
@@ -29,9 +31,17 @@ _LINK_BITS_PER_S = 100_000_000
     type=click.Path(file_okay=False),
     help="Keep both result documents there.",
 )
+@json_option
 @click.option("--no-progress", is_flag=True, help="Only the closing tables.")
 @click.pass_context
-def demo(ctx: click.Context, /, group_pages: int, directory: str | None, no_progress: bool) -> None:
+def demo(
+    ctx: click.Context,
+    /,
+    group_pages: int,
+    directory: str | None,
+    json_target: str | None,
+    no_progress: bool,
+) -> None:
     """Migrate a redis-server under load twice, under shadow paging.
 
     Its memory accesses were recorded and are replayed in a guest, once with every page
@@ -55,7 +65,8 @@ def demo(ctx: click.Context, /, group_pages: int, directory: str | None, no_prog
     )
     grouped = single.but(group_pages=group_pages)
     both = {"groups of 1": single, f"groups of {group_pages}": grouped}
-    ctx.exit(show_both(both, Output(progress=not no_progress), directory))
+    output = Output(json_target, progress=not no_progress)
+    ctx.exit(show_both(both, output, directory))
 
 
 def _shipped(path: Path) -> Path:

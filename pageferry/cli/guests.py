@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pageferry.cli.reach import each_of, reaches_a_host, show_list, state_name
+from pageferry.cli.reach import check_list, each_of, reaches_a_host, show_list, state_name
 
 _DID = {"start": "started", "pause": "paused", "delete": "deleted"}
 
@@ -16,6 +16,7 @@ _DID = {"start": "started", "pause": "paused", "delete": "deleted"}
     epilog="""\b
 Examples:
   pageferry guests rack2:50052 --tls certs/operator
+  pageferry guests rack2:50052 --tls certs/operator --json guests.json
   pageferry guests rack2:50052 pause guest-1f2e3d4c --tls certs/operator
   pageferry guests 127.0.0.1:50051 delete web db
 """,
@@ -33,7 +34,7 @@ def guests(
     tls: Path | None,
     *,
     insecure: bool,
-    as_json: bool,
+    json_target: str | None,
 ) -> None:
     """List the guests of the host at ADDRESS, source or destination; or act on some of them.
 
@@ -47,11 +48,12 @@ def guests(
 
     if action is not None and not names:
         raise click.UsageError(f"name the guests to {action}", ctx)
+    check_list(json_target, action, ctx)
     with GuestClient(address, Security.of(tls, insecure=insecure)) as client:
         if action is not None:
             to_do = Action(action)
             ctx.exit(each_of(lambda name: client.act(to_do, name), names, _DID[action]))
-        _show([_row(status) for status in client.guests()], as_json=as_json)
+        _show([_row(status) for status in client.guests()], json_target)
 
 
 def _row(status: Any) -> dict[str, Any]:
@@ -67,9 +69,9 @@ def _row(status: Any) -> dict[str, Any]:
     }
 
 
-def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def _show(rows: list[dict[str, Any]], json_target: str | None) -> None:
     from pageferry.tables import count
     from paging_core.units import format_bytes, format_ns
 
     reading = {"memory_bytes": format_bytes, "time_ns": format_ns, "accesses": count}
-    show_list(rows, reading, nothing="no guests", as_json=as_json)
+    show_list("guests", rows, reading, json_target)

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from pageferry.cli.json_target import json_option
 from pageferry.cli.kinds import setting_options
 from pageferry.cli.limits import fail_if, thresholds
 from pageferry.cli.sections import SectionedCommand, in_sections, section
@@ -63,13 +64,7 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
     is_flag=True,
     help="Speak plain text with a --source on another machine.",
 )
-@click.option(
-    "--json",
-    "json_target",
-    metavar="FILE",
-    default=None,
-    help="Write the result as one JSON document; - is stdout.",
-)
+@json_option
 @click.option(
     "--flow",
     metavar="DIR",

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pageferry.cli.reach import each_of, reaches_a_host, show_list, state_name
+from pageferry.cli.reach import check_list, each_of, reaches_a_host, show_list, state_name
 
 _DID = {"cancel": "is being cancelled", "resolve": "resolved"}
 _FORCED = {
@@ -49,7 +49,7 @@ def migrations(
     *,
     decision: str | None,
     insecure: bool,
-    as_json: bool,
+    json_target: str | None,
 ) -> None:
     """List the migrations of the source host at ADDRESS; or cancel or resolve some of them.
 
@@ -64,6 +64,7 @@ def migrations(
     from wire.trust.security import Security
 
     action, names = _meant(action, names, decision, ctx)
+    check_list(json_target, action, ctx)
     with SourceClient(address, Security.of(tls, insecure=insecure)) as client:
         if decision is not None:
             resolution = source_pb2.Resolution.Value(f"RESOLUTION_{decision.upper()}")
@@ -72,7 +73,7 @@ def migrations(
         if action is not None:
             to_do = {"cancel": client.cancel, "resolve": lambda name: _resolve(client, name)}
             ctx.exit(each_of(to_do[action], names, _DID[action]))
-        _show([_row(status) for status in client.migrations()], as_json=as_json)
+        _show([_row(status) for status in client.migrations()], json_target)
 
 
 def _meant(
@@ -115,8 +116,8 @@ def _row(status: Any) -> dict[str, Any]:
     }
 
 
-def _show(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+def _show(rows: list[dict[str, Any]], json_target: str | None) -> None:
     from paging_core.units import format_bytes, format_ns
 
     reading = {"wire_bytes": format_bytes, "downtime_ns": format_ns}
-    show_list(rows, reading, nothing="no migrations", as_json=as_json)
+    show_list("migrations", rows, reading, json_target)

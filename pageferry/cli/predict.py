@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from pageferry.cli.json_target import json_option
 from pageferry.cli.kinds import option_of
 from pageferry.settings import AXES
 
@@ -18,13 +19,7 @@ Examples:
   pageferry predict --trace examples/traces/redis.parquet --policy qemu --link 300Mbit/s
 """,
 )
-@click.option(
-    "--json",
-    "json_target",
-    metavar="FILE",
-    default=None,
-    help="Write the predictions as one JSON document; - is stdout.",
-)
+@json_option
 def predict(json_target: str | None, **options: Any) -> None:
     """Say how a migration would go, without migrating.
 
@@ -33,8 +28,7 @@ def predict(json_target: str | None, **options: Any) -> None:
     run dirtied, window by window) and a rehearsal of the rounds under the tracker, with nobody
     to send them to. docs/prediction.md says how far each was off.
     """
-    from pageferry import results
-    from pageferry.cli.output import stderr_console, stdout_console
+    from pageferry.cli.json_target import check, written
     from pageferry.predict.predict import document_of
     from pageferry.predict.predict import predict as all_models
     from pageferry.predict.table import table
@@ -42,10 +36,6 @@ def predict(json_target: str | None, **options: Any) -> None:
 
     asked = MigrationOptions.typed(options)
     asked.guest_config()
-    if json_target is not None:
-        results.check_target(json_target)
+    check(json_target)
     predictions = all_models(asked)
-    if json_target is not None:
-        results.write(document_of(asked, predictions), json_target)
-    console = stderr_console() if json_target == "-" else stdout_console()
-    console.print(table(predictions))
+    written(document_of(asked, predictions), json_target).print(table(predictions))

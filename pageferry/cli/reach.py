@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pageferry.cli.json_target import check, json_option, written
+
 Command = Callable[..., Any]
 
 
 def reaches_a_host(command: Command) -> Command:
     """Give a command the host's ADDRESS, and who we are there."""
-    command = click.option("--json", "as_json", is_flag=True, help="List as JSON.")(command)
+    command = json_option(command)
     command = click.option(
         "--insecure", is_flag=True, help="Speak plain text with a host on another machine."
     )(command)
@@ -27,6 +28,17 @@ def reaches_a_host(command: Command) -> Command:
         help="Your certificate: a directory that pageferry certs made, such as certs/operator.",
     )(command)
     return click.argument("address")(command)
+
+
+def check_list(json_target: str | None, action: str | None, ctx: click.Context) -> None:
+    """Refuse --json where nothing is listed, and a file that cannot be written.
+
+    Raises:
+        BadResult: it cannot be.
+    """
+    if json_target is not None and action is not None:
+        raise click.UsageError(f"--json is about the list; drop it, or drop {action}", ctx)
+    check(json_target)
 
 
 def each_of(action: Callable[[str], object], names: Sequence[str], did: str) -> int:
@@ -70,32 +82,32 @@ def state_name(states: Any, prefix: str, number: int) -> str:
 
 
 def show_list(
+    what: str,
     rows: Sequence[Mapping[str, Any]],
     reading: Mapping[str, Callable[[Any], str]],
-    *,
-    nothing: str,
-    as_json: bool,
+    json_target: str | None,
 ) -> None:
-    """Print what there is as a table, or as JSON.
+    """Print what there is as a table, and write it as JSON if that was asked for.
 
     Args:
+        what: is listed, such as ``guests``.
         rows: values by name, in the order of the table's columns.
-        reading: how a value reads, by its name; others as they are.
-        nothing: said when there are no rows.
-        as_json: the values as they are.
+        reading: how a value reads in the table, by its name; others as they are.
+        json_target: file of the document, whose values are as they are; None for none.
+
+    Raises:
+        BadResult: the document cannot be written.
     """
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-        return
+    document = {"schema": {"name": f"pageferry.{what}", "version": 1}, what: list(rows)}
+    console = written(document, json_target)
     if not rows:
-        click.echo(nothing, err=True)
+        click.echo(f"no {what}", err=True)
         return
     from rich.text import Text
 
-    from pageferry.cli.output import stdout_console
     from pageferry.fitting import stacked
 
     titles = {name: name.removesuffix("_ns").removesuffix("_bytes") for name in rows[0]}
     words = [titles[name] for name, value in rows[0].items() if isinstance(value, str)]
     cells = [[Text(reading.get(name, str)(value)) for name, value in row.items()] for row in rows]
-    stdout_console().print(stacked(list(titles.values()), cells, prose=words))
+    console.print(stacked(list(titles.values()), cells, prose=words))

@@ -10,7 +10,8 @@ from pathlib import Path
 from rich.console import Console
 
 from pageferry import flow_directory, results
-from pageferry.cli.output import stderr_console, stdout_console
+from pageferry.cli import json_target
+from pageferry.cli.output import stderr_console
 from pageferry.cli.shell import EXIT_FAILED, EXIT_THRESHOLD, complain
 from pageferry.document import Document, document_of
 from pageferry.hosts import Hosts, hosts
@@ -79,15 +80,14 @@ def run(options: MigrationOptions, output: Output) -> int:
         InvalidInput: something asked for cannot be; nothing was started.
     """
     check(options)
+    json_target.check(output.json_target)
     if not output.quiet:
         _say_what_the_trace_lacks(options)
-    if output.json_target is not None:
-        results.check_target(output.json_target)
 
     def action(interrupts: Interrupts) -> int:
         finished = migrate_once(options, output, interrupts)
         if not output.quiet:
-            _show(finished, _results_console(output))
+            _show(finished, json_target.console_beside(output.json_target))
             _say_where_the_flow_is(options, completed=not finished.complaint)
         if finished.complaint:
             complain(finished.complaint)
@@ -232,10 +232,6 @@ def _arrival(document: Document, ended: Ended, where: Hosts) -> str:
 
 def _notifier(console: Console) -> Callable[[str], None]:
     return lambda line: console.print(line, markup=False, soft_wrap=True)
-
-
-def _results_console(output: Output) -> Console:
-    return stderr_console() if output.json_target == "-" else stdout_console()
 
 
 def _show(finished: Finished, console: Console) -> None:

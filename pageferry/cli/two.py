@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from pageferry import results
-from pageferry.cli.output import stderr_console, stdout_console
+from pageferry.cli import json_target
+from pageferry.cli.output import stderr_console
 from pageferry.cli.run import Output, check, interruptible, migrate_once
 from pageferry.cli.shell import complain
-from pageferry.comparison import conclusions
+from pageferry.comparison import conclusions, document_of
 from pageferry.document import Document
 from pageferry.interrupts import Interrupts
 from pageferry.request import MigrationOptions
@@ -23,7 +24,7 @@ def show_both(both: Mapping[str, MigrationOptions], output: Output, directory: s
 
     Args:
         both: the two migrations by the title of their column, the ungrouped one first.
-        output: how to show progress.
+        output: how to show progress, and where to write both as one document.
         directory: where to keep the documents; None for nowhere.
 
     Raises:
@@ -34,9 +35,8 @@ def show_both(both: Mapping[str, MigrationOptions], output: Output, directory: s
         check(options)
     if directory is not None:
         _make(Path(directory))
-    for target in targets.values():
-        if target is not None:
-            results.check_target(target)
+    for target in (*targets.values(), output.json_target):
+        json_target.check(target)
 
     def action(interrupts: Interrupts) -> int:
         documents: list[Document] = []
@@ -49,14 +49,14 @@ def show_both(both: Mapping[str, MigrationOptions], output: Output, directory: s
                 complain(finished.complaint)
                 return finished.exit_code
             documents.append(finished.document)
-        _show(documents, list(both))
+        _show(documents, list(both), output)
         return 0
 
     return interruptible(action)
 
 
-def _show(documents: list[Document], titles: list[str]) -> None:
-    console = stdout_console()
+def _show(documents: list[Document], titles: list[str], output: Output) -> None:
+    console = json_target.written(document_of(documents, titles), output.json_target)
     console.print()
     console.print(summary(documents, titles))
     console.print()

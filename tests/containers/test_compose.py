@@ -57,7 +57,7 @@ def test_the_whole_journey(stack: Stack, tmp_path: Path) -> None:
     assert document["outcome"] == "completed"
     assert "verified" in ended.stdout
     here = pageferry("guests", stack.destination, "--tls", str(stack.certs / "operator"), "--json")
-    arrived = {row["guest"]: row["state"] for row in json.loads(here.stdout)}
+    arrived = {row["guest"]: row["state"] for row in json.loads(here.stdout)["guests"]}
     (name,) = [name for name in arrived if f"{name} is paused on {DESTINATION} now" in ended.stderr]
     assert arrived[name] == "paused"
     for metric in ("pageferry_source_frames_sent_total", "pageferry_destination_frames_total"):

@@ -111,7 +111,7 @@ def test_a_destination_that_answered_is_not_looked_for_elsewhere(pair: Pair) -> 
     )
     assert "correct the address" not in status.error
     assert status.guest_state == common_pb2.GUEST_STATE_RUNNING
-    rows = json.loads(pageferry("migrations", source.address, "--json").stdout)
+    rows = json.loads(pageferry("migrations", source.address, "--json").stdout)["migrations"]
     (row,) = (row for row in rows if row["migration"] == migration)
     assert (row["state"], row["where"]) == ("failed", "the guest goes on at the source")
     # What is known of a failure stays true of it when the guest moves on later.

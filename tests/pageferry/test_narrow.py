@@ -123,7 +123,7 @@ def test_a_trace_is_shown_whole(
 def test_lists_of_hosts_are_shown_whole(
     printed: Callable[[int, Callable[[], object]], str],
 ) -> None:
-    check(printed, lambda: show_list(HOSTS, {}, nothing="none", as_json=False))
+    check(printed, lambda: show_list("migrations", HOSTS, {}, None))
 
 
 def test_predictions_are_shown_whole(

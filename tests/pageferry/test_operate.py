@@ -31,7 +31,7 @@ def listed(what: str, address: str) -> dict[str, dict[str, Any]]:
     """Rows by the name in their first column."""
     done = pageferry(what, address, "--json")
     assert done.returncode == 0, done.stderr
-    return {next(iter(row.values())): row for row in json.loads(done.stdout)}
+    return {next(iter(row.values())): row for row in json.loads(done.stdout)[what]}
 
 
 def test_a_guest_and_its_migration_are_seen_at_both_ends(pair: Pair) -> None:

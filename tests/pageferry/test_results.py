@@ -107,3 +107,11 @@ def test_what_is_no_result_is_refused(tmp_path: Path, content: str | None, messa
     with pytest.raises(results.BadResult, match=message) as caught:
         results.read(file)
     assert "\n" not in str(caught.value)
+
+
+def test_what_a_terminal_would_obey_is_escaped_and_letters_are_not(document: Document) -> None:
+    """C1 controls and directions of writing pass through JSON's own rules for strings."""
+    named: dict[str, object] = {**document, "command": "naïve \x9b2J \x7f \u202e \U000e0001 日本"}
+    text = results.encode(named)
+    assert json.loads(text) == named
+    assert "naïve \\u009b2J \\u007f \\u202e \\udb40\\udc01 日本" in text

@@ -212,7 +212,7 @@ def test_every_field_of_a_list(hostile: HostileSource, run: Run, method: str) ->
     assert "[bold]" in table.replace("\n", "") or len(hostile.text) > 1000  # no markup either
     code, listed = run(*arguments, "--json")
     assert code == 0
-    for row in json.loads(listed):
+    for row in json.loads(listed)[arguments[0]]:
         for value in row.values():
             assert_harmless(str(value))
 
