@@ -120,8 +120,13 @@ class MigrationOptions:
     def _load(self) -> dict[str, str | None]:
         if self["trace"] is None:
             spec = self["workload"] or SETTINGS["workload"].otherwise
-            return {"workload": canonical_spec(spec), "trace": None}
+            return {"workload": canonical_spec(spec, self._link_bits_per_s()), "trace": None}
         return {"workload": None, "trace": self._trace(str(self["trace"]))}
+
+    def _link_bits_per_s(self) -> int | None:
+        """Of the modelled link; on the real clock nobody knows what the network carries."""
+        real = self["clock"] == ClockName.REAL
+        return None if real else int(self["link_bits_per_s"])
 
     def _trace(self, path: str) -> str:
         if self.source is not None:

@@ -258,10 +258,21 @@ def _say_where_the_flow_is(options: MigrationOptions, *, completed: bool) -> Non
 def _title(document: Document) -> str:
     """What was migrated, in a few words."""
     config = document["config"]
-    load = config["trace"]["file"] if config["trace"] else str(config["workload"]).split(":")[0]
+    load = config["trace"]["file"] if config["trace"] else _load(str(config["workload"]))
     logged = "PML" if config["pml"] else f"groups of {config['group_pages']}"
     ways = f"{config['hypervisor']}, {config['paging']}, {config['clean']}"
     return f"{load}\n{ways}, {logged}\n{config['clock']} clock"
+
+
+def _load(spec: str) -> str:
+    """A workload by its name and, where it is not the usual one, its rate."""
+    # Here and not above: the command line reads this file at each start.
+    from paging_core.workloads.catalog import parse_spec
+
+    name, _, _ = spec.partition(":")
+    rate = parse_spec(spec)[1].get("write_rate")
+    usual = parse_spec(name)[1].get("write_rate")
+    return name if rate == usual else f"{name}, {rate:,.0f} writes/s"
 
 
 def _whereabouts(client: SourceClient, ended: Ended, where: Hosts) -> str:

@@ -34,7 +34,7 @@ def workloads(name: str | None, json_target: str | None) -> None:
                 "what": info.summary,
                 "parameters": [
                     {"parameter": one.name, "default": one.default, "what": one.help}
-                    for one in info.parameters
+                    for one in info.options
                 ],
             }
             for info in chosen
@@ -45,14 +45,14 @@ def workloads(name: str | None, json_target: str | None) -> None:
         titles = ("workload", "what it does", "parameters")
         table = Fitted(titles, prose=frozenset(titles[1:]))
         for each in chosen:
-            known = ", ".join(parameter.name for parameter in each.parameters)
+            known = ", ".join(parameter.name for parameter in each.options)
             table.add(each.name, Text(each.summary), Text(known))
         console.print(table)
         return
     (info,) = chosen
     titles = ("parameter", "default", "what it is")
     table = Fitted(titles, left=frozenset({"default"}), prose=frozenset({"what it is"}))
-    for parameter in info.parameters:
+    for parameter in info.options:
         table.add(parameter.name, Text(parameter.default), Text(parameter.help))
     console.print(f"{info.name}: {info.summary}", markup=False)
     console.print(table)

@@ -1,19 +1,21 @@
 """Every workload by name: what there is, and how a spec becomes one.
 
 A spec is ``name`` or ``name:key=value,key=value``. The canonical spec of a workload names
-every parameter. Nothing is compiled, and numba is not imported, before a workload is made.
+every parameter; a ``dirty`` rate is in it as the ``write_rate`` that it comes to. Nothing is
+compiled, and numba is not imported, before a workload is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 
 from paging_core.config import GuestConfig
-from paging_core.errors import BadOption, UnknownWorkload
+from paging_core.errors import BadOption, InvalidInput, UnknownWorkload
 from paging_core.footprint import MIB, memory_for
 from paging_core.units import FRAME_BYTES, format_bytes
+from paging_core.workloads.dirty_rate import PATTERNS, Dirty, DirtyRate, write_rate
 from paging_core.workloads.ops import MAX_PROCESSES, Workload
 from paging_core.workloads.parameters import (
     Count,
@@ -26,6 +28,8 @@ from paging_core.workloads.parameters import (
     Size,
 )
 
+DIRTY = "dirty"
+"""Instead of `write_rate`: the distinct pages that are written, see `dirty_rate`."""
 _SUPERPAGE_BYTES = 1 << 21
 _EVER = 1 << 40
 _FLAG = Count(0, 1)
@@ -45,11 +49,22 @@ class WorkloadInfo:
     summary: str
     parameters: tuple[Parameter, ...]
 
+    @property
+    def options(self) -> tuple[Parameter, ...]:
+        """What may be typed: the parameters, and the dirty rate where there is one."""
+        return (*self.parameters, _DIRTY_RATE) if self.name in PATTERNS else self.parameters
+
 
 def _wss(default: str, least_bytes: int = FRAME_BYTES) -> Parameter:
     return Parameter("wss", Size(least_bytes=least_bytes), default, "working set, mapped at boot")
 
 
+_DIRTY_RATE = Parameter(
+    DIRTY,
+    Dirty(),
+    "",
+    "instead of write_rate: distinct pages written, such as 0.5link (of --link) or 20MB/s",
+)
 _INIT = Parameter("init", _FLAG, "1", "1: the working set holds data at boot, 0: zeros")
 
 
@@ -162,8 +177,12 @@ def _assignments(name: str, text: str) -> dict[str, str]:
     return given
 
 
-def parse_spec(spec: str) -> tuple[WorkloadInfo, Settings]:
+def parse_spec(spec: str, link_bits_per_s: int | None = None) -> tuple[WorkloadInfo, Settings]:
     """What a spec asks for, the defaults filled in.
+
+    Args:
+        spec: ``name`` or ``name:key=value,…``.
+        link_bits_per_s: that its dirty rate may be a share of; None if there is no such link.
 
     Raises:
         UnknownWorkload: no such workload, or it has no such parameter.
@@ -173,6 +192,8 @@ def parse_spec(spec: str) -> tuple[WorkloadInfo, Settings]:
     info = _info(name.strip())
     given = _assignments(info.name, rest)
     known = {parameter.name for parameter in info.parameters}
+    if info.name in PATTERNS:
+        known.add(DIRTY)
     for key in given:
         if key not in known:
             raise _unknown(f"parameter of workload {info.name}:", key, known)
@@ -181,7 +202,21 @@ def parse_spec(spec: str) -> tuple[WorkloadInfo, Settings]:
         for parameter in info.parameters
     }
     _check_together(info.name, settings)
+    if DIRTY in given:
+        settings["write_rate"] = _write_rate(info.name, given, settings, link_bits_per_s)
     return info, settings
+
+
+def _write_rate(
+    name: str, given: Mapping[str, str], settings: Settings, link_bits_per_s: int | None
+) -> float:
+    if "write_rate" in given:
+        raise BadOption(f"workload {name}: {DIRTY} is another way to say write_rate; keep one")
+    try:
+        rate = DirtyRate.parse(given[DIRTY])
+        return write_rate(name, settings, rate, link_bits_per_s)
+    except InvalidInput as error:
+        raise BadOption(f"workload {name}: {DIRTY}={given[DIRTY]}: {error}") from error
 
 
 def _check_together(name: str, settings: Settings) -> None:
@@ -196,13 +231,16 @@ def _spec_of(info: WorkloadInfo, settings: Settings) -> str:
     return f"{info.name}:{','.join(items)}"
 
 
-def canonical_spec(spec: str) -> str:
+def canonical_spec(spec: str, link_bits_per_s: int | None = None) -> str:
     """The spec with every parameter; checks it without making the workload.
+
+    Args:
+        spec, link_bits_per_s: as of `parse_spec`.
 
     Raises:
         UnknownWorkload, BadOption: as `parse_spec`.
     """
-    return _spec_of(*parse_spec(spec))
+    return _spec_of(*parse_spec(spec, link_bits_per_s))
 
 
 def make_workload(spec: str, seed: int) -> Workload:

@@ -12,7 +12,7 @@ from paging_core.workloads import patterns
 from paging_core.workloads.churn import Churn, fill_churn
 from paging_core.workloads.ops import IDLE, MMAP, MMAP_HUGE, OP_DTYPE, WRITE, Ops
 from paging_core.workloads.pacing import Fill, Pace, fill_paced, pace_of
-from paging_core.workloads.parameters import Settings
+from paging_core.workloads.parameters import Settings, part_of
 from paging_core.workloads.randomness import fill_draws, in_units, key_of
 from paging_core.workloads.records import BASE, Rows, Shape, as_rows, tail_of
 from paging_core.workloads.zipf import EXPONENT_ONE, alias_table, fill_zipf
@@ -60,11 +60,6 @@ def _pages(settings: Settings, name: str = "wss") -> int:
     return int(settings[name]) // FRAME_BYTES
 
 
-def _part(pages: int, fraction: float) -> int:
-    """That fraction of the pages, at least one and not all unless it is 1."""
-    return max(1, min(pages, round(pages * fraction)))
-
-
 def _sequential(settings: Settings, shape: Shape, _seed: int) -> Fill:
     return partial(patterns.fill_sequential, shape, _pages(settings))
 
@@ -82,7 +77,7 @@ def _zipf(settings: Settings, shape: Shape, seed: int) -> Fill:
 
 def _hotcold(settings: Settings, shape: Shape, _seed: int) -> Fill:
     pages = _pages(settings)
-    hot_pages = _part(pages, float(settings["hot"]))
+    hot_pages = part_of(pages, float(settings["hot"]))
     # With nothing cold, every access is hot.
     units = in_units(float(settings["hot_accesses"]) if hot_pages < pages else 1.0)
     return partial(patterns.fill_hotcold, shape, pages, hot_pages, units)
@@ -100,7 +95,7 @@ def _phased(settings: Settings, shape: Shape, _seed: int) -> Fill:
 
 def _read_mostly(settings: Settings, shape: Shape, _seed: int) -> Fill:
     pages = _pages(settings)
-    written_pages = _part(pages, float(settings["written"]))
+    written_pages = part_of(pages, float(settings["written"]))
     return partial(patterns.fill_read_mostly, shape, pages, written_pages)
 
 

@@ -28,6 +28,11 @@ Settings = Mapping[str, Value]
 MAX_WORKING_SET_BYTES = 1 << 42
 
 
+def part_of(pages: int, fraction: float) -> int:
+    """That fraction of the pages, at least one and at most all of them."""
+    return max(1, min(pages, round(pages * fraction)))
+
+
 class Kind(Protocol):
     """How one sort of value is read and written."""
 
