@@ -95,7 +95,11 @@ class Round(TypedDict):
     duration_s: Annotated[Seconds, about("How long the round took.")]
     dirty: Annotated[Count, about("Frames found dirty by the clean that ended the round.")]
     fault_count: Annotated[
-        Count, about("Shadow faults fixed, as Xen's domctl returns it with that clean.")
+        Count,
+        about(
+            "Shadow faults fixed, as Xen's domctl returns it with that clean; emulated writes are "
+            "none."
+        ),
     ]
     clean_ns: Annotated[Count, about("How long that clean stalled the guest.")]
     written: NotRequired[

@@ -41,7 +41,8 @@ class Cleaned:
     Attributes:
         dirty: the bitmap as it stood before it was cleared.
         dirty_count: bits that flipped clean to dirty since the last clean.
-        fault_count: shadow faults fixed since the last clean (0 under HAP, as in Xen).
+        fault_count: shadow faults fixed since the last clean, as Xen counts them: emulated writes
+            are none (multi.c, sh_page_fault), and under HAP it is 0.
         falsely_dirty_count: frames in `dirty` that nobody had written since the last clean,
             known from the model's oracle and not from the tracker.
         cost_ns: guest-visible stall of this clean.

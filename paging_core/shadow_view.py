@@ -20,8 +20,9 @@ class ShadowPage:
         index: its place in the pool.
         kind: l1, fl1, l2, l3 or l4.
         guest_frame: gfn of the guest table; of an fl1, the first gfn of the superpage.
-        references: parent entries, plus one if pinned.
-        pinned: whether it is a root on the pinned list (every L4 shadow is).
+        references: parent entries, plus one if pinned, plus one if in use.
+        pinned: whether it is a root on the pinned list (every L4 shadow is, but one in use that
+            a blow or a full pool has unpinned).
         in_use: whether CR3 points to it now.
     """
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import frame_at, memory, tlb_at
+from paging_core.kernels.baseline import forget_entry, forget_table, is_table_untracked
 from paging_core.kernels.exits import emulate_store, translate_miss
 from paging_core.kernels.state import KERNEL_BASE, PANICKED, Core
 from paging_core.kernels.tlb import tlb_tag
@@ -39,6 +40,8 @@ def kernel_store(m: Core, gfn: int, word: int, value: int) -> None:
     if at == gfn:
         frame_at(m, gfn).written = 1
         memory(m)[gfn * WORDS_PER_FRAME + word] = value
+        if is_table_untracked(m, gfn):  # and after a clean shadowed no more: nothing is emulated
+            forget_entry(m, int(frame_at(m, gfn).baseline), word)
     elif at == gfn + EMULATE:
         frame_at(m, gfn).written = 1
         emulate_store(m, gfn, word, value)
@@ -56,4 +59,6 @@ def kernel_block(m: Core, gfn: int) -> bool:
         panic(m)
         return False
     frame_at(m, gfn).written = 1
+    if False:
+        forget_table(m, gfn)
     return True

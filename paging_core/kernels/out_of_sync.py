@@ -11,10 +11,11 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Event
 from paging_core.kernels.account import BASE, pay
-from paging_core.kernels.arrays import baseline, frame_at, memory, snapshots
-from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
-from paging_core.kernels.shadow_pages import baseline_row, find_page
-from paging_core.kernels.state import BASELINE_WORDS, ENTRIES, L1, N_OOS, Core
+from paging_core.kernels.arrays import frame_at, memory, snapshots
+from paging_core.kernels.baseline import baseline_row, forget_entry, revoke_table_writes
+from paging_core.kernels.shadow_entries import clear_l1_entry
+from paging_core.kernels.shadow_pages import find_page
+from paging_core.kernels.state import ENTRIES, L1, N_OOS, Core
 from paging_core.kernels.tlb import flush_tlb
 
 _GO = int(Event.OUT_OF_SYNC)
@@ -34,11 +35,7 @@ def is_out_of_sync(m: Core, gfn: int) -> bool:
 def forget_slot(m: Core, page: int, slot: int) -> None:
     """The guest changed one L1 entry: the shadow entry goes, to be built again when needed."""
     clear_l1_entry(m, page, slot)
-    row = baseline_row(m, page)
-    if row >= 0:
-        keep = ~(1 << (slot & 63))
-        baseline(m)[row * BASELINE_WORDS + (slot >> 6)] &= keep
-        baseline(m)[row * BASELINE_WORDS + (8 + (slot >> 6))] &= keep
+    forget_entry(m, baseline_row(m, page), slot)
 
 
 @kernel
@@ -52,7 +49,7 @@ def _resync(m: Core, i: int) -> None:
     for slot in range(ENTRIES):
         if memory(m)[gfn * ENTRIES + slot] != snapshots(m)[i * ENTRIES + slot]:
             forget_slot(m, page, slot)
-    revoke_writes(m, gfn)
+    revoke_table_writes(m, gfn)
     flush_tlb(m, BASE)
 
 

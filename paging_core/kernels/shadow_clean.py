@@ -20,13 +20,17 @@ _TLB = int(Cause.TLB)
 
 @kernel
 def blow_tables(m: Core) -> None:
-    """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush."""
+    """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush.
+
+    The one in use is unpinned too. It lives on by the vCPU's reference, until CR3 is loaded.
+    """
     resync_all(m)
+    if page_at(m, m.shadow.root).pinned:
+        m.shadow.root_blown = 1
     page = m.shadow.pin_tail
     while page >= 0:
         before = page_at(m, page).pin_prev
-        if page != m.shadow.root:
-            unpin(m, page, _TEARDOWN)
+        unpin(m, page, _TEARDOWN)
         page = before
     empty_page(m, m.shadow.root, _TEARDOWN)
     flush_tlb(m, _TLB)

@@ -11,6 +11,12 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.account import BASE, count_fault, count_fixup, pay
 from paging_core.kernels.arrays import baseline, entries, frame_at, memory
+from paging_core.kernels.baseline import (
+    baseline_row,
+    forget_table,
+    is_table_untracked,
+    new_baseline_row,
+)
 from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, is_dirty, mark_dirty
 from paging_core.kernels.density import guest_leaf
 from paging_core.kernels.groups import open_physical_group
@@ -18,12 +24,10 @@ from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_b
 from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.shadow_pages import (
-    baseline_row,
     get_page,
     get_superpage,
     hook_page,
     make_room,
-    new_baseline_row,
     unshadow,
 )
 from paging_core.kernels.state import (
@@ -162,10 +166,17 @@ def _baseline_has(m: Core, row: int, slot: int, write: int) -> bool:
 
 
 @kernel
+def _emulates_untracked(m: Core, gfn: int) -> bool:
+    """Whether the twin would emulate a store here: to a table, and none that is out of sync."""
+    return m.shadow.out_of_sync == 0 and is_table_untracked(m, gfn)
+
+
+@kernel
 def _baseline_set(m: Core, row: int, slot: int, leaf: int) -> None:
     bit = 1 << (slot & 63)
     baseline(m)[row * BASELINE_WORDS + (slot >> 6)] |= bit
-    if leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY:
+    writable = leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY
+    if writable and not _emulates_untracked(m, frame_of(leaf)):
         baseline(m)[row * BASELINE_WORDS + (8 + (slot >> 6))] |= bit
 
 
@@ -190,9 +201,9 @@ def _baseline_fault(m: Core, page: int, slot: int, leaf: int) -> None:
 
 
 @kernel
-def _classify(m: Core, page: int, slot: int, write: int) -> int:
+def _classify(m: Core, page: int, slot: int, gfn: int, write: int) -> int:
     """BASE, or the tracking cause to which this fault is charged."""
-    if m.log.enabled == 0:
+    if m.log.enabled == 0 or (write != 0 and _emulates_untracked(m, gfn)):
         return BASE
     row = baseline_row(m, page)
     if not _baseline_has(m, row, slot, write):
@@ -235,7 +246,6 @@ def _emulate(m: Core, page: int, slot: int, gfn: int, leaf: int) -> int:
     pay(m, _EXIT, BASE, 1)
     pay(m, _EMULATED, BASE, 1)
     count_fault(m, _F_EMULATED, gfn)
-    m.log.fault_count += 1
     mark_dirty(m, gfn, BY_LOG)
     return gfn + EMULATE
 
@@ -243,8 +253,11 @@ def _emulate(m: Core, page: int, slot: int, gfn: int, leaf: int) -> int:
 @kernel
 def _settle_table_write(m: Core, va: int, gfn: int, write: int) -> None:
     # User code or a page clear writes here: whatever it was, it is no table any more.
-    if frame_at(m, gfn).types != 0 and (va < KERNEL_BASE or write == BLOCK_WRITE):
+    if va >= KERNEL_BASE and write != BLOCK_WRITE:
+        return
+    if frame_at(m, gfn).types != 0:
         unshadow(m, gfn)
+    forget_table(m, gfn)
 
 
 @kernel
@@ -279,7 +292,7 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
         leaf &= ~WRITABLE
     if write != 0 and frame_at(m, gfn).types != 0 and not go_out_of_sync(m, gfn):
         return _emulate(m, page, slot, gfn, leaf)
-    cause = _classify(m, page, slot, write)
+    cause = _classify(m, page, slot, gfn, write)
     if cause == BASE:
         _baseline_fault(m, page, slot, leaf)
     _pay_fault(m, page, slot, gfn, write, cause)

@@ -4,8 +4,8 @@ An FL1 is keyed by the guest L2 entry (table × 512 + slot) whose superpage it s
 keys it by the superpage's first gfn, so that two mappings with different flags share one;
 here the kernel's direct map and a user mapping of the same frames stay apart.
 
-A shadow page lives while it is referenced by a parent entry or pinned (roots are); when the
-count reaches 0 it dies at once, and its children with it, from the top down.
+A shadow page lives while it is referenced by a parent entry, pinned (roots are) or in CR3; when
+the count reaches 0 it dies at once, and its children with it, from the top down.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import BASE, pay
-from paging_core.kernels.arrays import baseline, buckets, entries, frame_at, page_at, regions, stack
+from paging_core.kernels.arrays import buckets, entries, frame_at, page_at, stack
+from paging_core.kernels.baseline import forget_page, revoke_table_writes
 from paging_core.kernels.flow import SHADOW_BUILT, SHADOW_DROPPED, note
-from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
+from paging_core.kernels.shadow_entries import clear_l1_entry
 from paging_core.kernels.state import (
-    BASELINE_WORDS,
     ENTRIES,
     FL1,
     FREE,
@@ -63,61 +63,6 @@ def _unhash(m: Core, page: int) -> None:
     while page_at(m, at).hash_next != page:
         at = page_at(m, at).hash_next
     page_at(m, at).hash_next = after
-
-
-@kernel
-def _region_of(m: Core, page: int) -> int:
-    """Index into `regions`: user and kernel mappings of the same 2 MiB are kept apart."""
-    p = page_at(m, page)
-    kernel_mapping = 1 if p.key >> 9 < m.vcpu.first_frame else 0
-    return (p.gfn >> 9) * 2 + kernel_mapping
-
-
-@kernel
-def baseline_row(m: Core, page: int) -> int:
-    """Row of `baseline` for an L1 or FL1 shadow page, or -1 if nothing is known of it."""
-    p = page_at(m, page)
-    if p.kind == L1:
-        return int(frame_at(m, p.gfn).baseline)
-    return regions(m)[_region_of(m, page)]
-
-
-@kernel
-def _set_baseline_row(m: Core, page: int, row: int) -> None:
-    p = page_at(m, page)
-    if p.kind == L1:
-        frame_at(m, p.gfn).baseline = row
-    else:
-        regions(m)[_region_of(m, page)] = row
-
-
-@kernel
-def new_baseline_row(m: Core, page: int) -> int:
-    """The row of a page, made if there is none; -1 if no row is left."""
-    row = baseline_row(m, page)
-    if row >= 0 or m.shadow.free_baseline < 0:
-        return row
-    row = m.shadow.free_baseline
-    m.shadow.free_baseline = baseline(m)[row * BASELINE_WORDS]
-    for i in range(BASELINE_WORDS):
-        baseline(m)[row * BASELINE_WORDS + i] = 0
-    _set_baseline_row(m, page, row)
-    return row
-
-
-@kernel
-def _forget_baseline(m: Core, page: int) -> None:
-    # Without tracking this shadow would be gone too, so building it again is nobody's fault.
-    p = page_at(m, page)
-    frame_at(m, p.gfn).seen &= ~(1 << p.kind)
-    if p.kind > FL1:
-        return
-    row = baseline_row(m, page)
-    if row < 0:
-        return
-    baseline(m)[row * BASELINE_WORDS] = m.shadow.free_baseline
-    m.shadow.free_baseline = row
-    _set_baseline_row(m, page, -1)
 
 
 @kernel
@@ -198,7 +143,7 @@ def _destroy_stacked(m: Core, pushed: int, cause: int) -> None:
         page = stack(m)[pushed]
         pushed = _drop_content(m, page, pushed, cause)
         if cause == BASE:
-            _forget_baseline(m, page)
+            forget_page(m, page)
         pay(m, _DROP_PAGE, cause, 1)
         _free(m, page)
 
@@ -243,15 +188,14 @@ def clear_upper_entry(m: Core, page: int, slot: int, cause: int) -> None:
 def make_room(m: Core) -> None:
     """See to it that one whole walk can be built, as shadow_prealloc does.
 
-    First the pinned roots not in use go, least recently pinned first; then, if that is not
-    enough, everything below the root in use.
+    First roots are unpinned, least recently pinned first, and go unless in use; then, if that is
+    not enough, everything below the root in use does.
     """
     page = m.shadow.pin_tail
     while m.shadow.free_pages < _PAGES_PER_WALK and page >= 0:
         before = page_at(m, page).pin_prev
-        if page != m.shadow.root:
-            unpin(m, page, BASE)
-            flush_tlb(m, BASE)
+        unpin(m, page, BASE)
+        flush_tlb(m, BASE)
         page = before
     if m.shadow.free_pages < _PAGES_PER_WALK:
         empty_page(m, m.shadow.root, BASE)
@@ -279,7 +223,7 @@ def _take_page(m: Core, gfn: int, key: int, kind: int) -> int:
 @kernel
 def _protect_table(m: Core, gfn: int, cause: int) -> None:
     # A page becomes a table for the hypervisor only once nobody can write it unseen.
-    if revoke_writes(m, gfn) > 0:
+    if revoke_table_writes(m, gfn) > 0:
         flush_tlb(m, cause)
 
 
@@ -350,11 +294,11 @@ def _unhook_everywhere(m: Core, page: int) -> None:
 def remove_shadow(m: Core, page: int) -> None:
     """Destroy one shadow wherever it hangs: the guest frame stops being a table."""
     p = page_at(m, page)
-    if page == m.shadow.root:
-        empty_page(m, page, BASE)
-        return
-    if p.pinned:
-        unpin(m, page, BASE)
+    if p.kind == L4:
+        if p.pinned:
+            unpin(m, page, BASE)
+        if page == m.shadow.root:
+            empty_page(m, page, BASE)
         return
     up = p.up
     if up >= 0 and p.refs == 1:

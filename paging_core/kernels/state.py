@@ -118,6 +118,7 @@ SHADOW_DTYPE = np.dtype(
         ("n_buckets", np.int64),
         # state
         ("root", np.int64),
+        ("root_blown", np.int64),  # a blow has unpinned it
         ("free_page", np.int64),
         ("free_pages", np.int64),
         ("pin_head", np.int64),
@@ -244,7 +245,7 @@ PAGE_DTYPE = np.dtype(
         ("gfn", np.int64),  # the guest table; of an FL1, the superpage's first frame
         ("key", np.int64),  # what the hash finds it by: gfn; of an FL1, its guest L2 entry
         ("kind", np.int64),
-        ("refs", np.int64),  # parent entries, plus one if pinned
+        ("refs", np.int64),  # parent entries, plus one if pinned, plus one if in CR3
         ("pinned", np.int64),
         ("up", np.int64),  # a parent entry (page × 512 + slot), or -1
         ("hash_next", np.int64),

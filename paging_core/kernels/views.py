@@ -49,6 +49,7 @@ class ShadowView:
     pool_pages: int
     n_buckets: int
     root: int
+    root_blown: int
     free_page: int
     free_pages: int
     pin_head: int

@@ -47,7 +47,9 @@ from tests.paging_core.reference.tracker import WrittenFrames
 
 PAGE = NEAR_PAGES[12]
 UNGROUPED = GroupPolicy()
-SHADOW_FAULTS = ("read_build", "write_build", "write_protect", "emulated_write")
+FIXED_FAULTS = ("read_build", "write_build", "write_protect")
+"""What Xen counts: sh_page_fault leaves for an emulation before it counts (multi.c)."""
+SHADOW_FAULTS = (*FIXED_FAULTS, "emulated_write")
 
 
 def epochs(guest: ModelGuest, program: Program) -> Iterator[tuple[set[int], Cleaned]]:
@@ -115,7 +117,7 @@ def test_without_groups_superpages_are_tracked_frame_by_frame(
 
 
 @given(programs(), trackers(group=groups(d_bit_filter=False)))
-def test_a_clean_counts_what_flipped_and_every_shadow_fault(
+def test_a_clean_counts_what_flipped_and_every_shadow_fault_that_was_fixed(
     program: Program, tracker: TrackerConfig
 ) -> None:
     guest = boot(tracker)
@@ -129,7 +131,7 @@ def test_a_clean_counts_what_flipped_and_every_shadow_fault(
             continue
         dirty = dirty_now(guest)
         cleaned = get_and_clear(guest)
-        faults = sum(guest.counters().faults[kind] for kind in SHADOW_FAULTS)
+        faults = sum(guest.counters().faults[kind] for kind in FIXED_FAULTS)
         assert cleaned.dirty_count == len(dirty) == len(reported(cleaned))
         assert cleaned.fault_count == faults - faults_before
         faults_before = faults

@@ -71,7 +71,7 @@ class ShadowChecker:
         ]
 
     def references(self) -> list[str]:
-        """References are parent entries plus the pin; everything is reachable."""
+        """References are parent entries, the pin and the vCPU's; everything is reachable."""
         parents: Counter[int] = Counter()
         wrong = []
         for page in self.pages.values():
@@ -83,7 +83,7 @@ class ShadowChecker:
                 if child is None or child.kind not in CHILDREN[page.kind]:
                     wrong.append(f"{page} slot {entry.slot} points to {child}")
         for page in self.pages.values():
-            expected = parents[page.index] + page.pinned
+            expected = parents[page.index] + page.pinned + page.in_use
             if page.references != expected or page.references == 0:
                 wrong.append(f"{page} has {page.references} references, found {expected}")
         return wrong
@@ -130,6 +130,8 @@ class ShadowChecker:
                 wrong.append(f"{page} survived the blow")
             elif list(self.view.entries(page.index)):
                 wrong.append(f"{page} is a root in use and not empty")
+            elif page.pinned:
+                wrong.append(f"{page} is pinned after the blow")
         return wrong
 
     def _leaves(self) -> list[tuple[ShadowPage, int, int, bool]]:
