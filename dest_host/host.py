@@ -108,7 +108,7 @@ class DestinationHost:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.server.stop(0)
         self._end()

@@ -27,7 +27,7 @@ from paging_core.memory import GuestMemory
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof, state_tag
 from wire.batch import Batch
-from wire.tcp import Patience, received_bytes
+from wire.tcp import IdleWatch, received_bytes
 
 _COMMIT_DUE_S = 10.0
 """A commit follows the end of its stream at once, and takes so long on its way on no usual link."""
@@ -118,7 +118,7 @@ class Incoming:
         self._stream = 0
         self._left_after_s: float | None = None
         self._peer = ""
-        self._patience: Patience | None = None
+        self._idle_watch: IdleWatch | None = None
         self._frame_key = FrameKey.of(offer.key)
         self._proof: Proof | None = None
         self._memory: GuestMemory | None = None
@@ -216,7 +216,7 @@ class Incoming:
             self._check_open("take another stream")
             self._check_sequence(first_sequence)
             self._stream += 1
-            self._peer, self._patience, self._left_after_s = peer, None, None
+            self._peer, self._idle_watch, self._left_after_s = peer, None, None
             return self._stream
 
     def stream_ended(self, stream: int, *, broken: bool) -> None:
@@ -340,10 +340,10 @@ class Incoming:
 
     def _is_idle(self, idle_s: float) -> bool:
         """Whether neither a message nor part of one came for so long."""
-        if self._patience is None:
-            self._patience = Patience(self._peer, idle_s)
+        if self._idle_watch is None:
+            self._idle_watch = IdleWatch(self._peer, idle_s)
         now_s = self._now()
-        if not self._patience.came(self._last_active, now_s):
+        if not self._idle_watch.came(self._last_active, now_s):
             return True
         if now_s - self._last_active > idle_s:
             self._touch()

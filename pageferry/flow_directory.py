@@ -11,8 +11,6 @@ together by a person, and readers hold every number against each other that both
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 from pageferry import results
 from pageferry.document import Document
+from pageferry.exclusive import exclusive
 from pageferry.results import BadResult
 from pageferry.run_record import Record, is_record
 from paging_core.errors import BadOption
@@ -50,34 +49,25 @@ def check(directory: Path) -> None:
 
 @contextmanager
 def claimed(directory: Path) -> Iterator[None]:
-    """Have the directory for one migration; one that nothing came to is gone again after.
+    """Reserve the directory for one migration; if it was made here and is empty, it is removed.
 
     Raises:
         BadOption: as `check`, or another process writes a flow there.
     """
-    check(directory)
     made = not directory.exists()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        lock = os.open(directory, os.O_RDONLY)
-    except OSError as error:
-        raise BadOption(
-            f"{directory} cannot be made ({error.strerror}); name another directory for --flow"
-        ) from error
-    try:
+    other = "name another directory for --flow"
+    with exclusive(
+        directory,
+        check,
+        taken=BadOption(f"another process writes a flow to {directory}; {other}"),
+        failed=lambda error: BadOption(f"{directory} cannot be made ({error.strerror}); {other}"),
+    ):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadOption(
-                f"another process writes a flow to {directory}; name another directory"
-            ) from None
-        check(directory)  # once more: whoever had it before may have left something
-        yield
-    finally:
-        if made:
-            with suppress(OSError):  # it holds something
-                directory.rmdir()
-        os.close(lock)
+            yield
+        finally:
+            if made:
+                with suppress(OSError):  # it holds something
+                    directory.rmdir()
 
 
 def seal(directory: Path, document: Document, run: Record) -> None:

@@ -55,7 +55,7 @@ class Loopback:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         if isinstance(error, KeyboardInterrupt):
             self.hurry()

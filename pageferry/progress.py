@@ -52,7 +52,7 @@ class Progress(Protocol):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None: ...
 
     def doing(self, what: str) -> None:
@@ -72,7 +72,7 @@ class SilentProgress:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         return
 
@@ -130,7 +130,7 @@ class LiveProgress:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._live.stop()
 

@@ -95,7 +95,7 @@ class Trickle:
         return True
 
 
-class Patience:
+class IdleWatch:
     """Tells a peer that sends a long message over a slow link from one that is silent."""
 
     def __init__(self, peer: str, idle_s: float) -> None:

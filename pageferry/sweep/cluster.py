@@ -56,7 +56,7 @@ class ClusterWorkers:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._client.close()
 

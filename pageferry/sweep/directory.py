@@ -10,9 +10,7 @@ A file per point is what makes a sweep resumable: nothing that a crash can tear 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pageferry.damage import computing_from
+from pageferry.exclusive import exclusive
 from pageferry.flow_directory import RUN, seal
 from pageferry.results import BadResult, check_directory, encode
 from pageferry.run_record import Record, is_record, record
@@ -146,22 +145,19 @@ def opened(path: Path, command: str = "") -> Iterator[SweepDirectory]:
         AlreadyExists: another process runs this sweep.
         LimitExceeded: the disk is full.
     """
-    check_place(path)
-    with _disk(path):
-        (path / "points").mkdir(parents=True, exist_ok=True)
-        lock = os.open(path, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyExists(
-                f"another process sweeps into {path}; wait for it or use another --out"
-            ) from None
+    with exclusive(
+        path,
+        check_place,
+        taken=AlreadyExists(
+            f"another process sweeps into {path}; wait for it or use another --out"
+        ),
+        failed=lambda error: _cannot_write(path, error),
+    ):
         _check_model(path)
         _note_run(path, record(command))
+        with _disk(path):
+            (path / "points").mkdir(exist_ok=True)
         yield SweepDirectory(path)
-    finally:
-        os.close(lock)
 
 
 def existing(path: Path) -> SweepDirectory:
@@ -257,7 +253,11 @@ def _disk(path: Path) -> Iterator[None]:
         error = caught.__cause__ if isinstance(caught, BadResult) else caught
         if not isinstance(error, OSError):
             raise
-        raise LimitExceeded(
-            f"cannot write to {path}: {error.strerror or error}; make room or use another --out, "
-            "then repeat the command: finished points are kept"
-        ) from error
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> LimitExceeded:
+    return LimitExceeded(
+        f"cannot write to {path}: {error.strerror or error}; make room or use another --out, "
+        "then repeat the command: finished points are kept"
+    )

@@ -75,7 +75,7 @@ class PartialParquet:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         if not self._file.closed:
             # Closing writes the footer, for which a full disk has no room either.

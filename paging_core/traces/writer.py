@@ -76,6 +76,6 @@ class TraceWriter:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._file.__exit__(kind, error, trace)

@@ -18,7 +18,7 @@ from pageferry.v1 import source_pb2 as pb
 from wire.trust.security import Security
 
 DESTINATION = "destination:50052"
-_PATIENCE_S = 90.0
+_TIMEOUT_S = 90.0
 MIB = 2**20
 
 
@@ -34,7 +34,7 @@ def docker(*arguments: str, check: bool = True) -> str:
 
 def until(condition: Callable[[], bool], what: str) -> None:
     """Poll until it holds."""
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + _TIMEOUT_S
     while not condition():
         assert time.monotonic() < deadline, f"never: {what}"
         time.sleep(0.2)

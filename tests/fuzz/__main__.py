@@ -26,15 +26,15 @@ _STARTING_S = 120.0
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What a person wants.
+class Options:
+    """What was asked for.
 
     Attributes:
         names: of the targets.
         seconds: for all of them.
         seed: of everything random; None for another one each time.
         out: where findings and the growing corpus go.
-        patience_s: for one input.
+        timeout_s: for one input.
         memory_mib: of a process, with all that it imports.
     """
 
@@ -42,7 +42,7 @@ class Wish:
     seconds: float
     seed: int | None
     out: Path
-    patience_s: int
+    timeout_s: int
     memory_mib: int
 
 
@@ -56,7 +56,7 @@ class Wish:
 )
 @click.option("--seed", type=click.IntRange(1), help="The same seed tries the same inputs.")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("out/fuzz"), show_default=True)
-@click.option("--patience", default=60, show_default=True, help="Seconds for one input.")
+@click.option("--timeout", default=60, show_default=True, help="Seconds for one input.")
 @click.option("--memory", default=3072, show_default=True, help="MiB of a process.")
 @click.option("--repeat", nargs=2, metavar="TARGET FILE", help="Run a target on one input.")
 @click.option("--corpus", is_flag=True, help="Run every target on its inputs in the tree.")
@@ -65,7 +65,7 @@ def main(
     minutes: float,
     seed: int | None,
     out: Path,
-    patience: int,
+    timeout: int,
     memory: int,
     repeat: tuple[str, str] | None,
     targets: tuple[str, ...],
@@ -84,7 +84,7 @@ def main(
         for name in names:
             _repeat(name, sorted((CORPUS / name).iterdir()))
         return
-    sys.exit(1 if _all(Wish(names, minutes * 60, seed, out, patience, memory)) else 0)
+    sys.exit(1 if _all(Options(names, minutes * 60, seed, out, timeout, memory)) else 0)
 
 
 def _repeat(name: str, inputs: Sequence[Path]) -> None:
@@ -97,29 +97,29 @@ def _repeat(name: str, inputs: Sequence[Path]) -> None:
     click.echo(f"nothing is wrong with {len(inputs)} inputs of {name}")
 
 
-def _all(wish: Wish) -> int:
+def _all(options: Options) -> int:
     """Run them one after the other; how many found something."""
-    until = time.monotonic() + wish.seconds
+    until = time.monotonic() + options.seconds
     found = 0
-    for i, name in enumerate(wish.names):
-        share_s = (until - time.monotonic()) / (len(wish.names) - i)
-        found += _one(name, max(_LEAST_S, share_s), wish)
-    click.echo(f"{found or 'none'} of {len(wish.names)} targets found something")
+    for i, name in enumerate(options.names):
+        share_s = (until - time.monotonic()) / (len(options.names) - i)
+        found += _one(name, max(_LEAST_S, share_s), options)
+    click.echo(f"{found or 'none'} of {len(options.names)} targets found something")
     return found
 
 
-def _one(name: str, seconds: float, wish: Wish) -> bool:
+def _one(name: str, seconds: float, options: Options) -> bool:
     """Whether a target found something, and said so."""
     click.echo(f"== {name}: {ALL[name].reads}; {seconds:.0f} s", nl=False)
-    corpus, log = wish.out / "corpus" / name, wish.out / f"{name}.log"
+    corpus, log = options.out / "corpus" / name, options.out / f"{name}.log"
     corpus.mkdir(parents=True, exist_ok=True)
-    before = set(wish.out.glob(f"{name}-*"))
+    before = set(options.out.glob(f"{name}-*"))
     with tempfile.TemporaryDirectory(prefix="pageferry-fuzz-") as scratch, log.open("wb") as said:
-        command = _command(name, seconds, wish, corpus)
+        command = _command(name, seconds, options, corpus)
         environment = os.environ | {"TMPDIR": scratch}
         with subprocess.Popen(command, stdout=said, stderr=said, env=environment) as process:
-            status = _wait(process, seconds + wish.patience_s + _STARTING_S)
-    inputs = sorted(set(wish.out.glob(f"{name}-*")) - before)
+            status = _wait(process, seconds + options.timeout_s + _STARTING_S)
+    inputs = sorted(set(options.out.glob(f"{name}-*")) - before)
     click.echo(f", {_runs(log)} inputs")
     if status == 0 and not inputs:
         return False
@@ -127,13 +127,13 @@ def _one(name: str, seconds: float, wish: Wish) -> bool:
     return True
 
 
-def _command(name: str, seconds: float, wish: Wish, corpus: Path) -> list[str]:
-    seed = [] if wish.seed is None else [f"-seed={wish.seed}"]
+def _command(name: str, seconds: float, options: Options, corpus: Path) -> list[str]:
+    seed = [] if options.seed is None else [f"-seed={options.seed}"]
     return [
         sys.executable, "-m", "tests.fuzz.one", name,
-        f"-max_total_time={round(seconds)}", f"-timeout={wish.patience_s}",
-        f"-report_slow_units={wish.patience_s}",  # slow is what is busy here, most of all
-        f"-rss_limit_mb={wish.memory_mib}", f"-artifact_prefix={wish.out / name}-",
+        f"-max_total_time={round(seconds)}", f"-timeout={options.timeout_s}",
+        f"-report_slow_units={options.timeout_s}",  # slow is what is busy here, most of all
+        f"-rss_limit_mb={options.memory_mib}", f"-artifact_prefix={options.out / name}-",
         "-print_final_stats=1", "-len_control=0", *seed, str(corpus),
         *([str(CORPUS / name)] if name in TARGETS else []),
     ]  # fmt: skip

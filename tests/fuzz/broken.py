@@ -6,7 +6,7 @@ import ctypes
 import time
 
 from paging_core.errors import BadOption
-from tests.fuzz.oracle import refusals
+from tests.fuzz.refusals import refusals
 
 _LETTER = b"b"
 

@@ -22,7 +22,7 @@ from pageferry.v1.destination_pb2 import CommitRequest, PrepareRequest
 from pageferry.v1.source_pb2 import MigrationStatus
 from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError
-from tests.fuzz.oracle import refusals, scratch
+from tests.fuzz.refusals import refusals, scratch
 from wire.replies import clean_reply
 from wire.version import contract_message
 

@@ -12,7 +12,7 @@ CORPUS = HERE / "corpus"
 """A folder of inputs for each target: what fuzzing begins with, and what it once found."""
 
 Run = Callable[[bytes], None]
-"""Takes any bytes. Whatever it raises, except a refusal (see `oracle`), is a finding."""
+"""Takes any bytes. Whatever it raises, except a refusal (see `refusals`), is a finding."""
 
 
 class Target(NamedTuple):

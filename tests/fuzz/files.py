@@ -19,7 +19,7 @@ from pageferry.sweep.grid import read_grids
 from pageferry.tables import rounds, summary
 from paging_core.costs import CostTable
 from source_host.watch.flow_files import MANIFEST, TABLES
-from tests.fuzz.oracle import placed, refusals, scratch
+from tests.fuzz.refusals import placed, refusals, scratch
 
 _MOST_POINTS = 50
 BETWEEN = b"\n--pageferry-fuzz--\n"

@@ -23,7 +23,7 @@ from paging_core.guest_state import decode_state
 from paging_core.memory import GuestMemory, Words
 from paging_core.model_guest import ModelGuest
 from paging_core.workloads.catalog import workload_of
-from tests.fuzz.oracle import refusals
+from tests.fuzz.refusals import refusals
 
 MIB = 1 << 20
 _OPS = 4000

@@ -14,7 +14,7 @@ from paging_core.errors import PageferryError
 from paging_core.migration_key import MigrationKey
 from paging_core.units import FRAME_BYTES
 from tests.dest_host.fake_guest import FakeFactory
-from tests.fuzz.oracle import refusals
+from tests.fuzz.refusals import refusals
 from tests.journey.tamper import seal
 from wire.codec import RawBatch, decode_transfer
 

@@ -43,7 +43,7 @@ def test_the_inputs_in_the_tree() -> None:
 def test_what_is_broken_is_found_kept_and_can_be_repeated(
     tmp_path: Path, target: str, says: str
 ) -> None:
-    limits = ["--patience", "3", "--memory", "400", "--minutes", "0.5", "--seed", "7"]
+    limits = ["--timeout", "3", "--memory", "400", "--minutes", "0.5", "--seed", "7"]
     done = fuzz("--out", str(tmp_path), *limits, target)
     assert done.returncode == 1, done.stdout
     assert says in (tmp_path / f"{target}.log").read_text(errors="replace")

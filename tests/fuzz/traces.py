@@ -12,7 +12,7 @@ from paging_core.traces.profile import profile
 from paging_core.traces.reader import TraceFile
 from paging_core.traces.replay import Replay
 from paging_core.workloads.ops import OP_DTYPE
-from tests.fuzz.oracle import placed, refusals, scratch
+from tests.fuzz.refusals import placed, refusals, scratch
 
 _OPS = 3000
 

@@ -11,7 +11,7 @@ from pageferry.settings import SETTINGS
 from pageferry.thresholds import Threshold
 from paging_core.kinds import Kind
 from paging_core.workloads.catalog import canonical_spec
-from tests.fuzz.oracle import refusals
+from tests.fuzz.refusals import refusals
 from wire.address import as_dialled, host_of, parse_address, stays_here
 from wire.hosting.quantity import DURATION, MEMORY, NAMES, SIZE
 from wire.names import check_name

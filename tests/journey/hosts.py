@@ -86,7 +86,7 @@ class _Fails:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> bool:
         if error is None:
             pytest.fail(f"it was not refused with {self._code}")
@@ -113,7 +113,7 @@ class _Closing:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.close()
 

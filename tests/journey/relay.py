@@ -62,7 +62,7 @@ class Hold:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self.let_go()
 
@@ -147,7 +147,7 @@ class Relay(grpc.GenericRpcHandler):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._server.stop(None).wait()
         self._channel.close()

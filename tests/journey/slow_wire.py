@@ -1,4 +1,4 @@
-"""A wire between two hosts that passes so many bytes a second on, or none any more."""
+"""A connection between two hosts that passes so many bytes a second on, or none any more."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
+
+from tests.listening import Listening
 
 _PIECE_S = 0.02
 _BUFFER_BYTES = 8192
-"""Of the wire's own sockets: what lies in buffers has left the sender and has not arrived."""
+"""Of the wire's own sockets: what is in buffers has left the sender and has not arrived."""
 
 
-class SlowWire:
-    """Forwards TCP connections to a target. Also a context manager.
+class SlowWire(Listening):
+    """Forwards TCP connections to a target.
 
     Attributes:
         address: give it to a source host as the destination.
         carried_bytes: towards the target.
-        cut: set it, and nothing crosses any more, without a word.
+        cut: set it, and nothing crosses any more; connections stay open.
     """
 
     def __init__(self, target: str, bytes_per_s: float) -> None:
@@ -28,16 +28,16 @@ class SlowWire:
         host, _, port = target.rpartition(":")
         self._target = (host, int(port))
         self._bytes_per_s = bytes_per_s
-        self._listener = socket.socket()
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER_BYTES)
-        self._listener.bind(("127.0.0.1", 0))
-        self._listener.listen()
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        super().__init__(receive_buffer_bytes=_BUFFER_BYTES)
         self.carried_bytes = 0
         self.cut = threading.Event()
         self._turn = threading.Lock()
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def open_sockets(self) -> list[socket.socket]:
+        """Both ends of what is forwarded."""
+        return self._sockets
 
     def _accept(self) -> None:
         with suppress(OSError):
@@ -66,17 +66,3 @@ class SlowWire:
         for one in (came, goes):
             with suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        for one in (self._listener, *self._sockets):
-            one.close()

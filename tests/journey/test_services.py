@@ -214,7 +214,7 @@ def test_a_source_that_is_killed_leaves_nothing_half_done(expendable_source: Sou
     source = expendable_source
     name = source.boot(spec(new_name("orphan")))
     options = ["--idle-expiry", "5s", "--metrics-port", "0"]
-    with Destination(start("dest_host", *options)) as impatient, Relay(impatient.address) as relay:
+    with Destination(start("dest_host", *options)) as strict, Relay(strict.address) as relay:
         killed = Event()
 
         def kill(batch: PageBatch) -> None:
@@ -225,12 +225,12 @@ def test_a_source_that_is_killed_leaves_nothing_half_done(expendable_source: Sou
         relay.on_batch = kill
         asked = IncomingRequest(migration_id=source.migrate(name, relay.address))
         assert killed.wait(CALL_S)
-        until(lambda: impatient.stub.GetIncoming(asked).state == INCOMING_STATE_ABORTED)
-        ended = impatient.stub.GetIncoming(asked)
+        until(lambda: strict.stub.GetIncoming(asked).state == INCOMING_STATE_ABORTED)
+        ended = strict.stub.GetIncoming(asked)
         assert ended.received_frames >= 2048
         assert "nothing was heard of the source" in ended.message
-        impatient.assert_never_had(name)
-        value = scrape(impatient.process)
+        strict.assert_never_had(name)
+        value = scrape(strict.process)
         assert value["pageferry_destination_migrations_total", ("outcome", "expired")] == 1
         assert value["pageferry_destination_memory_reserved_bytes", ("use", "incoming")] == 0
 

@@ -16,7 +16,7 @@ from pageferry.v1 import source_pb2 as pb
 from tests.journey.hosts import MIB, Pair, assert_goes_on, assert_same, new_name, spec, until
 from tests.journey.slow_wire import SlowWire
 
-PATIENCE = "2s"
+IDLE = "2s"
 KBIT = 125
 """Bytes a second."""
 REAL: dict[str, Any] = {
@@ -25,10 +25,10 @@ REAL: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def impatient() -> Iterator[Pair]:
+def strict() -> Iterator[Pair]:
     """Two hosts that wait for two seconds of silence."""
-    silence = ["--stream-idle", PATIENCE, "--idle-expiry", PATIENCE]
-    with Pair(["--stall-timeout", PATIENCE], silence) as pair:
+    silence = ["--stream-idle", IDLE, "--idle-expiry", IDLE]
+    with Pair(["--stall-timeout", IDLE], silence) as pair:
         yield pair
 
 
@@ -40,43 +40,43 @@ def random_guest(memory_bytes: int) -> common_pb2.GuestSpec:
 
 
 @pytest.mark.parametrize("kbit", [700, 4000])
-def test_a_guest_crosses_in_messages_that_suit_the_wire(impatient: Pair, kbit: int) -> None:
+def test_a_guest_crosses_in_messages_that_suit_the_wire(strict: Pair, kbit: int) -> None:
     guest = random_guest(MIB)
-    with SlowWire(impatient.destination.address, kbit * KBIT) as wire:
-        name = impatient.source.boot(guest)
-        status = impatient.source.follow(impatient.source.migrate(name, wire.address, **REAL))
+    with SlowWire(strict.destination.address, kbit * KBIT) as wire:
+        name = strict.source.boot(guest)
+        status = strict.source.follow(strict.source.migrate(name, wire.address, **REAL))
         assert status.state == pb.MIGRATION_STATE_COMPLETED, status.error
         assert wire.carried_bytes > guest.memory_bytes
-    impatient.forget_guests()
+    strict.forget_guests()
 
 
-def test_a_message_that_takes_longer_than_silence_may_last(impatient: Pair) -> None:
+def test_a_message_that_takes_longer_than_silence_may_last(strict: Pair) -> None:
     # On the virtual clock messages are as long as the model has them, whatever carries them.
     guest = random_guest(2 * MIB)
-    with SlowWire(impatient.destination.address, 3000 * KBIT) as wire:
-        name = impatient.source.boot(guest)
+    with SlowWire(strict.destination.address, 3000 * KBIT) as wire:
+        name = strict.source.boot(guest)
         began_s = time.monotonic()
-        status = impatient.source.follow(impatient.source.migrate(name, wire.address))
+        status = strict.source.follow(strict.source.migrate(name, wire.address))
         assert status.state == pb.MIGRATION_STATE_COMPLETED, status.error
         assert time.monotonic() - began_s > 4  # one message, twice as long as they wait
-    arrived = impatient.destination.guest(name)
-    assert_same(arrived, impatient.source.twin_at(guest, arrived.accesses))
-    impatient.forget_guests()
+    arrived = strict.destination.guest(name)
+    assert_same(arrived, strict.source.twin_at(guest, arrived.accesses))
+    strict.forget_guests()
 
 
 @pytest.mark.parametrize("how", [{}, REAL])
-def test_a_wire_on_which_nothing_moves(impatient: Pair, how: dict[str, Any]) -> None:
+def test_a_wire_on_which_nothing_moves(strict: Pair, how: dict[str, Any]) -> None:
     guest = random_guest(4 * MIB)
-    with SlowWire(impatient.destination.address, 2000 * KBIT) as wire:
-        name = impatient.source.boot(guest)
-        migration_id = impatient.source.migrate(name, wire.address, **how)
+    with SlowWire(strict.destination.address, 2000 * KBIT) as wire:
+        name = strict.source.boot(guest)
+        migration_id = strict.source.migrate(name, wire.address, **how)
         until(lambda: wire.carried_bytes > MIB // 2)
         wire.cut.set()
-        status = impatient.source.follow(migration_id)
+        status = strict.source.follow(migration_id)
     assert status.state == pb.MIGRATION_STATE_FAILED
     assert "took nothing for 2 s" in status.error
     assert "--stall-timeout" in status.error
     if not how:
-        assert_goes_on(impatient.source, guest)
-    impatient.destination.assert_never_had(name)
-    impatient.forget_guests()
+        assert_goes_on(strict.source, guest)
+    strict.destination.assert_never_had(name)
+    strict.forget_guests()

@@ -71,7 +71,7 @@ class Lan:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._remove()
 
@@ -133,7 +133,7 @@ class Host:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._process.terminate()
         self._process.wait(30)

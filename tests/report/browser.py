@@ -141,7 +141,7 @@ def draw(page: str, width: int, *, printed: bool = False, dark: bool = False) ->
     done = _chromium(
         page, size, f"--virtual-time-budget={_VIRTUAL_MS}", "--enable-logging=stderr", "--v=0",
         *(["--blink-settings=preferredColorScheme=0"] if dark else []), "--dump-dom",
-        patience_s=_DRAW_S,
+        timeout_s=_DRAW_S,
     )  # fmt: skip
     found = re.search(r'<pre id="measured">(.*?)</pre>', done.stdout, re.DOTALL)
     assert found is not None, done.stderr[-2000:]
@@ -173,11 +173,11 @@ def printed(page: str) -> bytes:
     """
     with tempfile.TemporaryDirectory() as directory:
         target = Path(directory) / "page.pdf"
-        _chromium(page, f"--print-to-pdf={target}", patience_s=PRINT_S)
+        _chromium(page, f"--print-to-pdf={target}", timeout_s=PRINT_S)
         return target.read_bytes()
 
 
-def _chromium(page: str, *arguments: str, patience_s: int) -> subprocess.CompletedProcess[str]:
+def _chromium(page: str, *arguments: str, timeout_s: int) -> subprocess.CompletedProcess[str]:
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         file = Path(directory) / "page.html"
@@ -185,5 +185,5 @@ def _chromium(page: str, *arguments: str, patience_s: int) -> subprocess.Complet
         return subprocess.run(
             [CHROMIUM, *_SWITCHES, f"--user-data-dir={directory}/profile", *arguments,
              file.as_uri()],
-            capture_output=True, text=True, check=True, timeout=patience_s,
+            capture_output=True, text=True, check=True, timeout=timeout_s,
         )  # fmt: skip

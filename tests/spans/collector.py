@@ -57,6 +57,6 @@ class Collector(service.TraceServiceServicer):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._server.stop(None)

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
+
+from tests.listening import Listening
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 4, 6, 7, 8
@@ -102,11 +102,10 @@ class Connection:
             self.send(PING, frame.payload, flags=ACK)
 
 
-class RawServer:
-    """Takes connections of gRPC clients. Also a context manager.
+class RawServer(Listening):
+    """Takes connections of gRPC clients.
 
     Attributes:
-        address: where.
         connections: those that came, oldest first.
         accepted_s: when each came, monotonic.
     """
@@ -118,13 +117,16 @@ class RawServer:
             answers_pings: as every peer has to.
             hangs_up: close every connection at once.
         """
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        super().__init__()
         self.connections: list[Connection] = []
         self.accepted_s: list[float] = []
         self._answers_pings = answers_pings
         self._hangs_up = hangs_up
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def open_sockets(self) -> list[socket.socket]:
+        """Of all connections that came."""
+        return [connection.socket for connection in self.connections]
 
     def connection(self, number: int = 0) -> Connection:
         """Wait for a connection."""
@@ -153,21 +155,6 @@ class RawServer:
             return
         connection.send(SETTINGS)
         connection.read()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for connection in self.connections:
-            connection.socket.close()
 
 
 def raw_client(address: str) -> Connection:

@@ -65,15 +65,15 @@ class Guard(grpc.ServerInterceptor):
         """
         self._access = access
         self._who = ((HOST_KEY, host_id),) if host_id else ()
-        self._ours = _Room(
+        self._ours = _Limit(
             max_calls,
             stream_idle_s,
             f"all {max_calls} calls that this host serves at a time are taken; try again, or raise "
             "its --max-calls",
         )
         taken = f"{_FOR_ANYBODY} such calls are answered at a time; try again"
-        self._health = _Room(_FOR_ANYBODY, min(stream_idle_s, _HEALTH_IDLE_S), taken)
-        self._others = _Room(_FOR_ANYBODY, stream_idle_s, taken)
+        self._health = _Limit(_FOR_ANYBODY, min(stream_idle_s, _HEALTH_IDLE_S), taken)
+        self._others = _Limit(_FOR_ANYBODY, stream_idle_s, taken)
         self.most_calls = max_calls + 2 * _FOR_ANYBODY + _SPARE
 
     def intercept_service(
@@ -90,40 +90,40 @@ class Guard(grpc.ServerInterceptor):
             return None
         if method.startswith(OURS):
             handler = around(handler, lambda _request, context: _mapped(context, method))
-        room = self._room(method)
+        limit = self._limit_of(method)
         return before(
             handler,
-            lambda context: self._let_in(context, method, room),
-            room.silence.watched if handler.request_streaming else room.only_message,
+            lambda context: self._let_in(context, method, limit),
+            limit.silence.watched if handler.request_streaming else limit.only_message,
         )
 
     def end_silent(self) -> None:
         """End the calls on which nothing came for too long."""
-        for room in (self._ours, self._health, self._others):
-            room.silence.end()
+        for limit in (self._ours, self._health, self._others):
+            limit.silence.end()
 
-    def _room(self, method: str) -> _Room:
+    def _limit_of(self, method: str) -> _Limit:
         if method.startswith(OURS):
             return self._ours
         return self._health if method.startswith(_HEALTH) else self._others
 
     @contextmanager
-    def _let_in(self, context: grpc.ServicerContext, method: str, room: _Room) -> Iterator[None]:
+    def _let_in(self, context: grpc.ServicerContext, method: str, limit: _Limit) -> Iterator[None]:
         if self._who and method.startswith(OURS):
             context.set_trailing_metadata(self._who)
         try:
             if self._access is not None and method.startswith(OURS):
                 self._access.check(method, caller_of(context))
-            room.enter()
+            limit.enter()
         except PageferryError as error:
             _refuse(context, method, error)
         try:
             yield
         finally:
-            room.leave()
+            limit.leave()
 
 
-class _Room:
+class _Limit:
     """Calls that share a limit. Thread-safe."""
 
     def __init__(self, places: int, idle_s: float, full: str) -> None:

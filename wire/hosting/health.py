@@ -15,7 +15,7 @@ from wire.hosting.serve_settings import ServeSettings
 
 NEEDED = ("listen", "tls", "insecure")
 """Settings that tell where and how to ask."""
-_PATIENCE_S = 5.0
+_TIMEOUT_S = 5.0
 
 
 def report_health(settings: ServeSettings) -> None:
@@ -39,7 +39,7 @@ def ask(settings: ServeSettings) -> str:
     with connect(as_dialled(settings.listen), security, options) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_PATIENCE_S)
+            answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S)
         except grpc.RpcError as error:
             code = error.code().name if isinstance(error, grpc.Call) else "UNKNOWN"
             return f"no answer from {settings.listen}: {code}"

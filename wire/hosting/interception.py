@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import grpc
 
@@ -13,7 +13,6 @@ OURS = "/pageferry."
 
 _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
-Handler: TypeAlias = "grpc.RpcMethodHandler[_Request, _Response]"
 Around = Callable[[Any, grpc.ServicerContext], AbstractContextManager[None]]
 """From a call's request (an iterator of them, for streams) and context to what is around it."""
 Before = Callable[[grpc.ServicerContext], AbstractContextManager[None]]

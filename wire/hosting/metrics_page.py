@@ -18,7 +18,7 @@ from paging_core.exhaustion import ran_out
 
 _CONNECTIONS = 16
 """At a time, a thread each; Prometheus needs one."""
-_PATIENCE_S = 10.0
+_TIMEOUT_S = 10.0
 """For a request to come, and for its answer to be taken."""
 _NAP_S = 0.1
 """Until the next try when there was no file descriptor for a connection."""
@@ -62,7 +62,7 @@ class MetricsPage:
 
 
 class _Request(WSGIRequestHandler):
-    timeout = _PATIENCE_S
+    timeout = _TIMEOUT_S
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its name there
         """A scrape every few seconds is no news."""

@@ -14,7 +14,7 @@ from typing import TypeVar
 import grpc
 import structlog
 
-from wire.tcp import Patience
+from wire.tcp import IdleWatch
 
 _Message = TypeVar("_Message")
 _log = structlog.get_logger("wire.hosting.silence")
@@ -26,11 +26,11 @@ class _Watched:
     def __init__(self, peer: str, idle_s: float, now_s: float) -> None:
         self.last_s = now_s
         self._idle_s = idle_s
-        self._patience = Patience(peer, idle_s)
+        self._idle_watch = IdleWatch(peer, idle_s)
 
     def is_silent(self, now_s: float) -> bool:
         """Whether neither a message nor part of one came for too long."""
-        if not self._patience.came(self.last_s, now_s):
+        if not self._idle_watch.came(self.last_s, now_s):
             return True
         if now_s - self.last_s > self._idle_s:
             self.last_s = now_s

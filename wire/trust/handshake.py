@@ -14,7 +14,7 @@ from paging_core.errors import PageferryError, Unauthenticated
 from wire.address import host_of
 from wire.trust.tls import AUTHORITY, CERTIFICATE, KEY, Identity
 
-_PATIENCE_S = 3.0
+_TIMEOUT_S = 3.0
 _BETWEEN_S = 0.5
 _RENEW = "make a new one with pageferry certs --renew"
 
@@ -50,7 +50,7 @@ def explain(address: str, identity: Identity | None) -> PageferryError | None:
 def _try(address: str, identity: Identity | None) -> str | None:
     host, port = host_of(address), int(address.rpartition(":")[2])
     try:
-        with socket.create_connection((host, port), _PATIENCE_S) as plain:
+        with socket.create_connection((host, port), _TIMEOUT_S) as plain:
             return _attempt(plain, host, identity)
     except OSError:
         return None
@@ -80,7 +80,7 @@ def _judged(secure: ssl.SSLSocket, identity: Identity | None) -> str | None:
     A server of TLS 1.3 judges after our side of the handshake: one that is content begins to
     speak HTTP/2, one that is not closes, gRPC's silently.
     """
-    secure.settimeout(_PATIENCE_S)
+    secure.settimeout(_TIMEOUT_S)
     try:
         content = bool(secure.recv(1))
     except ssl.SSLEOFError:

@@ -184,7 +184,7 @@ class WrittenPagesWriter:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        trace: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         self._file.__exit__(kind, error, trace)
 
