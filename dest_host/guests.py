@@ -58,7 +58,7 @@ class HostedGuest:
     """A guest and what it is doing. Thread-safe.
 
     On the real clock it runs in a thread of its own, in slices during which no interpreter
-    lock is held; whoever else wants it waits for the end of a slice.
+    lock is held; any other caller waits for the end of a slice.
 
     Attributes:
         guest_id: its name.

@@ -74,7 +74,7 @@ class DestinationHost:
             self._end()
 
     def _refuse(self) -> None:
-        """Whoever is under way learns it while answers still go out; its guest goes on there.
+        """Migrations under way are aborted while answers still go out: their guests stay.
 
         A guest that was committed now would be lost with this process, as those are that are
         here: the log says which.

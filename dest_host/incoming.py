@@ -316,7 +316,7 @@ class Incoming:
         Raises:
             IllegalTransition: it was committed.
         """
-        self._unwanted.set()  # whoever is at work on it for long ends that, and lets the lock go
+        self._unwanted.set()  # a long step on it ends at that, and releases the lock
         with self._lock:
             if self.state is IncomingState.ABORTED:
                 return False

@@ -280,9 +280,9 @@ class Receiver:
     def _drop_left(self, offer: Offer) -> None:
         """A guest comes again whose last migration was left: that one needs no room any more.
 
-        Its source was started again, or could not reach this host to abort it. Whoever sends it
-        is told so should he live, and an aborted migration is safe for its guest. Another source's
-        is left alone, and so is one whose stream is open or whose commit is due.
+        Its source was started again, or could not reach this host to abort it. If that source still
+        runs, its next call is answered so, and an aborted migration is safe for its guest. Those of
+        other sources are left alone, as is one whose stream is open or whose commit is due.
         """
         for one in self._open():
             known = one.offer

@@ -9,7 +9,7 @@ class Refusals:
     """What each source has had refused in advance, by the name of the migration.
 
     Of each source apart: what one has refused concerns no other, and is not forgotten for it.
-    Not thread-safe by itself: whoever refuses holds a lock.
+    Not thread-safe by itself: callers hold a lock.
     """
 
     def __init__(self, most: int) -> None:

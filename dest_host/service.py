@@ -239,7 +239,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         """Refuse a call that was meant for another host: nothing is known here of its migration.
 
         Raises:
-            WrongHost: so that nobody takes this host's ignorance for that one's answer.
+            WrongHost: so that this host's ignorance is not taken for that one's answer.
         """
         here = self._receiver.host_id
         if host_id and host_id != here:  # who got no answer to a Prepare can name none

@@ -1,1 +1,1 @@
-"""What a person runs: the command line, the result document, the tables, the progress."""
+"""What users run: the command line, the result document, the tables, the progress."""

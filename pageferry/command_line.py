@@ -16,7 +16,7 @@ COSTS_FILE = "costs.toml"
 
 
 def command_of(config: Mapping[str, Any]) -> str:
-    """What a person types to run it again: every setting that is not as without it.
+    """The command that runs it again: every setting that is not at its default.
 
     The same for the same configuration: a trace is named as the document names it, without its
     directory, and whatever has no part in the result (hosts, files to write) is not there.

@@ -1,4 +1,4 @@
-"""The result of a migration as one JSON document: what a person keeps, compares and cites.
+"""The result of a migration as one JSON document, to be kept, compared and cited.
 
 Built from the final `MigrationStatus` and pageferry's version alone. It holds nothing of the wall
 clock, of addresses, ports or names that were made up for one run, so on the virtual clock the same

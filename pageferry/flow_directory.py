@@ -5,8 +5,8 @@
     DIR/run.json                written last: what was run, and the digests of the manifest and of
                                 the result, so that neither can be taken for another's
 
-Of a migration between hosts elsewhere there is no ``run.json``: flow and result are brought
-together by a person, and readers hold every number against each other that both of them have.
+Of a migration between hosts elsewhere there is no ``run.json``: the user brings flow and result
+together, and readers compare every number that both of them have.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whom certificates are for: hosts and people, as named by whoever asks and as found in folders."""
+"""Holders of certificates: hosts and people, as named on the command line or found in folders."""
 
 from __future__ import annotations
 

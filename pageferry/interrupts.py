@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish: the first one cancels, the second one ends."""
+"""Ctrl-C: the first one asks for a cancel, the second one ends the process."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ class Loopback:
             source_arguments: further ones of ``source-host serve``.
             destination_arguments: further ones of ``dest-host serve``.
         """
-        # Whoever ends the block has nothing to wait for: what still runs is cancelled.
+        # At the end of the block nothing is waited for: what still runs is cancelled.
         self._arguments = {
             "source_host": ("--drain", "0s", *source_arguments),
             "dest_host": destination_arguments,

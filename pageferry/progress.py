@@ -1,6 +1,6 @@
-"""What a person sees while a migration runs: a live view on a terminal, plain lines elsewhere.
+"""Progress of a migration: a live view on a terminal, plain lines elsewhere.
 
-A migration in rounds has no honest percentage of the whole: each round sends again what
+A migration in rounds has no meaningful percentage of the whole: each round sends again what
 the guest wrote during the one before. So progress is shown within the round, beside the
 rate at which pages are sent and the rate at which they become dirty, which together decide
 whether there is an end.

@@ -1,4 +1,4 @@
-"""From what a person typed to what the source host is asked, checked before anything starts."""
+"""From the options of a command to what the source host is asked, checked before it starts."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Threshold:
     """A condition under which a command fails.
 
     Attributes:
-        text: as a person wrote it.
+        text: as it was typed.
         path: of the number, from the document.
         comparison: of it with the limit.
         limit: in the number's unit.
@@ -60,7 +60,7 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """What a person wrote.
+        """Read a condition.
 
         Raises:
             BadOption: it is no condition, or names nothing that a document can have.

@@ -1,4 +1,4 @@
-"""Where a guest is, said in every outcome: the question of whoever reads of a failure."""
+"""Where a guest is: the first question after a failure, answered in every outcome."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Everything that can go wrong, as one tree.
 
     PageferryError
-    ├── InvalidInput            a person or a peer asked for something that cannot be
+    ├── InvalidInput            a user or a peer asked for something that cannot be
     │   ├── BadOption           a value outside its domain (size, group, link, policy …)
     │   ├── UnknownWorkload     no generator of that name, or no such parameter
     │   ├── BadTrace            a trace that is truncated, of another version, or no trace
@@ -49,7 +49,7 @@ class PageferryError(Exception):
 
 
 class InvalidInput(PageferryError):
-    """A person or a peer asked for something that cannot be."""
+    """A user or a peer asked for something that cannot be."""
 
     grpc_status = "INVALID_ARGUMENT"
 

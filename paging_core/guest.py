@@ -44,7 +44,7 @@ class Cleaned:
         fault_count: shadow faults fixed since the last clean, as Xen counts them: emulated writes
             are none (multi.c, sh_page_fault), and under HAP it is 0.
         falsely_dirty_count: frames in `dirty` that nobody had written since the last clean,
-            known from the model's oracle and not from the tracker.
+            known from the model's record of true writes, not from the tracker.
         cost_ns: guest-visible stall of this clean.
         shadow_pool: as the clean found it, before it dropped anything; None without shadows.
         written: what was really written since the last clean, from the oracle as well.

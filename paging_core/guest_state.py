@@ -46,8 +46,8 @@ def architectural_state(config: GuestConfig, vcpu: Records) -> bytes:
 def decode_state(state: bytes) -> tuple[GuestConfig, Records, int]:
     """The (config, vcpu, time_ps) that `encode_state` was given.
 
-    Whoever hands a guest over can write anything here: every member is there and no other, and
-    each is of its own type and in range.
+    The host that hands a guest over can write anything here. So it is checked: every member is
+    there and no other, and each is of its own type and in range.
 
     Raises:
         InvalidInput: not a guest state, or of another version.

@@ -1,4 +1,4 @@
-"""What a setting may be: how a person writes it, how it is written back, how JSON has it.
+"""What a setting may be: how a user writes it, how it is written back, how JSON has it.
 
 A kind reads the text of an option, of an axis or of a grid file, and gives the value in the
 unit that the setting's name says. `schema` is what a document holds, as JSON Schema.
@@ -97,7 +97,7 @@ class Duration:
 
     Attributes:
         what: names it in errors.
-        most: the longest, as a person writes it.
+        most: the longest, as a user writes it.
         least_ns: the shortest.
     """
 

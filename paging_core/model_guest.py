@@ -118,7 +118,7 @@ class ModelGuest:
             UnknownWorkload, BadTrace: there is no such workload or trace.
             GuestOutOfMemory: the workload's set-up does not fit the guest.
         """
-        with ExitStack() as undo:  # whoever keeps the error would keep what was made here
+        with ExitStack() as undo:  # a kept error would keep alive what was made here
             if workload is None:
                 workload = _make_workload(config)
                 undo.callback(_close_workload, workload)

@@ -44,7 +44,7 @@ class Reservation:
     """
 
     def __init__(self, fd: int, size_bytes: int) -> None:
-        """Map all of a file, readable and writable, shared with whoever else maps it.
+        """Map all of a file, readable and writable, shared with all others that map it.
 
         Raises:
             OSError: the machine has no addresses or no memory for it.
@@ -72,7 +72,7 @@ class Reservation:
         return np.asarray(self)
 
     def give_back(self) -> None:
-        """Let go of the file at once, whoever still has an array over it.
+        """Close the file at once, even if arrays over it are still in use.
 
         Such an array reads zeros from now on, and what is written to it nobody else sees: to take
         the addresses away would end the process that comes by them once more. They go with the

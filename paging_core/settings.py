@@ -52,18 +52,18 @@ class Setting:
     Attributes:
         name: in documents and tables; ends in its unit.
         kind: what it may be.
-        default: as a person writes it; None when something else decides.
+        default: as a user writes it; None when something else decides.
         role: in a comparison.
         section: where people look for it.
         help: of the option.
         shown: what a document says of the field; `help` when empty.
         paging: the only kind of paging that has it; empty for both.
         since: version of pageferry.
-        is_option: a person can set it; otherwise documents only show it.
+        is_option: a user can set it; otherwise documents only show it.
         otherwise: what --help says instead of a default that is None.
         nullable: a document may hold null.
         read: the document's value, of the object that declares it and of the whole.
-        write: fields of the declaring object, of a person's value.
+        write: fields of the declaring object, of a user's value.
         title: in the head of a table; the axis's words when empty.
         words: its value in words that name the setting as well, `{}` where it stands; title and
             value when empty.
@@ -102,7 +102,7 @@ class Setting:
 
     @property
     def axis(self) -> str:
-        """Its name in a grid: without the unit, which a person writes with the value."""
+        """Its name in a grid: without the unit, which a user writes with the value."""
         for unit in _UNITS:
             if self.name.endswith(unit):
                 return self.name.removesuffix(unit)
@@ -123,7 +123,7 @@ class Setting:
         return None if self.default is None else self.kind.parse(self.default)
 
     def fields(self, value: Any) -> Mapping[str, Any]:
-        """What to give the declaring class for a person's value."""
+        """What to give the declaring class for a user's value."""
         if isinstance(self.kind, Choice):
             value = self.kind.of(value)
         return {self.field: value} if self.write is None else self.write(value)
@@ -170,7 +170,7 @@ def setting(
     """A dataclass field that is a setting; see `Setting` for the arguments.
 
     Args:
-        required: who makes the class in code must name it, whatever a person need not.
+        required: code that makes the class must name it, though a user need not.
         field_default, field_factory: what the class has without it, where that is not what a
             person's default reads as.
     """

@@ -1,4 +1,4 @@
-"""The shadow tables read as plain Python, for tests, debugging and teaching. Slow on purpose."""
+"""The shadow tables read as plain Python, for tests and debugging. Readable rather than fast."""
 
 from __future__ import annotations
 

@@ -244,7 +244,7 @@ class GrpcTransport:
 
     @contextmanager
     def _afresh(self) -> Iterator[destination_pb2_grpc.DestinationHostStub]:
-        """A connection for one question; a doubt may outlive the certificates of the first one."""
+        """A connection for one question: one in doubt may outlast the first one's certificates."""
         with connect(self._address, self._security, CHANNEL_OPTIONS_OF_A_STREAM) as channel:
             try:
                 yield destination_pb2_grpc.DestinationHostStub(clean_replies(channel))
@@ -252,7 +252,7 @@ class GrpcTransport:
                 raise self._answer(error) from error
 
     def interrupt(self) -> None:
-        """Wake whoever waits; from any thread."""
+        """Wake all that wait; from any thread."""
         with self._lock:
             self._interrupted = True
             pending = self._pending
@@ -384,7 +384,7 @@ class GrpcTransport:
         if self._is_from_there(rpc_error):
             return error
         return HostUnreachable(
-            f"whoever answers at {self._address} does not show that it is the host where the "
+            f"the host that answers at {self._address} does not show that it is the host where the "
             f"migration was prepared: {error}"
         )
 

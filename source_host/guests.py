@@ -1,7 +1,7 @@
 """The guests of this host.
 
 A guest advances only when somebody says so: by `step`, or by a migration for as long as
-that lasts. RUNNING is what a person wants of it: such a guest runs while it is migrated, and
+that lasts. RUNNING is what the operator asked for: such a guest runs while it is migrated, and
 goes on running where it arrives.
 """
 
@@ -372,7 +372,7 @@ class Guests:
 
 
 class _NobodyWaits(Exception):
-    """Whoever asked for a step went away."""
+    """The caller that asked for a step went away."""
 
 
 def _run(

@@ -137,7 +137,7 @@ class InFlight:
                 self._turn.notify_all()
 
     def fail(self, error: PageferryError) -> None:
-        """Nothing more will arrive: whoever waits, now or later, gets `error`."""
+        """Nothing more will arrive: all that wait, now or later, get `error`."""
         with self._turn:
             self._fail(error)
 

@@ -388,13 +388,13 @@ class Migration:
             except PageferryError as still:
                 last = str(still)
                 self._log.info("commit still in doubt", error=last)
-            except Exception as bug:  # noqa: BLE001 - a doubt must be left open, and never hang
+            except Exception as bug:  # noqa: BLE001 - stays in doubt, and must never hang
                 last = repr(bug)
                 self._log.exception("commit still in doubt")
         if self.state is MigrationState.IN_DOUBT:
             self._progress.failed(
                 OutcomeUnknown(
-                    f"{error}; asked in vain since: {last}; the guest stands still: ask again with "
+                    f"{error}; asking again failed: {last}; the guest stands still: ask again with "
                     f"pageferry migrations ADDR resolve {self._offer.migration_id}, or where no "
                     "answer will ever come decide with --resolve keep or --resolve release"
                 )

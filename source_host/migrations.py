@@ -205,7 +205,7 @@ class HostedMigration:
         if report.state is not self._last_state:
             self._last_state = report.state
             error = str(report.error) if report.error else None
-            guest = self._hosted.life.state.value  # here: whoever reads of a failure wants that
+            guest = self._hosted.life.state.value  # here: it belongs in the text of a failure
             self._log.info("migration", state=report.state.value, guest=guest, error=error)
         if report.state.is_outcome:
             self._left = self._hosted.life.state
@@ -418,7 +418,7 @@ class Migrations:
 def _say_fate(hosted: HostedGuest, *, commit_sent: bool) -> None:
     """One line for each guest when the host stops: nobody can ask for it afterwards.
 
-    A commit that was sent and not answered is a doubt, though nobody has called it one yet.
+    A commit that was sent and not answered counts as in doubt, also before that is its state.
     """
     state = hosted.life.state
     log = _log.bind(guest_id=hosted.guest_id, state=state.value)

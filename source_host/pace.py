@@ -39,7 +39,7 @@ class Sent(NamedTuple):
 
 
 class Pace:
-    """Measures what a destination takes. Used under the lock of whoever keeps the window.
+    """Measures what a destination takes. Used under the lock of the window.
 
     Attributes:
         window_bytes: that may be on the way now.

@@ -121,7 +121,7 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
         entry = self._migrations.get(request.migration_id)
         asked_ms = request.period_ms or DEFAULT_PERIOD_MS
         period_s = min(max(asked_ms, MIN_PERIOD_MS), MAX_PERIOD_MS) / 1000
-        context.add_callback(entry.wake)  # whoever leaves gives this thread back at once
+        context.add_callback(entry.wake)  # a caller that leaves gives this thread back at once
         yield from entry.watch(period_s, context.is_active)
 
     def CancelMigration(

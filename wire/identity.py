@@ -2,7 +2,7 @@
 
 An address is a way and no identity: a name may lead to another machine tomorrow, and a host that
 is started again at the same place has lost its guests. So a host draws an identity when it
-starts, and whoever asks it about the past says whom it means.
+starts, and a question about the past names the identity it is for.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def check_name(name: str, field: str, longest: int) -> str:
     """The name, if it can be one.
 
     Args:
-        name: as a peer or a person gave it.
+        name: as a peer or a user gave it.
         field: what it is called in the contract.
         longest: most characters.
 
@@ -48,7 +48,8 @@ def new_life() -> str:
 def migration_name(guest_id: str, number: int, life: str) -> str:
     """A name for a migration that nobody had before, and that nobody else can guess.
 
-    Whoever knows a name before its Prepare arrives could use it first, or have it refused.
+    A caller that knows a name before its Prepare arrives could use it first, or have it
+    refused.
 
     Args:
         guest_id: of the guest, whose name it begins with.

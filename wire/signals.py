@@ -6,7 +6,7 @@ import signal
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """SIGTERM always; SIGINT unless whoever started this process had it ignored.
+    """SIGTERM always; SIGINT unless the process was started with it ignored.
 
     A shell starts what a script runs in the background so: Ctrl-C in that terminal is then meant
     for others.

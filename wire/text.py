@@ -3,7 +3,7 @@
 Whatever somebody else wrote (a refusal, a name, a message) may hold what steers a terminal, turns
 the direction of writing, ends a line of a log, or fills a screen. `line` makes one line of it
 that can be printed. Hosts clean what they send and what they log, clients what they receive: each
-side does it for itself, because the other one may be the liar. `wire.replies` does it for whole
+side does it for itself, because the other one may be hostile. `wire.replies` does it for whole
 messages.
 """
 

@@ -10,7 +10,7 @@ from paging_core.units import format_bytes, format_ns
 
 
 def conclusions(analysis: Analysis) -> list[str]:
-    """The three objections and the wish, answered for this migration."""
+    """The three objections of 2009, and the request for a record, answered for this migration."""
     return [_slowdown(analysis), *_groups(analysis), _neighbours(analysis), *_wanted(analysis)]
 
 

@@ -59,7 +59,7 @@ def _file(value: Value, base: Path) -> Path:
 
 
 def command_of(settings: Settings, base: Path) -> str:
-    """What a person types to run this point alone."""
+    """The command that runs this point alone."""
     words = ["pageferry", "migrate"]
     for axis, setting in AXES.items():
         given = settings.get(axis)
@@ -75,6 +75,6 @@ def command_of(settings: Settings, base: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    """A path as a person here would type it."""
+    """A path as a user in this directory would type it."""
     here = Path.cwd()
     return str(path.relative_to(here) if path.is_relative_to(here) else path)

@@ -1,4 +1,4 @@
-"""`pageferry`: the command that a person runs."""
+"""`pageferry`: the command that users run."""
 
 from __future__ import annotations
 

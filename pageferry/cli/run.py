@@ -1,4 +1,4 @@
-"""Run migrations for a person: progress beside them, results and what they mean after them."""
+"""Run migrations from the shell: progress beside them, results and what they mean after them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from wire.convert import guest_config
 
 @dataclass(frozen=True)
 class Output:
-    """What a person wants to see, and where the result goes.
+    """What is shown, and where the result goes.
 
     Attributes:
         json_target: file of the result document, ``-`` for stdout, None for none.

@@ -56,7 +56,7 @@ class Lazy(NamedTuple):
 class LazyGroup(click.Group):
     """A group whose help needs none of its subcommands' imports.
 
-    numba, grpc, pyarrow and rich take longer to import than a person waits for help.
+    numba, grpc, pyarrow and rich take longer to import than `--help` may take.
     """
 
     def __init__(self, *args: Any, lazy: Mapping[str, Lazy], **kwargs: Any) -> None:

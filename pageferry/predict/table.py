@@ -1,4 +1,4 @@
-"""Predictions for a person: models side by side."""
+"""Predictions as a table: models side by side."""
 
 from __future__ import annotations
 

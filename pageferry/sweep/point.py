@@ -19,7 +19,7 @@ class Point:
 
     Attributes:
         options: what is migrated, how.
-        command: what a person types to run it alone.
+        command: runs it alone.
         flow: keep its flow.
     """
 

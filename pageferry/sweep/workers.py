@@ -21,7 +21,7 @@ _DIED = (
 
 
 class Workers(Protocol):
-    """Whoever runs points."""
+    """Processes that run points."""
 
     def run(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Finished]]:
         """Run them all, in any order; closing the iterator gives up what is left.

@@ -55,8 +55,8 @@ class _ResolutionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resolution
     """it took the guest: its memory here is freed"""
 
 class Resolution(_Resolution, metaclass=_ResolutionEnumTypeWrapper):
-    """What an operator decides where the destination cannot say whether it took the guest. Whoever
-    is wrong has the guest twice (KEEP) or not at all (RELEASE); see docs/migration.md.
+    """What an operator decides where the destination cannot say whether it took the guest. A wrong
+    decision leaves the guest running twice (KEEP) or not at all (RELEASE); see docs/migration.md.
     """
 
 RESOLUTION_UNSPECIFIED: Resolution.ValueType  # 0

@@ -1,6 +1,6 @@
 """Walking the guest's own page tables, which live in guest frames as 8-byte entries.
 
-Whatever stands in guest memory may be anything: the guest writes it, or whoever handed it over.
+Guest memory may hold anything: the guest writes it, or the host that handed it over did.
 `frame_of` only cuts bits out. What then reads memory or an array by it comes through one of
 
     present_frame   hypervisor and hardware: a frame that is not there is not present

@@ -235,7 +235,7 @@ FRAME_DTYPE = np.dtype(
         ("baseline", np.int32),  # row of `baseline` if it is a known guest L1 table, or -1
         ("types", np.uint8),  # kinds that it is shadowed as, a bit each
         ("seen", np.uint8),  # kinds that it would be shadowed as without tracking
-        ("written", np.uint8),  # oracle: really written since the last clean
+        ("written", np.uint8),  # ground truth: really written since the last clean
         ("opened", np.uint8),  # 0, OPENED or OPENED_AND_WRITTEN
     ]
 )

@@ -1,4 +1,4 @@
-"""What lackey's text looks like to a person: why a line is refused, and what a file is instead."""
+"""Explains why a line of lackey's text is refused, and what a file is instead."""
 
 from __future__ import annotations
 

@@ -78,4 +78,4 @@ class TraceWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.__exit__(kind, error, trace)
+        self._file.__exit__(kind, error, traceback)

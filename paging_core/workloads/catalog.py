@@ -37,7 +37,7 @@ _FLAG = Count(0, 1)
 
 @dataclass(frozen=True)
 class WorkloadInfo:
-    """What a person is told about a workload.
+    """What `pageferry workloads` shows of a workload.
 
     Attributes:
         name: as it is typed.

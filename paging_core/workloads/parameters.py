@@ -1,6 +1,6 @@
 """Parameters of workloads: what they are called, what they may be, how they are written.
 
-A parameter's kind parses what a person typed and writes it back in one canonical way, so
+A parameter's kind parses what a user typed and writes it back in one canonical way, so
 that a workload's spec names it exactly wherever it travels.
 """
 
@@ -189,7 +189,7 @@ class Parameter:
     Attributes:
         name: as it is typed.
         kind: what it may be.
-        default: as a person would type it.
+        default: as a user would type it.
         help: what it does, in one line.
     """
 
@@ -199,7 +199,7 @@ class Parameter:
     help: str
 
     def parse(self, text: str, workload: str) -> Value:
-        """The value of what a person typed.
+        """The value of what a user typed.
 
         Raises:
             BadOption: it cannot be; names the workload, the parameter and the way out.

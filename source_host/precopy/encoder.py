@@ -3,7 +3,7 @@
 The guest may write while a batch is encoded. Bytes are therefore copied once, and
 everything else (digests, kinds, payload) is computed on that copy: what is said about a
 frame is true of the bytes that are sent. The memory of the encoder is one digest per frame,
-under a key of this migration: whoever does not know it cannot make a frame that changed look
+under a key of this migration: without it nobody can make a frame that changed look
 unchanged. Zero is no digest, it is all bytes compared with zero.
 """
 

@@ -83,7 +83,7 @@ class Plan:
         None,
         Role.SURROUNDINGS,
         Section.MIGRATION,
-        "Give a stop-and-copy up that takes longer, whoever is waited for: the guest goes on at "
+        "Give a stop-and-copy up that takes longer, whatever it waits for: the guest goes on at "
         "the source.",
         shown="The guest stands still no longer: a stop-and-copy that takes longer is given up.",
         since="0.2",

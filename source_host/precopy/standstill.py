@@ -1,7 +1,7 @@
 """How long a guest may stand still before its migration is given up.
 
 On the real clock the time is what passes, and a thread ends the stop-and-copy when it is over,
-whoever is waited for. On the virtual clock the time is the model's: it is looked at as it passes,
+whatever it waits for. On the virtual clock the time is the model's: it is looked at as it passes,
 so that the same seed ends in the same way; a destination that says nothing makes no modelled
 time pass, so what the thread watches there is its silence.
 """

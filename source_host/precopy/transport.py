@@ -104,7 +104,7 @@ class Transport(Protocol):
             tags: of these nodes.
 
         Returns:
-            What the destination says; whoever asks checks it.
+            What the destination answers; the caller checks it.
         """
 
     def commit(self, handover: Handover) -> None:
@@ -133,7 +133,7 @@ class Transport(Protocol):
         """
 
     def interrupt(self) -> None:
-        """Wake whoever waits in another method; that method raises `MigrationCancelled`.
+        """Wake callers that wait in another method; that method raises `MigrationCancelled`.
 
         `is_committed` and `abort` work afterwards. Any thread may call this.
         """

@@ -83,9 +83,9 @@ class MigrationSpans:
         self._root.set_attribute(f"{_P}verified", agreed)
 
     def changed(self, report: Report) -> None:
-        """A new state is a new phase; an outcome ends the root span, and so does doubt.
+        """A new state is a new phase; an outcome ends the root span, and so does IN_DOUBT.
 
-        It may take days until an in-doubt migration is decided; whoever looks for the reason finds
+        It may take days until an in-doubt migration is decided; who looks for the reason finds
         all spans before it. The span ``in_doubt`` follows then.
         """
         if report.state is self._state:

@@ -1,4 +1,4 @@
-"""Flows made by hand: a few events, frames and cleans that a person can follow."""
+"""Flows made by hand: a few events, frames and cleans that can be followed by hand."""
 
 from __future__ import annotations
 

@@ -337,8 +337,8 @@ def test_what_is_no_whole_flow_is_named(tmp_path: Path, document: Document) -> N
 
 
 def test_the_result_of_another_migration_is_noticed(tmp_path: Path, document: Document) -> None:
-    honest: Any = {**document, "outcome": "completed"}
-    flow = STORY.write(tmp_path / "flow", honest)
+    completed: Any = {**document, "outcome": "completed"}
+    flow = STORY.write(tmp_path / "flow", completed)
     refused(flow, "is of another migration than the flow beside it")
 
 

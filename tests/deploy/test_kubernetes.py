@@ -187,7 +187,7 @@ def test_source_and_destination_are_apart(tree: Path) -> None:
         assert rule["topologyKey"] == "kubernetes.io/hostname"
         for template in (template for other, template in pods(manifests) if other in HOSTS):
             assert matches(rule["labelSelector"], template["metadata"]["labels"])
-        # One pod at a time, and a new one only when a person says so.
+        # One pod at a time, and a new one only when an operator deletes the old.
         assert host["spec"]["replicas"] == 1
         assert host["spec"]["updateStrategy"] == {"type": "OnDelete"}
         assert the(manifests, "PodDisruptionBudget", name)["spec"]["maxUnavailable"] == 0

@@ -46,7 +46,7 @@ def test_every_limit_can_be_set() -> None:
 
 
 class Hesitating(Limits):
-    """Whoever was let in waits a moment for a second one to be let in as well."""
+    """A call that was let in waits a moment for a second one to be let in as well."""
 
     meeting = Barrier(2)
 

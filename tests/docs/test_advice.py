@@ -1,4 +1,4 @@
-"""Advice in an error is possible: an option that it names exists, for whoever reads it."""
+"""Advice in an error is possible: an option that it names exists in the command that prints it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOST_WORDS = re.compile(r"\bhosts?\b|-host\b|\bpageferry [a-z]+")
 
 
 def commands(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, click.Command]]:
-    """Every command below one, by what a person types."""
+    """Every command below one, by how it is typed."""
     if not isinstance(command, click.Group):
         yield " ".join(path), command
         return
@@ -77,7 +77,7 @@ def _makes_an_error(node: ast.AST) -> bool:
 
 
 def _says_why(node: ast.AST) -> bool:
-    """A text that is returned to whoever raises it ends in a way out."""
+    """A text that is returned to the code that raises it ends in a way out."""
     return isinstance(node, ast.Return) and any("; " in text for text in _texts(node))
 
 
@@ -152,7 +152,7 @@ def test_an_option_named_with_its_command_is_one_of_it() -> None:
 
 @pytest.mark.parametrize("package", ["source_host", "dest_host", "paging_core", "wire"])
 def test_what_a_migration_can_end_with_names_whose_option_it_is(package: str) -> None:
-    """A host's error reaches whoever typed ``pageferry migrate``, which has not its options."""
+    """A host's error is printed by ``pageferry migrate``, which does not have its options."""
     wrong = []
     for where, text in TEXTS:
         its_own = COMMANDS[SEEN_BY.get(where, "pageferry migrate")] | FOREIGN | EVERYWHERE

@@ -1,4 +1,4 @@
-"""What one host says to another, and to whoever asked for a migration."""
+"""What one host says to another, and to the client of a migration."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ def in_doubt(source: Source, migration: str) -> pb.MigrationStatus:
 def test_a_destination_that_dies_at_the_commit(
     pair: Pair, expendable: Destination, *, arrived: bool
 ) -> None:
-    """In doubt until somebody decides: one that is started again cannot know what it had."""
+    """In doubt until an operator decides: one that is started again cannot know what it had."""
     source, guest = pair.source, spec(new_name())
     name = source.boot(guest)
 

@@ -1,4 +1,4 @@
-"""A wire is as slow as it is: whoever moves at all is alive, and whoever does not is given up.
+"""However slow a connection: a peer that sends at all is alive, a silent one is given up.
 
 The hosts give up after two seconds here, so that a message can take longer than that.
 """

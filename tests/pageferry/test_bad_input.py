@@ -1,4 +1,4 @@
-"""Whatever a person can get wrong: one clear line, the exit code, and nothing was started."""
+"""Mistakes of a user: one clear line, the exit code, and nothing was started."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_a_migration_is_cancelled(pair: Pair) -> None:
 
 
 def test_a_guest_in_doubt_is_resolved(pair: Pair) -> None:
-    """The answer to its commit is lost, and whoever could tell cannot be asked for a while."""
+    """The answer to its commit is lost, and the destination cannot be asked for a while."""
     source = pair.source
     name = source.boot(spec(new_name()))
     with Relay(pair.destination.address) as relay:

@@ -1,4 +1,4 @@
-"""What a person sees while a migration runs."""
+"""What is printed while a migration runs."""
 
 from __future__ import annotations
 

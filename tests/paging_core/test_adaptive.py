@@ -167,13 +167,13 @@ def test_under_hap_adaptive_groups_are_what_the_page_about_them_says(
 
 
 def test_it_knows_nothing_that_hardware_does_not_tell() -> None:
-    """The model's oracle of true writes may say what it likes."""
+    """The model's record of true writes has no influence."""
     states = []
-    for lies in (False, True):
+    for falsified in (False, True):
         guest = tracked(TRACKERS[0])
         for _ in range(4):
             run(guest, [write(FIRST_PAGE + page) for page in range(0, PAGES, 3)])
-            if lies:
+            if falsified:
                 guest.machine.frames["written"] = 1
             get_and_clear(guest)
         states.append(guest.machine.groups.copy())

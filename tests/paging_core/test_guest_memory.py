@@ -233,7 +233,7 @@ def test_a_guest_that_exits_processes_gets_all_its_frames_back() -> None:
 
 @pytest.mark.parametrize("paging", Paging)
 def test_group_clean_and_log_options_do_not_reach_the_guest(paging: Paging) -> None:
-    """One dense program under every combination that a person can ask for."""
+    """One dense program under every combination that can be asked for."""
     program = dense_program()
     plain = boot(PLAIN)
     run(plain, program)

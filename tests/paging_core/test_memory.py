@@ -96,7 +96,7 @@ def test_closing_gives_everything_back_though_arrays_are_kept() -> None:
     memory.close()
     assert shared_kib() - before < 64
     assert files_open() == 0
-    # Whoever still has an array ends no process with it.
+    # An array that is still in use ends no process.
     assert not kept[0].any()
     kept[1][0, 0] = 1
     assert kept[0][0, 0] == 1

@@ -36,7 +36,7 @@ def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(path: Path | str) -> str:
-    """The line by which a file is refused, whoever wants to use it."""
+    """The line by which a file is refused, however it is used."""
     with pytest.raises(BadTrace) as caught:
         make_replay(str(path), 0)
     assert Path(path).name in str(caught.value)

@@ -84,7 +84,7 @@ def sound(shown: Drawn) -> None:
     assert shown.cut() == []
 
 
-# One test for each page, so that whoever runs it makes no other page.
+# One test for each page, so that a test alone makes no other page.
 @pytest.mark.parametrize("page_of", [two_points, every_kind, flow])
 def test_a_page_can_be_read_and_printed(tmp_path: Path, page_of: Callable[[Path], str]) -> None:
     """Wide, on a phone and in the dark, and on paper, where charts are as wide as it."""

@@ -182,7 +182,7 @@ def test_a_viewer_looks_and_touches_nothing(secured: Secured, guest: str) -> Non
 
 
 def test_a_viewer_holds_no_guest_still(secured: Secured, guest: str) -> None:
-    """Digests read all of its memory, and whoever wants to start it meanwhile is refused."""
+    """Digests read all of its memory, and a start meanwhile is refused."""
     asked = common_pb2.GuestRequest(guest_id=guest, with_digest=True)
     stubs = {
         secured.source.ready.address: source_pb2_grpc.SourceHostStub,
@@ -287,7 +287,7 @@ def test_certificates_are_read_again(tmp_path: Path) -> None:
 
 
 def test_a_source_in_doubt_asks_with_the_certificates_of_today(tmp_path: Path) -> None:
-    """A doubt lasts until the destination answers, longer than certificates and authorities may."""
+    """A migration is in doubt until the destination answers, longer than certificates may last."""
     certs = certified(tmp_path / "certs")
     tls = ["--tls", str(certs / "destination"), "--sources", "source"]
     with HostProcess("dest_host", tls) as first:

@@ -103,7 +103,7 @@ class Clock:
 
 
 def gives_up(window: InFlight) -> bool:
-    """Whether whoever waits is told that the destination is dead; at once, by the clock."""
+    """Whether all that wait are told that the destination is dead; at once, by the clock."""
     failed = threading.Event()
 
     def wait() -> None:

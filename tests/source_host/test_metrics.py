@@ -183,7 +183,7 @@ def test_what_became_of_a_commit(
 
 
 def test_a_repair(registry: CollectorRegistry) -> None:
-    """Its frames were sent like any others, and are counted once more for whoever is alarmed."""
+    """Its frames were sent like any others, and are counted once more for the alert."""
     told = observer(registry)
     told.round_sent(RoundStats(3, True, 12, 7, 5, wire_bytes=30_000, repair=True), 0)
     assert counted(registry) == {

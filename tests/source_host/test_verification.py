@@ -159,7 +159,7 @@ def test_as_much_as_a_repair_may_send_is_sent() -> None:
     trip.assert_arrived()
 
 
-LIES: dict[str, tuple[Callable[[int, Sequence[int], list[int]], list[int]], str]] = {
+FALSE_ANSWERS: dict[str, tuple[Callable[[int, Sequence[int], list[int]], list[int]], str]] = {
     "a node without end": (lambda *_: [0] * 200_000, "answers that 200000 nodes"),
     "the same child over and over": (
         lambda level, nodes, _: [0] if level == 2 else [nodes[0]] * 20,
@@ -183,10 +183,10 @@ LIES: dict[str, tuple[Callable[[int, Sequence[int], list[int]], list[int]], str]
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
-def test_an_answer_that_cannot_be_is_the_destinations_fault(lie: str) -> None:
+@pytest.mark.parametrize("false_answer", FALSE_ANSWERS)
+def test_an_answer_that_cannot_be_is_the_destinations_fault(false_answer: str) -> None:
     trip = trip_of()
-    trip.destination.answers, says = LIES[lie]
+    trip.destination.answers, says = FALSE_ANSWERS[false_answer]
     report = trip.run()
     assert_failed(trip, report, ContractBroken)
     assert says in str(report.error)

@@ -31,7 +31,7 @@ _log = structlog.get_logger("wire.hosting.guest_thread")
 class GuestThread:
     """Runs a guest at the pace of the wall clock until it is stopped.
 
-    Whoever needs the guest to stand still takes it with `exclusive`; the guest's own turn is
+    Code that needs the guest to stand still takes it with `exclusive`; the guest's own turn is
     one slice at a time, during which kernels hold no interpreter lock.
     """
 

@@ -31,7 +31,7 @@ def end_with_parent() -> None:
 class HostProcess:
     """``python -m MODULE serve …`` beside this process. Also a context manager.
 
-    It has a session of its own: Ctrl-C on a terminal reaches whoever started it, who decides.
+    It has a session of its own: Ctrl-C on a terminal reaches only the process that started it.
 
     Attributes:
         ready: where it serves, once `wait_ready` returned.

@@ -1,4 +1,4 @@
-"""The metrics page: plain HTTP for whoever reaches the port, so it costs a bounded amount."""
+"""The metrics page: plain HTTP, open to all that reach the port, so its cost is bounded."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class _Server(ThreadingWSGIServer):
     def get_request(self) -> tuple[socket.socket, Any]:
         """The next connection; without a file descriptor for it, it is tried again in a moment.
 
-        It stays in the queue meanwhile, and whoever waits for the queue would find it at once.
+        It stays in the queue meanwhile, and a wait for the queue would find it at once.
         """
         try:
             return super().get_request()
@@ -108,7 +108,7 @@ class _Server(ThreadingWSGIServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the same
-        """Whoever goes away, or is sent away, is none of ours."""
+        """A client that goes away, or is sent away, is no error of this host."""
         _log.debug("no scrape", peer=str(client_address[0]), error=repr(sys.exception()))
 
 

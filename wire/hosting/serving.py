@@ -330,7 +330,7 @@ def _check_free(address: str) -> None:
 
 
 def _check_unix(path: str) -> None:
-    """GRPC takes a socket file away from whoever listens on it; refuse that."""
+    """GRPC takes a socket file away from the process that listens on it; refuse that."""
     if not Path(path).is_socket():
         return
     with socket.socket(socket.AF_UNIX) as probe:

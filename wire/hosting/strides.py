@@ -1,4 +1,4 @@
-"""A long run of a guest in strides, so that whoever waits for it can be heeded in between.
+"""A long run of a guest in strides, so that callers who wait for it are served in between.
 
 Where a run is cut changes nothing: a guest runs operation after operation until its time or their
 number is reached, and stops at the same one whether it was asked once or a thousand times.

@@ -27,7 +27,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Whoever is at the other end of a connection.
+    """The other end of a connection.
 
     Attributes:
         name: common name (CN) of the certificate; empty on a plain connection of this machine.
@@ -59,7 +59,7 @@ def _parsed(pem: bytes) -> Caller:
 
 
 def check_digests(caller: Caller) -> None:
-    """Refuse digests to whoever only looks: all of a guest's memory is read, and it is held still.
+    """Refuse digests to viewers: they read all of a guest's memory, and it stands still meanwhile.
 
     Raises:
         PermissionDenied: it is no operator; on plain connections all is allowed.
@@ -93,7 +93,7 @@ class Access:
         self._sources = sources
 
     def check(self, method: str, caller: Caller) -> None:
-        """Refuse whoever may not call the method.
+        """Refuse a caller that may not call the method.
 
         Args:
             method: full name, ``/package.Service/Method``.

@@ -186,7 +186,7 @@ class WrittenPagesWriter:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._file.__exit__(kind, error, trace)
+        self._file.__exit__(kind, error, traceback)
 
 
 _ROW_DTYPE = np.dtype(
