@@ -33,7 +33,7 @@ TRACKERS = {
 
 
 def anonymous_bytes(pid: int) -> int:
-    """What a process holds that is nobody else's, bytes."""
+    """Memory of a process that it shares with none, bytes."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024

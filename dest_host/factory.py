@@ -80,7 +80,7 @@ class ModelGuestFactory:
         workload.fill(0, np.zeros(1, OP_DTYPE))
 
         def resume(memory: GuestMemory, state: bytes) -> ModelGuest:
-            # First of all: nothing is made by a configuration that nobody has checked.
+            # First of all: nothing is made by an unchecked configuration.
             _check_same(decode_state(state)[0], config)
             return ModelGuest.resume(memory, state, workload)
 

@@ -118,7 +118,7 @@ class HostedGuest:
         Raises:
             IllegalTransition: it is not paused.
             GuestCrashed: its kernel gave up; whatever else stops it has it crashed, too.
-            MigrationCancelled: nobody waits for it any more.
+            MigrationCancelled: its caller went away.
         """
         with self._stepping():
             Strides(lambda: _check_wanted(wanted)).run_accesses(self._guest, accesses)
@@ -130,10 +130,10 @@ class HostedGuest:
             Strides(lambda: _check_wanted(wanted)).run(self._guest, until_ns)
 
     def view(self, *, with_digest: bool = False) -> GuestView:
-        """The guest as it stands between two slices; how far it came, where somebody is at work.
+        """The guest as it stands between two slices; how far it came, where a step is under way.
 
         Args:
-            with_digest: digest all of its memory and state, too; waits until nobody is.
+            with_digest: digest all of its memory and state, too; waits until none is.
         """
         with self._still(wait=with_digest) as guest:
             return GuestView(
@@ -162,7 +162,7 @@ class HostedGuest:
 
     @contextmanager
     def _still(self, *, wait: bool) -> Iterator[RunnableGuest]:
-        """The guest, standing still; in the middle of a step or a digest if nobody may `wait`."""
+        """The guest, standing still; in the middle of a step or a digest without `wait`."""
         if not self._lock.acquire(blocking=wait):
             yield self._guest
             return
@@ -193,9 +193,9 @@ class HostedGuest:
                 raise
 
     def _notice_crash(self) -> None:
-        """A guest that crashed in its thread says so when somebody looks.
+        """A guest that crashed in its thread says so when it is looked at.
 
-        One that somebody is at work on is looked at another time: who looks must not wait.
+        One that is in a step is left for the next look: looking must not wait.
         """
         if not self._lock.acquire(blocking=False):
             return
@@ -226,7 +226,7 @@ def _some(names: list[str]) -> str:
 
 def _check_wanted(wanted: Callable[[], bool]) -> None:
     if not wanted():
-        raise MigrationCancelled("nobody waits for this step any more")
+        raise MigrationCancelled("the caller of this step went away")
 
 
 class Guests:

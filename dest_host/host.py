@@ -36,7 +36,7 @@ class DestinationHost:
         """Assemble; nothing listens yet.
 
         Args:
-            settings: what it is told.
+            settings: of the host.
             spans: where spans go; None makes none.
 
         Raises:

@@ -78,7 +78,7 @@ class IncomingView:
         received_frames: frames that batches spoke of, of any kind.
         message: why it was aborted.
         received_bytes: that came on the connection of its stream, of messages that are not whole
-            yet, too; 0 where nobody knows.
+            yet, too; 0 where that is not known.
     """
 
     migration_id: str
@@ -172,7 +172,7 @@ class Incoming:
 
     @property
     def unwanted(self) -> bool:
-        """Whether somebody asked for its abort, which may still wait for who is at work on it."""
+        """Whether its abort was asked for, which may still wait for a step to end."""
         return self._unwanted.is_set()
 
     @property
@@ -330,7 +330,7 @@ class Incoming:
     def expire(self, idle_s: float) -> bool:
         """Abort it if its source said nothing for longer than `idle_s` seconds."""
         if not self._lock.acquire(blocking=False):
-            return False  # somebody is at work on it: not idle
+            return False  # a call is at work on it: not idle
         try:
             if not self.is_open or not self._is_idle(idle_s):
                 return False

@@ -213,7 +213,7 @@ class Receiver:
     def abort(self, migration_id: str, reason: str, owner: str = "") -> None:
         """Drop a migration and free its memory; aborting again changes nothing.
 
-        One that nobody prepared is remembered as aborted by its owner, and by nobody else: its
+        One that was never prepared is remembered as aborted for its owner alone: its
         Prepare may still be on the way.
 
         Raises:
@@ -239,7 +239,7 @@ class Receiver:
         """The migration of that name.
 
         Raises:
-            NotFound: nobody prepared it here, or it was forgotten since.
+            NotFound: it was not prepared here, or was forgotten since.
             IllegalTransition: its owner aborted it before it was prepared.
         """
         self._refused.check(owner, migration_id)
@@ -249,7 +249,7 @@ class Receiver:
         return incoming
 
     def owner(self, migration_id: str) -> str | None:
-        """Name of the source that prepared a migration; None when nobody did."""
+        """Name of the source that prepared a migration; None if it was not."""
         incoming = self._incoming.get(migration_id)
         return None if incoming is None else incoming.offer.owner
 
@@ -257,7 +257,7 @@ class Receiver:
         """How far a migration came, or how it ended.
 
         Raises:
-            NotFound: nobody prepared it here, or it was forgotten since.
+            NotFound: it was not prepared here, or was forgotten since.
         """
         reason = self._refused.reason(owner, migration_id)
         if reason is not None:
@@ -320,7 +320,7 @@ class Receiver:
 
     def _forget_oldest(self) -> None:
         # A source in doubt may ask late: what brought a guest that is still here is not forgotten,
-        # and nobody has the outcomes of another source forgotten.
+        # and no source can have the outcomes of another one forgotten.
         held = {guest.migration_id for guest in self.guests.all()}
         over: dict[str, list[str]] = {}
         for name, one in self._incoming.items():

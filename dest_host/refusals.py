@@ -1,4 +1,4 @@
-"""Migrations that were aborted before anybody prepared them: their Prepare may still come."""
+"""Migrations that were aborted before they were prepared: their Prepare may still come."""
 
 from __future__ import annotations
 

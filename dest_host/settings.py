@@ -1,4 +1,4 @@
-"""What a destination host can be told."""
+"""Settings of a destination host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wire.hosting.settings import setting
 
 @dataclass(frozen=True)
 class DestinationSettings(ServeSettings):
-    """Where a destination host serves, what it takes in, and from whom."""
+    """Where a destination host serves, what it takes in, and from which sources."""
 
     listen: str = listen_on("127.0.0.1:50052")
     sources: frozenset[str] = setting(

@@ -27,7 +27,7 @@ _TIMEOUT_S = 60
 
 
 class Action(StrEnum):
-    """What can be done to a guest that nobody is migrating."""
+    """What can be done to a guest that is not being migrated."""
 
     START = "start"
     PAUSE = "pause"

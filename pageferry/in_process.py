@@ -106,7 +106,7 @@ class DirectTransport:
         self.receiver.abort(self.migration_id, reason)
 
     def interrupt(self) -> None:
-        """Nobody waits for anything here."""
+        """Nothing waits here."""
 
     def close(self) -> None:
         """Nothing to close."""

@@ -12,7 +12,7 @@ from wire.signals import stop_signals
 
 
 class Interrupted(KeyboardInterrupt):
-    """Somebody asked this process to stop.
+    """This process was asked to stop.
 
     Attributes:
         exit_code: what the process should end with, 128 plus the signal.

@@ -1,4 +1,4 @@
-"""One migration from boot to outcome, as seen by the person who asked for it."""
+"""One migration from boot to outcome, as seen by the user who asked for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wire.convert import guest_spec
 
 @dataclass(frozen=True)
 class Watcher:
-    """The person who waits.
+    """The user who waits.
 
     Attributes:
         progress: shows them how far it is.
@@ -40,7 +40,7 @@ class Ended:
     Attributes:
         status: its last status.
         guest_id: the guest's name on the hosts.
-        interrupted: the signal that asked for the end, None when nobody did.
+        interrupted: the signal that asked for the end, None if none came.
     """
 
     status: pb.MigrationStatus

@@ -1,4 +1,4 @@
-"""Both hosts as child processes on this machine, for as long as somebody needs them."""
+"""Both hosts as child processes on this machine, for as long as they are needed."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Loopback:
         self._stop()
 
     def hurry(self) -> None:
-        """Somebody wants the end now: end both at once, with whatever they are doing.
+        """The end is wanted now: end both at once, with whatever they are doing.
 
         They were started for one run, and nobody else has a guest there.
         """

@@ -35,7 +35,7 @@ PHASES = {
     pb.MIGRATION_STATE_FAILED: "failed",
     pb.MIGRATION_STATE_CANCELLED: "cancelled",
 }
-"""What each state means to the person who waits."""
+"""What each state means to the user who waits."""
 _WITHOUT_THE_GUEST = (pb.MIGRATION_STATE_FAILED, pb.MIGRATION_STATE_CANCELLED)
 """Phases behind which stands where the guest is."""
 

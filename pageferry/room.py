@@ -35,7 +35,7 @@ def check_room(memory_bytes: int) -> None:
 def available_bytes(
     meminfo: Path = Path("/proc/meminfo"), cgroups: Path = Path("/sys/fs/cgroup")
 ) -> int | None:
-    """Memory that new processes can still get here; None if nobody says."""
+    """Memory that new processes can still get here; None if it is not known."""
     found = [_available(meminfo), *(_left(cgroups / a, cgroups / b) for a, b in _CGROUPS)]
     return min((one for one in found if one is not None), default=None)
 

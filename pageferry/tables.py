@@ -67,12 +67,12 @@ class Row:
 
 
 def count(value: float) -> str:
-    """A count for people: ``12,345``."""
+    """A count for display: ``12,345``."""
     return f"{value:,.0f}"
 
 
 def times(value: float) -> str:
-    """A ratio for people: ``1.37×``."""
+    """A ratio for display: ``1.37×``."""
     return f"{value:.2f}×" if value < 100 else f"{value:,.0f}×"
 
 

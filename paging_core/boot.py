@@ -31,7 +31,7 @@ KERNEL_ENTRY = PRESENT | WRITABLE
 """Flags of every entry of the kernel's tables, SUPERPAGE aside."""
 _COUNTS_PER_FRAME = 2048
 _STRIDE_FRAMES = 8192
-"""Filled between two looks at whether somebody still wants the guest: 32 MiB."""
+"""Filled between two checks whether the guest is still wanted: 32 MiB."""
 _FILL_MODES = {
     MemoryFill.ZERO: FILL_ZERO,
     MemoryFill.MIXED: FILL_MIXED,

@@ -70,7 +70,7 @@ class FrameKey:
 
 @cache
 def public_key() -> FrameKey:
-    """The key that everybody knows, for digests that compare and prove nothing."""
+    """A public key, for digests that compare and prove nothing."""
     return FrameKey.of(MigrationKey(bytes(KEY_BYTES)))
 
 

@@ -11,7 +11,7 @@
     │   ├── BatchCorrupt        a batch whose checksum does not match its content
     │   ├── FramesOutsideGuest  a run of frames beyond the end of guest memory
     │   └── PayloadSize         a payload that is not as long as it says
-    ├── ContractMismatch        the two hosts speak versions that do not overlap
+    ├── ContractMismatch        versions of the contract do not overlap
     ├── ContractBroken          the other host answers what the contract does not allow
     ├── LimitExceeded           a host refuses more than it was configured to allow, or than it has
     ├── GuestCrashed            the guest's own kernel gave up
@@ -26,7 +26,7 @@
     ├── HostStopping            this host stops and takes on nothing new
     ├── AddressInUse            the port to listen on is taken
     ├── VerificationFailed      source and destination memory differ
-    ├── MigrationCancelled      somebody cancelled it
+    ├── MigrationCancelled      it was cancelled
     ├── DowntimeExceeded        the guest had stood still for as long as it may
     ├── OutcomeUnknown          commit was sent and its answer never came
     └── InvariantViolation      a bug in pageferry itself
@@ -99,7 +99,7 @@ class PayloadSize(StreamError):
 
 
 class ContractMismatch(PageferryError):
-    """The two hosts speak versions of the contract that do not overlap."""
+    """The two hosts have versions of the contract that do not overlap."""
 
     grpc_status = "FAILED_PRECONDITION"
 
@@ -185,7 +185,7 @@ class VerificationFailed(PageferryError):
 
 
 class MigrationCancelled(PageferryError):
-    """Somebody cancelled the migration."""
+    """The migration was cancelled."""
 
     grpc_status = "CANCELLED"
 
@@ -209,7 +209,7 @@ class InvariantViolation(PageferryError):
 
 
 class Unauthenticated(PageferryError):
-    """A peer showed no certificate, or one that is not believed."""
+    """A peer showed no certificate, or one that is not trusted."""
 
     grpc_status = "UNAUTHENTICATED"
 
@@ -221,7 +221,7 @@ class PermissionDenied(PageferryError):
 
 
 def forget_frames(error: _Error) -> _Error:
-    """An error that somebody keeps, without the frames that it came through.
+    """An error to keep, without the frames that it came through.
 
     Frames hold their variables: a guest with all of its memory, an open file, a call that holds
     the error itself. What is kept for longer than it is handled is kept without them.

@@ -123,7 +123,7 @@ FAULT_HELP: Mapping[str, str] = {
     "pml_full": "HAP: the page-modification buffer was full.",
     "fixup": "Of the faults above: those that opened a clean frame. Not part of the total.",
 }
-"""What each kind of fault is, for people."""
+"""What each kind of fault is, for display."""
 
 CAUSE_HELP: Mapping[str, str] = {
     "fixup": "Exits that made a clean frame writable and marked it dirty.",
@@ -136,4 +136,4 @@ CAUSE_HELP: Mapping[str, str] = {
     "tlb": "Flushes, and misses on translations that a flush took.",
     "bitmap": "Copying the log-dirty bitmap out.",
 }
-"""What each cause of tracking time is, for people."""
+"""What each cause of tracking time is, for display."""

@@ -52,7 +52,7 @@ def check_fits(what: str, setup: Ops, free_frames: int, memory_bytes: int) -> No
     """Refuse a set-up before a guest has run into the end of its memory.
 
     Args:
-        what: is to be set up, for people.
+        what: is to be set up, for display.
         setup: see `frames_mapped`.
         free_frames: that the guest's kernel has.
         memory_bytes: of the guest.

@@ -21,7 +21,7 @@ _ROOT = 0
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _PRIVATE = 0o700
 _READABLE = 0o755
-"""What somebody ordered may be for others to read: an image is built so."""
+"""A folder that was asked for may be readable by others: an image is built so."""
 
 _log = logging.getLogger("paging_core.kernel_cache")
 
@@ -94,7 +94,7 @@ def _usable(folder: Path, mode: int) -> Path | None:
         if why is None and os.access(folder, os.W_OK):
             return folder
     except OSError:
-        return None  # a home that is read-only, or not there: no news
+        return None  # a home that is read-only, or not there, is no attack
     if why is not None:
         _log.warning(
             "compiled kernels are not kept in %s: %s; remove it, or set XDG_CACHE_HOME to a folder "
@@ -111,7 +111,7 @@ def _made(folder: Path, mode: int) -> str | None:
     if missing:
         why = fault(missing[-1].parent, shared=True)
         if why is not None:
-            return why  # nothing is made in, or through, what is somebody else's
+            return why  # nothing is made in, or through, what another user owns
     for one in reversed(missing):
         one.mkdir(mode=mode, exist_ok=True)  # another process of ours may do the same now
     why = fault(folder)
@@ -163,7 +163,7 @@ def _remove(folder: Path, owner: int) -> None:
 
 
 def _others_write(status: os.stat_result) -> bool:
-    """Whether somebody else than the owner may write; the owner's private group is nobody else."""
+    """Whether others than the owner may write; the owner's private group does not count."""
     writers = status.st_mode & _OTHERS_WRITE
     if writers == stat.S_IWGRP:
         return not _is_private_group(status.st_gid, status.st_uid)
@@ -171,7 +171,7 @@ def _others_write(status: os.stat_result) -> bool:
 
 
 def _is_private_group(gid: int, uid: int) -> bool:
-    """As most systems make one for each user: of the user's name, with nobody else in it."""
+    """As most systems make one for each user: of the user's name, with no other member."""
     if gid == uid == _ROOT:
         return True
     try:

@@ -18,7 +18,7 @@ from paging_core.reservation import Reservation
 from paging_core.units import FRAME_BYTES, format_bytes
 
 _STRIDE_FRAMES = 16384
-"""Touched between two looks at whether somebody still wants the memory: 64 MiB."""
+"""Touched between two checks whether the memory is still wanted: 64 MiB."""
 
 Frames = npt.NDArray[np.uint8]
 """Frames as bytes, shape (n, 4096)."""
@@ -75,7 +75,7 @@ class GuestMemory:
 
     @property
     def touched_bytes(self) -> int:
-        """Of it, what somebody wrote to or read: the machine gives a frame at its first use."""
+        """Of it, what was written to or read: the machine gives a frame at its first use."""
         return 0 if self.fd < 0 else os.fstat(self.fd).st_blocks * _BLOCK_BYTES
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
 """The secret of one migration, and the keys that are made of it.
 
-Both hosts know it and nobody else: what proves memory is only as good as that. Every use has a
+Only both hosts know it: what proves memory is only as good as that. Every use has a
 key of its own, so that nothing that is done with one says anything about another.
 """
 
@@ -42,7 +42,7 @@ class MigrationKey:
 
     @classmethod
     def random(cls) -> Self:
-        """A key that nobody can guess."""
+        """A key that cannot be guessed."""
         return cls(secrets.token_bytes(KEY_BYTES))
 
     @classmethod

@@ -47,7 +47,7 @@ _NONCE = struct.Struct("<IQ")
 _AES_KEY_BYTES = 32
 _STATE_LEVEL = 2**32 - 1
 _LOOK_NODES = 128
-"""Tagged between two looks at whether somebody cancelled: 16 MiB."""
+"""Tagged between two checks for a cancel: 16 MiB."""
 
 
 class Tagger:

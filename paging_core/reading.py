@@ -1,4 +1,4 @@
-"""Files that people and peers write, read without surprises: text, JSON and TOML.
+"""Files that users and peers write, read without surprises: text, JSON and TOML.
 
 Whatever can be wrong with one (not there, a pipe that nobody writes into, a gigabyte, another
 encoding, brackets without end, numbers that no float holds) is one error of one line that names
@@ -20,7 +20,7 @@ from paging_core.text import shown
 MOST_BYTES = 16 << 20
 """Of a JSON file: the result of a migration of 10,000 rounds has six million bytes."""
 MOST_TOML_BYTES = 1 << 20
-"""People write TOML by hand."""
+"""TOML is written by hand."""
 _MOST_INTEGER = 2**64
 """Every number that pageferry writes is smaller, and any float or counter holds it."""
 
@@ -138,7 +138,7 @@ def _reason(error: BaseException) -> str:
         case MemoryError():
             return "too large"
         case ValueError() if "integer string conversion" in str(error):
-            return "a number of too many digits"  # Python's own words advise what no person can do
+            return "a number of too many digits"  # Python's own text advises what a user cannot do
         case _:
             return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 

@@ -2,7 +2,7 @@
 
 Python's own `mmap` chooses where a mapping lies: guests come to lie side by side, and what reads
 a little beyond one reads another. It also keeps a mapping for as long as any array over it is
-alive, and one exception that somebody kept holds the memory of a whole guest.
+alive, and one exception that was kept holds the memory of a whole guest.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ _Declaring = TypeVar("_Declaring")
 
 
 class Role(StrEnum):
-    """What a setting is to somebody who compares runs."""
+    """How a setting counts when runs are compared."""
 
     LOAD = "load"
     """What the guest runs. Runs of unlike loads are never added up."""
@@ -54,7 +54,7 @@ class Setting:
         kind: what it may be.
         default: as a user writes it; None when something else decides.
         role: in a comparison.
-        section: where people look for it.
+        section: of the help and the docs.
         help: of the option.
         shown: what a document says of the field; `help` when empty.
         paging: the only kind of paging that has it; empty for both.
@@ -97,7 +97,7 @@ class Setting:
 
     @property
     def named(self) -> str:
-        """How people call it."""
+        """Its name in texts."""
         return self.title or self.axis.replace("_", " ")
 
     @property

@@ -1,6 +1,6 @@
-"""Reading a document that somebody else wrote: every member, its type and its range, or refused.
+"""Reading a document of another host: every member, its type and its range, or refused.
 
-What goes wrong is one line that names the member; nothing of what stands there is believed, and
+What goes wrong is one line that names the member; nothing in it is trusted, and
 of its text at most a few characters are repeated.
 """
 
@@ -57,7 +57,7 @@ def _no_number(_name: str) -> NoReturn:
 
 
 def cut(value: object) -> str:
-    """A value for people: on one line, and not more of it than helps."""
+    """A value for display: on one line, and not more of it than helps."""
     if isinstance(value, int) and not isinstance(value, bool) and not _LEAST <= value <= _MOST:
         return "a number beyond 64 bits"
     if isinstance(value, str):

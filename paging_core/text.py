@@ -1,4 +1,4 @@
-"""Text of others for people: shown as it is, in one line, with nothing that a terminal obeys."""
+"""Text of others for display: as it is, in one line, without control characters."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ def _in_units(value: int, units: Iterable[tuple[str, int]], base: int, least: st
 
 
 def format_bytes(count_bytes: float) -> str:
-    """A size for people: ``1.5 GiB``."""
+    """A size for display: ``1.5 GiB``."""
     value = float(count_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):
         if value < 1024 or unit == "GiB":
@@ -143,7 +143,7 @@ def format_bytes(count_bytes: float) -> str:
 
 
 def format_ns(duration_ns: float) -> str:
-    """A duration for people: ``12.3 ms``."""
+    """A duration for display: ``12.3 ms``."""
     for unit, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if duration_ns >= scale:
             return f"{duration_ns / scale:.3g} {unit}"

@@ -1,4 +1,4 @@
-"""Compile every kernel now, so that nobody waits for it later: ``python -m paging_core.warm``.
+"""Compile every kernel now, so that nothing waits for it later: ``python -m paging_core.warm``.
 
 Kernels are compiled on their first call, for the types of that call; so the way to compile
 them all is to use them all, on the smallest guest that there is.
@@ -74,7 +74,7 @@ def _warm_traces() -> None:
 
 
 def _warm_digests() -> None:
-    """Of memory, as a guest's is warmed already, and of copies in bytes that nobody may write."""
+    """Of memory, as a guest's is warmed already, and of copies in read-only bytes."""
     frames = np.frombuffer(bytes(FRAME_BYTES), np.uint8).reshape(1, FRAME_BYTES)
     frame_digests(frames, public_key())
 
@@ -88,7 +88,7 @@ def compile_all() -> None:
 
 
 def main() -> None:
-    """For people: says what takes so long."""
+    """Say on the terminal what takes so long."""
     print("compiling the model (about a minute, once)", flush=True)
     compile_all()
 

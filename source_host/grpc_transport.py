@@ -131,7 +131,7 @@ class GrpcTransport:
         """Reserve memory at the destination and open the stream.
 
         Raises:
-            ContractMismatch: it speaks another version.
+            ContractMismatch: it has another version.
             ContractBroken: it takes no frame, or says that it has pages already.
         """
         self._migration_id = offer.migration_id
@@ -177,7 +177,7 @@ class GrpcTransport:
     def begin_compare(self) -> None:
         """Have the destination tag its memory; what goes wrong shows in the first comparison."""
         request = pb.CompareDigestsRequest(migration_id=self._migration_id, host_id=self._host_id)
-        # Kept: a call that nobody refers to is cancelled.
+        # Kept: a call without references is cancelled.
         self._tagging = self._stub.CompareDigests.future(
             request, timeout=COMPARE_S, metadata=self._metadata()
         )
@@ -308,7 +308,7 @@ class GrpcTransport:
             self._window.fail(HostUnreachable(f"the host at {self._address} ended the stream"))
 
     def _look_after(self) -> None:
-        """Ask what came of messages that nobody acknowledges, so that slow is not taken for dead.
+        """Ask what came of messages without an acknowledgement, so that slow is not taken for dead.
 
         On a connection of its own: on the stream's it would wait behind those messages.
         """
@@ -419,4 +419,4 @@ def _trailing(rpc_error: grpc.RpcError) -> list[tuple[str, str | bytes]]:
 
 
 def _cancelled() -> MigrationCancelled:
-    return MigrationCancelled("somebody cancelled the migration")
+    return MigrationCancelled("the migration was cancelled")

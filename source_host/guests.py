@@ -1,6 +1,6 @@
 """The guests of this host.
 
-A guest advances only when somebody says so: by `step`, or by a migration for as long as
+A guest advances only when told to: by `step`, or by a migration for as long as
 that lasts. RUNNING is what the operator asked for: such a guest runs while it is migrated, and
 goes on running where it arrives.
 """
@@ -160,7 +160,7 @@ class HostedGuest:
             self._free(message)
 
     def delete(self) -> None:
-        """Nobody wants it any more: free its memory.
+        """It is not wanted any more: free its memory.
 
         Raises:
             IllegalTransition: a migration needs it, or another call works on it.
@@ -270,7 +270,7 @@ class Guests:
             keep_going: asked now and then; False gives the boot up.
 
         Raises:
-            MigrationCancelled: nobody waits for it any more, or the host stops.
+            MigrationCancelled: its caller went away, or the host stops.
             BadOption: a name that cannot be.
             AlreadyExists: there is a guest of that name.
             LimitExceeded: it does not fit this host.
@@ -284,7 +284,7 @@ class Guests:
 
         def look_up() -> None:
             if self.stopping.is_set() or not keep_going():
-                raise MigrationCancelled("nobody waits for this guest any more")
+                raise MigrationCancelled("the caller that wanted this guest went away")
 
         try:
             hosted = HostedGuest(guest_id, config, ModelGuest.boot(config, look_up=look_up))

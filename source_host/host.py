@@ -45,7 +45,7 @@ class SourceHost:
         """Assemble; nothing listens yet.
 
         Args:
-            settings: what it is told.
+            settings: of the host.
             spans: where spans go; None makes none.
 
         Raises:
@@ -99,7 +99,7 @@ class SourceHost:
         self.migrations.shut_down(self._drain_s, lambda: self.server.hurried)
 
     def _guests_here(self) -> Iterator[tuple[str, str, str]]:
-        """Those that this host holds, the ones in doubt first: they need somebody."""
+        """Those that this host holds, the ones in doubt first: they need an operator."""
         here = [(hosted.life.state, hosted) for hosted in self.guests.all()]
         for state, hosted in sorted(
             here, key=lambda one: (one[0] is not GuestState.IN_DOUBT, one[1].guest_id)

@@ -1,4 +1,4 @@
-"""What is on the way: messages that were sent and that nobody has acknowledged yet.
+"""What is on the way: messages that were sent and not yet acknowledged.
 
 One thread puts messages in, gRPC's own takes them out, a third reports acknowledgements.
 The window bounds the memory that a slow destination can make this host hold, and the time that
@@ -130,8 +130,8 @@ class InFlight:
         with self._turn:
             now_s = self._now()
             more_bytes = received_bytes - self._received_bytes
-            believable = received_bytes <= self._sent_bytes * 5 // 4 + _FRAMING_BYTES
-            if believable and more_bytes >= SLOWEST_BYTES_PER_S * (now_s - self._moved_s):
+            plausible = received_bytes <= self._sent_bytes * 5 // 4 + _FRAMING_BYTES
+            if plausible and more_bytes >= SLOWEST_BYTES_PER_S * (now_s - self._moved_s):
                 self._moved_s = now_s
                 self._received_bytes = received_bytes
                 self._turn.notify_all()

@@ -52,7 +52,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Resolution(StrEnum):
-    """What an operator decides about a commit in doubt, where nobody can be asked."""
+    """What an operator decides about a commit in doubt, where no host can be asked."""
 
     KEEP = "keep"
     """The destination did not take the guest: it goes on here."""
@@ -122,7 +122,7 @@ class Migration:
         """Migrate; returns when it is settled. Raises nothing: the report has the error.
 
         Args:
-            guest: whom to move; nobody else touches it until the outcome.
+            guest: to move; nothing else touches it until the outcome.
         """
         try:
             self._migrate(guest)
@@ -207,7 +207,7 @@ class Migration:
             self._warn_if_twice()
 
     def _warn_if_twice(self) -> None:
-        """Should the destination be heard of after all, it is told; its no comes too late."""
+        """If the destination can be reached after all, it is told; its refusal comes too late."""
         try:
             self._transport.abort("an operator decided that the guest stays at its source")
         except IllegalTransition as error:
@@ -265,7 +265,7 @@ class Migration:
         try:
             max_payload_bytes = self._transport.prepare(self._offer)
         except (HostUnreachable, MigrationCancelled, ContractMismatch, ContractBroken):
-            self._prepared = True  # perhaps: the answer was lost, or is none that we can trust
+            self._prepared = True  # perhaps: the answer was lost, or cannot be relied on
             raise
         self._prepared = True
         return max_payload_bytes
@@ -283,7 +283,7 @@ class Migration:
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise MigrationCancelled("somebody cancelled the migration")
+            raise MigrationCancelled("the migration was cancelled")
 
     def _stood_too_long(self, error: DowntimeExceeded) -> None:
         """End the stop-and-copy like a cancel, unless the commit was faster."""
@@ -303,7 +303,7 @@ class Migration:
         self._transport.close()
 
     def _end_flow(self, outcome: MigrationState) -> None:
-        """Finish the flow; it is on disk before anybody hears of the outcome."""
+        """Finish the flow; it is on disk before the outcome is reported."""
         telling, self._telling = self._telling, None
         if telling is not None:
             telling.note_flow(None)
@@ -317,7 +317,7 @@ class Migration:
             self._clock = None
 
     def _deal_with(self, error: PageferryError) -> None:
-        """Something stopped the journey; what that means depends on how far it had come."""
+        """Something stopped the migration; what that means depends on how far it had come."""
         if self._too_long is not None and isinstance(error, MigrationCancelled):
             error = self._too_long
         bug = isinstance(error, InvariantViolation)
@@ -378,7 +378,7 @@ class Migration:
         self._progress.failed(error)
         self._guest_life.to(GuestState.IN_DOUBT)
         self._progress.advance(MigrationState.IN_DOUBT)
-        last = "nobody was asked"
+        last = "no host was asked"
         for wait_s in (0.0, *self._ask_again_after_s):
             if self._stop_asking.wait(wait_s) or self.state is not MigrationState.IN_DOUBT:
                 break
@@ -429,4 +429,4 @@ _CONTRADICTED = {
         "would be lost; resolve it without forcing anything"
     ),
 }
-"""A decision is for when nobody can be asked."""
+"""A decision is for when no host can be asked."""

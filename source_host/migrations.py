@@ -46,7 +46,7 @@ REMEMBERED = 256
 _STOP_S = 10.0
 """How long a shutdown waits for cancelled migrations to give their guests back."""
 _LOOK_S = 0.05
-"""Between two looks at whether the last migration has ended, or somebody is in a hurry."""
+"""Between two looks at whether the last migration has ended, or a host that stops needs it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -141,7 +141,7 @@ class HostedMigration:
             with self._turn:
                 seen, over = self._changes, self._over
             report = self._migration.report()
-            # Nobody learns of the end before this host has acted upon it: who does may ask for
+            # The end is not reported before this host has acted upon it: a client may ask for
             # the guest at once.
             if over or not report.settled:
                 yield self._status(report)
@@ -240,7 +240,7 @@ class Migrations:
         """No migrations yet.
 
         Args:
-            guests: whom there is to migrate.
+            guests: that can be migrated.
             metrics: what is counted.
             connect: makes the way to a destination.
             max_migrations: most that run at a time.
@@ -288,7 +288,7 @@ class Migrations:
                 )
                 entry = HostedMigration(offer, hosted, filled_in(request, plan), plan, slot)
                 self._begin(plan, entry, request, guest)
-            except BaseException:  # whatever it was: nobody else would ever give the guest back
+            except BaseException:  # whatever it was: nothing else would give the guest back
                 hosted.release()
                 raise
             self._migrations[migration_id] = entry
@@ -416,7 +416,7 @@ class Migrations:
 
 
 def _say_fate(hosted: HostedGuest, *, commit_sent: bool) -> None:
-    """One line for each guest when the host stops: nobody can ask for it afterwards.
+    """One line for each guest when the host stops: it cannot be asked for afterwards.
 
     A commit that was sent and not answered counts as in doubt, also before that is its state.
     """

@@ -1,4 +1,4 @@
-"""What a source host can be told."""
+"""Settings of a source host."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What both hosts share about talking to each other.
 
 Here: run-length coded batches and their checksum, guests and errors as the contract writes them,
-channels. Below, in `wire.trust`: who is believed. Above, in `wire.hosting`: what every host is
+channels. Below, in `wire.trust`: who is trusted. Above, in `wire.hosting`: what every host is
 made of.
 """
 

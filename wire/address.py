@@ -1,4 +1,4 @@
-"""Addresses of hosts, as people write them and as gRPC takes them."""
+"""Addresses of hosts, as users write them and as gRPC takes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One batch of pages, and everything that is checked before a byte of it is believed."""
+"""One batch of pages, and everything that is checked before a byte of it is used."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Batch:
         max_payload_bytes: int,
         payload: Payload | None = None,
     ) -> Batch:
-        """Read a batch that somebody sent, and believe nothing of it.
+        """Read a batch from the network; nothing of it is trusted.
 
         Args:
             message: what came.

@@ -56,5 +56,5 @@ def batch_checksum(
 
 
 def xxh3(content: Payload) -> int:
-    """XXH3-64 (seed 0) of some bytes, for comparisons in which nobody means to deceive."""
+    """XXH3-64 (seed 0) of some bytes, for comparisons without an attacker."""
     return xxhash.xxh3_64_intdigest(content)

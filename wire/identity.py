@@ -20,7 +20,7 @@ _RANDOM_BYTES = 16
 
 
 def new_host_id(name: str = "") -> str:
-    """An identity that nobody had before and nobody can guess.
+    """An identity that no host had before, and that cannot be guessed.
 
     Args:
         name: of the host's certificate, which stands before what was drawn; empty without one.

@@ -1,6 +1,6 @@
-"""All memory as one number that people can compare: of two guests, or of one before and after.
+"""All memory as one number for comparison by users: of two guests, or of one before and after.
 
-It says that memory is the same unless somebody meant to deceive: its key is known to all, so
+It says that memory is the same unless a peer is hostile: its key is known to all, so
 it proves nothing. What a migration rests on is `paging_core.proof`.
 """
 
@@ -18,7 +18,7 @@ from paging_core.errors import MigrationCancelled
 from paging_core.memory import Frames
 
 _CHUNK_FRAMES = 16384
-"""Digested between two looks at whether somebody cancelled: 64 MiB. Each look takes the interpreter
+"""Digested between two checks for a cancel: 64 MiB. Each look takes the interpreter
 lock, which a proof beside it gives away once in 5 ms."""
 _WORKERS = min(4, os.cpu_count() or 1)
 

@@ -46,7 +46,7 @@ def new_life() -> str:
 
 
 def migration_name(guest_id: str, number: int, life: str) -> str:
-    """A name for a migration that nobody had before, and that nobody else can guess.
+    """A name for a migration that no migration had before, and that no other host can guess.
 
     A caller that knows a name before its Prepare arrives could use it first, or have it
     refused.

@@ -1,7 +1,7 @@
 """Dataclasses of settings as messages of the contract: every field by its name.
 
 A field of a message is called as the dataclass's, or ``no_`` and its name where a switch is on
-unless somebody switches it off. An enum's number stands for the member of the same name. What a
+unless it is switched off. An enum's number stands for the member of the same name. What a
 message leaves out (0, empty, UNSPECIFIED) is the dataclass's default.
 """
 

@@ -120,7 +120,7 @@ _GONE = (
 def _foreign(
     code: grpc.StatusCode, details: str, address: str, *, answered: bool
 ) -> PageferryError:
-    # A connection is made here: without a socket for it nobody was asked.
+    # A connection is made here: without a socket for it no host was asked.
     here = ran_out_as_told(details) if code is grpc.StatusCode.UNAVAILABLE else None
     if here is not None:
         return here

@@ -1,6 +1,6 @@
 """Text of a peer: shown, logged and kept only after it went through here.
 
-Whatever somebody else wrote (a refusal, a name, a message) may hold what steers a terminal, turns
+Text of others (a refusal, a name, a message) may hold what steers a terminal, turns
 the direction of writing, ends a line of a log, or fills a screen. `line` makes one line of it
 that can be printed. Hosts clean what they send and what they log, clients what they receive: each
 side does it for itself, because the other one may be hostile. `wire.replies` does it for whole
@@ -24,7 +24,7 @@ def line(text: str, longest: int = LINE_CHARS) -> str:
     without a partner, private use) becomes `REPLACED`. Cleaning twice changes nothing.
 
     Args:
-        text: of anybody.
+        text: of any origin.
         longest: most characters; a longer text is cut and ends with ``…``.
     """
     looked_at = text[: 4 * longest]  # enough to see, however long it is

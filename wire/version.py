@@ -1,4 +1,4 @@
-"""The version of the contract that this code speaks, and what it can talk to."""
+"""The version of the contract that this code has, and the versions it accepts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from paging_core.errors import ContractMismatch
 CONTRACT = (1, 3)
 """Major and minor. A higher minor version only adds; another major one is refused."""
 OLDEST_MINOR = 2
-"""What came before proved memory without a key, and anybody could make two memories pass."""
+"""Earlier versions proved memory without a key: anybody could make two memories that pass."""
 
 
 def contract_message() -> common_pb2.ContractVersion:
@@ -23,7 +23,7 @@ def check_version(theirs: common_pb2.ContractVersion) -> None:
         ContractMismatch: naming both versions.
     """
     both = (
-        f"the other host speaks contract {theirs.major}.{theirs.minor}, this one "
+        f"the other host has contract {theirs.major}.{theirs.minor}, this one "
         f"{CONTRACT[0]}.{CONTRACT[1]}"
     )
     if theirs.major != CONTRACT[0]:

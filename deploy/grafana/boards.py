@@ -32,7 +32,7 @@ class Board:
 
         Args:
             name: short.
-            title: for people.
+            title: for display.
             description: what it is for.
             refresh: how often Grafana asks again.
         """
@@ -64,11 +64,11 @@ class Board:
         self.variable("host", "Host", f"label_values(up{{{HOSTS}}}, instance)")
 
     def variable(self, name: str, label: str, query: str) -> None:
-        """Let people choose, of what Prometheus knows in the time shown.
+        """Let users choose, of what Prometheus knows in the time shown.
 
         Args:
             name: without the dollar.
-            label: for people.
+            label: for display.
             query: Grafana's ``label_values``.
         """
         everything = dashboard.VariableOption(selected=True, text="All", value="$__all")

@@ -54,8 +54,8 @@ def _figures() -> list[AnyPanel]:
         ),
         figure(
             "Guests in doubt",
-            "They stand still: nobody knows which of two hosts has them. More than a moment "
-            "needs a person.",
+            "They stand still: it is not known which of two hosts has them. More than "
+            "a moment needs an operator.",
             COUNT,
             Query(f'sum(pageferry_source_guests{{{_HERE}, state="in_doubt"}})', "guests"),
             limit=1,
@@ -171,7 +171,7 @@ def _migrations() -> AnyPanel:
     states = 'state=~"setup|pre_copy|stop_and_copy|verifying|committing|in_doubt"'
     return graph(
         "Migrations under way",
-        "By state, on sources. in_doubt for more than a moment needs a person.",
+        "By state, on sources. in_doubt for more than a moment needs an operator.",
         COUNT,
         "migrations",
         [

@@ -36,11 +36,11 @@ Examples:
     "operators",
     multiple=True,
     metavar="NAME",
-    help="Somebody who controls guests and migrations; may be repeated.  "
+    help="A user who controls guests and migrations; may be repeated.  "
     "[default: operator, likewise]",
 )
 @click.option(
-    "--viewer", "viewers", multiple=True, metavar="NAME", help="Somebody who may only look."
+    "--viewer", "viewers", multiple=True, metavar="NAME", help="A user who may only look."
 )
 @click.option(
     "--days",

@@ -62,7 +62,7 @@ Exit code: 0 the guest moved, every page proved; 1 it did not, and one line says
 @click.option(
     "--insecure",
     is_flag=True,
-    help="Speak plain text with a --source on another machine.",
+    help="Use plain text with a --source on another machine.",
 )
 @json_option
 @click.option(
@@ -118,7 +118,7 @@ def _refuse_a_modelled_link(ctx: click.Context) -> None:
 
 
 def _refuse_tls_of_our_own(ctx: click.Context) -> None:
-    # From the environment it may stay set; typed, somebody believes that it does something.
+    # From the environment it may stay set; typed, it was meant to do something.
     if ctx.params["source"] is not None:
         return
     for name in ("tls", "insecure"):

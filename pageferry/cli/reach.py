@@ -1,4 +1,4 @@
-"""Options of the commands that speak to a host which runs already."""
+"""Options of the commands that call a host which runs already."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def reaches_a_host(command: Command) -> Command:
     """Give a command the host's ADDRESS, and who we are there."""
     command = json_option(command)
     command = click.option(
-        "--insecure", is_flag=True, help="Speak plain text with a host on another machine."
+        "--insecure", is_flag=True, help="Use plain text with a host on another machine."
     )(command)
     command = click.option(
         "--tls",

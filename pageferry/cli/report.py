@@ -52,7 +52,7 @@ def report(directory: str, target: str | None) -> None:
     stderr_console().print(f"report in {file}", markup=False, soft_wrap=True)
 
 
-# The libraries that draw take seconds to load: nobody waits for them to hear of a mistake.
+# The libraries that draw take seconds to load: a mistake is reported before.
 
 
 def _sweep(place: Path) -> str:

@@ -219,7 +219,7 @@ def _existing(client: SourceClient, options: MigrationOptions) -> tuple[GuestCon
     if not status.HasField("spec"):
         raise ContractMismatch(
             f"the source host at {client.address} does not say what its guests are made of: it "
-            "speaks a contract before 1.2; update it, or boot a guest without --guest"
+            "is of a contract before 1.2; update it, or boot a guest without --guest"
         )
     return guest_config(status.spec), status.trace_xxh3_64 or None
 
@@ -288,7 +288,7 @@ def _whereabouts(client: SourceClient, ended: Ended, where: Hosts) -> str:
         return f"what became of {guest_id} is not known: {error}"
     said = of_state(status.state)
     if where.ours:
-        # Somebody who wants to look at it, or to try again, needs hosts that stay.
+        # To look at the guest, or to try again, needs hosts that stay.
         return f"{said}, and ends with it: the hosts were this command's own"
     return f"{said}; {_what_next(status, ended, where)}"
 

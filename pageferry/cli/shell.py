@@ -34,7 +34,7 @@ _LAB = ("altair", "duckdb", "vl_convert")
 
 
 class _Stopped(click.ClickException):
-    """Somebody asked for the end."""
+    """The end was asked for."""
 
     def __init__(self, code: int) -> None:
         super().__init__("stopped")

@@ -23,7 +23,7 @@ _REGION_GAP_PAGES = 256
 """Pages further apart than 1 MiB are in different regions."""
 _REGIONS_SHOWN = 24
 _MOST_CHARS = 4096
-"""Of a fact: a path, and what somebody wrote into the trace."""
+"""Of a fact: a path, and free text of the trace."""
 
 
 def facts(trace: TraceFile, found: Profile) -> Table:
@@ -50,7 +50,7 @@ def _facts(trace: TraceFile, found: Profile) -> Iterator[tuple[str, str]]:
     mapped, taken = format_bytes(pages * FRAME_BYTES), format_bytes(frames * FRAME_BYTES)
     window = f"{info.window_instructions:,} {info.counts}"
     yield "trace", f"{trace.path}, {format_bytes(trace.size_bytes)}, xxh3 {trace.digest:016x}"
-    yield "recorded", f"{info.tool}: {info.command or 'nobody knows what'}"
+    yield "recorded", f"{info.tool}: {info.command or 'unknown'}"
     yield "instructions", counted if info.counts == INSTRUCTIONS else "not recorded"
     yield "replayed in", f"{lap}, at {info.instructions_per_second:,} {info.counts} a second"
     yield "accesses", f"{info.reads + info.writes:,}, of which {info.writes:,} write"

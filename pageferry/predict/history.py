@@ -41,7 +41,7 @@ class WriteLog:
         """Log from the guest's present on.
 
         Args:
-            guest: untracked; nobody else runs it.
+            guest: untracked; it must not be run elsewhere.
             window_ns: length of a window.
         """
         self._guest = guest

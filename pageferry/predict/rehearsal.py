@@ -1,4 +1,4 @@
-"""Ours: the migration rehearsed, with nobody to send it to.
+"""Ours: the migration rehearsed, without a destination.
 
 The guest runs on the virtual clock under the very tracker that is asked about, and the
 engine's own rounds, policy, log cleaning and link decide what happens; so faults, groups, false
@@ -39,7 +39,7 @@ MESSAGE_BYTES = 4 << 20
 
 
 _KEY = MigrationKey.of_seed(0)
-"""Nobody is deceived where nothing is sent, so any key will do."""
+"""Nothing is sent that a key would protect, so any key will do."""
 
 
 class SamplingEncoder(Encoder):
@@ -64,7 +64,7 @@ class Nowhere:
         return "nobody"
 
     def prepare(self, offer: Offer) -> int:  # noqa: ARG002
-        """Anybody fits."""
+        """Any guest fits."""
         return MESSAGE_BYTES
 
     def send(self, batch: Batch) -> int:
@@ -107,7 +107,7 @@ class Nowhere:
         """Nothing to undo."""
 
     def interrupt(self) -> None:
-        """Nobody waits here."""
+        """Nothing waits here."""
 
     def close(self) -> None:
         """Nothing to close."""

@@ -40,7 +40,7 @@ def count(value: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """A time in seconds, for people."""
+    """A time in seconds, for display."""
     return format_ns(value * NS_PER_S)
 
 

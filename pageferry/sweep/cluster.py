@@ -26,7 +26,7 @@ class ClusterWorkers:
 
         Raises:
             BadOption: dask.distributed is not installed, or not an address.
-            HostUnreachable: nobody answers there.
+            HostUnreachable: no answer from there.
         """
         try:
             import distributed  # noqa: PLC0415 - an extra, and slow to import

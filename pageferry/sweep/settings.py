@@ -42,7 +42,7 @@ class Setting:
         of: key of the document's `config`.
         value: from that key's value to the column's.
         plain: of a remedy, by the other columns: the value of single pages and nothing else.
-        usual: its value unless somebody sets another one; None when something else decides.
+        usual: its value unless another one is set; None when something else decides.
     """
 
     name: str

@@ -48,7 +48,7 @@ class Finished:
 
 
 def perform_quietly(task: Task) -> Finished:
-    """Run a point in a process that does nothing else: the hosts' logs are nobody's business."""
+    """Run a point in a process that does nothing else: the hosts' logs are dropped."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     return perform(task)
 

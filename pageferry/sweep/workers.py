@@ -63,7 +63,7 @@ class LocalWorkers:
                     yield running.pop(future), finished
         except BrokenProcessPool:
             return sorted(running.values())
-        except BaseException:  # Ctrl-C, or nobody wants the rest
+        except BaseException:  # Ctrl-C, or the rest is not wanted
             _end_children()
             raise
         finally:

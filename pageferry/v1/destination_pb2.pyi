@@ -557,7 +557,7 @@ class IncomingStatus(_message.Message):
     message: _builtins.str
     received_bytes: _builtins.int
     """Since 1.2. That came on the connection of its stream, framing and messages that are not whole
-    yet included; 0 where nobody knows. While it grows, the link is slow and not dead.
+    yet included; 0 where it is not known. While it grows, the link is slow and not dead.
     """
     host_id: _builtins.str
     """who answers, since 1.2"""

@@ -1,4 +1,4 @@
-"""The log-dirty bitmap: mark, test, and who is dirty only as somebody's neighbour."""
+"""The log-dirty bitmap: mark, test, and frames that are dirty only as neighbours."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 It edits real x86-64 tables in guest frames with stores of its own, so the hypervisor sees
 what it would see of a real kernel: traps on table writes, INVLPG, CR3 loads.
 
-It believes nothing that stands in memory: entries are followed through `frame_in`, bits of an
+It trusts nothing in memory: entries are followed through `frame_in`, bits of an
 entry that is not present mean nothing, and a fork or an exit that comes by more frames than the
 guest has (tables that are there twice, or that lead in a circle) is a panic.
 """

@@ -21,7 +21,7 @@ DAMAGE = (
     OSError,
     ValueError,
     LookupError,  # columns of the same name
-    MemoryError,  # a size that nobody has
+    MemoryError,  # a size that no machine has
     ArithmeticError,
     RecursionError,
 )

@@ -64,7 +64,7 @@ class TraceInfo:
 
     Attributes:
         tool: that recorded it.
-        command: that was traced; empty when nobody knows.
+        command: that was traced; empty if unknown.
         instructions: that the program executed.
         reads: accesses that load or fetch; one that crosses into a second page counts once
             here and in two rows.
@@ -74,7 +74,7 @@ class TraceInfo:
         columns_xxh3: XXH3-64 of each column's values one after the other, little-endian, a
             byte for a bool; hexadecimal, by name.
         counts: what `instruction`, `instructions` and the like count: instructions, or accesses
-            of a program of which nobody recorded the instructions.
+            of a program whose instructions were not recorded.
     """
 
     tool: str

@@ -145,7 +145,7 @@ _BY_NAME = {info.name: info for info in _WORKLOADS}
 
 
 def describe_workloads() -> list[WorkloadInfo]:
-    """Every workload with its parameters, for people."""
+    """Every workload with its parameters, for display."""
     return list(_WORKLOADS)
 
 

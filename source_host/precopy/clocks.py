@@ -43,12 +43,12 @@ class Clock(Protocol):
         """A message of so many bytes was put on the link.
 
         Raises:
-            MigrationCancelled: somebody cancelled meanwhile.
+            MigrationCancelled: it was cancelled meanwhile.
             GuestCrashed: the guest's kernel gave up meanwhile.
         """
 
     def on_the_way(self, unacknowledged_bytes: int) -> int:
-        """How many of the bytes that nobody acknowledged yet have not crossed."""
+        """How many of the unacknowledged bytes have not crossed."""
 
     def message_bytes(self, transport_bytes: int) -> int:
         """How much content a message may have, where the transport would have so much."""
@@ -60,7 +60,7 @@ class Clock(Protocol):
         """Let so much guest time pass before the migration proper.
 
         Raises:
-            MigrationCancelled: somebody cancelled meanwhile.
+            MigrationCancelled: it was cancelled meanwhile.
             GuestCrashed: the guest's kernel gave up meanwhile.
         """
 
@@ -162,7 +162,7 @@ class VirtualClock:
 
     def _check_cancelled(self) -> None:
         if self._cancelled.is_set():
-            raise MigrationCancelled("somebody cancelled the migration")
+            raise MigrationCancelled("the migration was cancelled")
 
 
 class RealClock:
@@ -200,7 +200,7 @@ class RealClock:
         self._thread.check()
 
     def on_the_way(self, unacknowledged_bytes: int) -> int:
-        """All of them: nobody else knows."""
+        """All of them: only acknowledgements tell."""
         return unacknowledged_bytes
 
     def message_bytes(self, transport_bytes: int) -> int:

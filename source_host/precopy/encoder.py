@@ -128,7 +128,7 @@ class Encoder:
 
 
 class _StableCopy:
-    """The bytes of some frames at one moment, which nobody else writes to.
+    """The bytes of some frames at one moment, which nothing else writes to.
 
     Attributes:
         frames: uint8, shape (n, 4096).

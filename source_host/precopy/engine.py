@@ -151,7 +151,7 @@ class Engine:
         return proof.root
 
     def _tag_memory(self) -> tuple[Proof, int]:
-        """The proof, and beside it the digest that people compare; each has a processor."""
+        """The proof, and beside it the digest for comparison by users; each has a processor."""
         frames = self._guest.memory.frames
         with ThreadPoolExecutor(1, "digest") as pool:
             digest = pool.submit(digest_memory, frames, self._cancelled)

@@ -1,4 +1,4 @@
-"""Who is told of every frame that is sent; by default nobody."""
+"""Observers of every frame that is sent; by default none."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who wants to know what a migration does while it does it."""
+"""Observers of a migration while it runs."""
 
 from __future__ import annotations
 

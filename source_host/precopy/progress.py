@@ -26,7 +26,7 @@ class Progress:
     Attributes:
         downtime: its parts as far as they are known.
         verified: the destination compared all memory and agreed.
-        memory_digest: of all memory at the hand-over, for people to compare; it proves nothing.
+        memory_digest: of all memory at the hand-over, for comparison by users; it proves nothing.
     """
 
     def __init__(self, migration_id: str, observers: Sequence[Observer]) -> None:
@@ -148,4 +148,4 @@ class Progress:
             try:
                 what(observer)
             except Exception:  # noqa: BLE001 - see above
-                _log.exception("somebody who was to be told of a migration failed")
+                _log.exception("an observer of a migration failed")

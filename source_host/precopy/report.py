@@ -1,4 +1,4 @@
-"""A migration at one moment: what anybody outside of the engine gets to see."""
+"""A migration at one moment: what is visible outside of the engine."""
 
 from __future__ import annotations
 

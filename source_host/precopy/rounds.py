@@ -101,7 +101,7 @@ class RoundSender:
             repair: what is owed is what the proof found different.
 
         Raises:
-            MigrationCancelled: somebody cancelled.
+            MigrationCancelled: it was cancelled.
             PageferryError: what the destination or the guest had to say.
         """
         todo = self.ledger.owed_gfns()
@@ -181,7 +181,7 @@ class RoundSender:
 
     def _send_message(self, gfns: GfnArray, *, last: bool, level: int = OFF) -> None:
         if self._cancelled.is_set():
-            raise MigrationCancelled("somebody cancelled the migration")
+            raise MigrationCancelled("the migration was cancelled")
         ever_sent = self.ledger.ever_sent(gfns)
         self.ledger.settle(gfns)
         read_ns = self._clock.now_ns

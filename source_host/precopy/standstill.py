@@ -82,7 +82,7 @@ class Standstill:
         return min(MOST_ANSWER_S, max(LEAST_ANSWER_S, left_s))
 
     def end(self) -> None:
-        """The guest has moved, goes on, or is in doubt: nobody counts any more."""
+        """The guest has moved, goes on, or is in doubt: the time does not count any more."""
         with self._turn:
             self._ended = True
             self._turn.notify_all()

@@ -1,6 +1,6 @@
 """The proof at the source: tags of all memory, compared with the destination's level by level.
 
-The destination is believed nothing that cannot be. Every answer must be of the nodes that were
+Answers that cannot be are refused. Every answer must be of the nodes that were
 asked about, each once, ascending; and a node can differ only if one of its children does. So
 the number of questions is bounded by the tree, whatever is answered.
 """

@@ -102,7 +102,7 @@ class Running:
     Attributes:
         slot: its place, below the limit of migrations.
         migration_id: its name.
-        guest_id: whom it moves.
+        guest_id: of the guest that it moves.
         destination: where to.
         started_s: when it was asked for, seconds since 1970.
         config: what the guest is made of.

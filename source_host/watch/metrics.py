@@ -75,7 +75,7 @@ class Metrics:
         self._watch(
             "migrations_in_state",
             "Migrations that this host remembers, by state. More than a moment in in_doubt "
-            "needs a person: the destination cannot say whether it took the guest.",
+            "needs an operator: the destination cannot say whether it took the guest.",
             migrations,
             states[1],
         )
@@ -174,7 +174,7 @@ class _Transfer:
         self.repaired = Counter(
             _P + "repaired_frames",
             "Frames that the proof found different at the destination and that were sent again. "
-            "Any of them is a bug, a broken machine, or somebody who meddles.",
+            "Any of them is a bug, a broken machine, or an attack.",
             registry=registry,
         )
         self.skipped = Counter(

@@ -42,7 +42,7 @@ def outlook(report: Report, max_rounds: int, memory_frames: int) -> Outlook:
     """
     last = _last_live(report)
     if last is None:
-        return Outlook(None, None, None, None)  # how much round 1 leaves behind, nobody knows
+        return Outlook(None, None, None, None)  # how much round 1 leaves behind is not known yet
     seconds = last.duration_ns / NS_PER_S
     convergence = last.dirty_frames / last.sent_frames
     frames = report.owed_frames + _frames_to_come(report, max_rounds, memory_frames, convergence)

@@ -193,7 +193,7 @@ UNPREPARED: dict[str, tuple[dict[str, Any], str, str]] = {
     "an older contract": (
         {"version": common_pb2.ContractVersion(major=1, minor=1), "proof_key": b""},
         "FAILED_PRECONDITION",
-        "speaks contract 1.1",
+        "has contract 1.1",
     ),
     "no key": ({"proof_key": b""}, "INVALID_ARGUMENT", "32 bytes, not 0"),
     "a short key": ({"proof_key": bytes(16)}, "INVALID_ARGUMENT", "32 bytes, not 16"),

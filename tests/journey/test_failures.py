@@ -149,7 +149,7 @@ def test_versions_of_the_contract_that_differ(
         relay.after["Prepare"] = newer_destination
     guest = spec(new_name())
     migration = pair.source.migrate(pair.source.boot(guest), relay.address)
-    version = f"speaks contract {major}.{minor}"
+    version = f"has contract {major}.{minor}"
     assert_failed(pair.source.follow(migration), "FAILED_PRECONDITION", version)
     assert_goes_on(pair.source, guest)
     if side == "destination":

@@ -76,7 +76,7 @@ def lost_to(other: Destination, relay: Relay) -> Meddle:
 
 
 def test_another_host_is_no_witness(pair: Pair, expendable: Destination) -> None:
-    """The first one runs the guest; the second one, which knows nothing, is not believed."""
+    """The first one runs the guest; the second one, which knows nothing, does not count."""
     source, name = pair.source, pair.source.boot(spec(new_name()))
     with Relay(expendable.address) as relay:
         relay.after["Commit"] = lost_to(pair.destination, relay)

@@ -127,7 +127,7 @@ def test_every_family_is_there_and_named_by_the_conventions(
 
 
 def lasting(values: Values) -> Values:
-    """Without the series that are there for as long as what they speak of."""
+    """Without the series that are there for as long as what they are about."""
     gone = tuple(f"_{name}" for name in COMES_AND_GOES)
     return {key: value for key, value in values.items() if not key[0].endswith(gone)}
 

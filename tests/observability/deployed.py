@@ -81,7 +81,7 @@ def fill(expr: str, *, rate: str = "1m", span: str = "1h") -> str:
 
 
 def families(expr: str) -> set[str]:
-    """Our metrics that an expression speaks of; of histograms, their names."""
+    """Our metrics in an expression; of histograms, their names."""
     names = {name for name in _METRIC.findall(expr) if not _recorded(name, expr)}
     return {_HISTOGRAM.sub("", name) for name in names}
 

@@ -25,7 +25,7 @@ def openssl(*arguments: str) -> str:
     return ended.stdout
 
 
-def believed(folder: Path, purpose: str) -> bool:
+def trusted(folder: Path, purpose: str) -> bool:
     ended = subprocess.run(
         ["openssl", "verify", "-x509_strict", "-purpose", purpose,
          "-CAfile", str(folder / "ca.crt"), str(folder / "tls.crt")],
@@ -35,15 +35,15 @@ def believed(folder: Path, purpose: str) -> bool:
 
 
 @needs_openssl
-def test_openssl_believes_them(tmp_path: Path) -> None:
+def test_openssl_trusts_them(tmp_path: Path) -> None:
     ended = pageferry("certs", str(tmp_path), "--source", "rack1,10.0.0.7,rack1.lan")
     assert ended.returncode == 0, ended.stderr
     made = {Path(line).name for line in ended.stdout.split()}
     assert made == {"rack1", "destination", "operator"}
     for name in made:
         folder = tmp_path / name
-        assert believed(folder, "sslclient")
-        assert believed(folder, "sslserver") == (name != "operator")
+        assert trusted(folder, "sslclient")
+        assert trusted(folder, "sslserver") == (name != "operator")
         assert stat.S_IMODE((folder / "tls.key").stat().st_mode) == 0o600
     text = openssl("x509", "-in", str(tmp_path / "rack1" / "tls.crt"), "-noout", "-text")
     assert "CN = rack1, OU = source" in text

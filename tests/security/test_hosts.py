@@ -91,7 +91,7 @@ def test_a_certificate_of_another_authority(secured: Secured, tmp_path: Path) ->
     other = certified(tmp_path)
     error = refused_to(Security.of(other / "operator", insecure=False), secured)
     assert isinstance(error, Unauthenticated)
-    assert "its certificate is not believed here" in str(error)
+    assert "its certificate is not trusted here" in str(error)
 
 
 def test_a_stolen_authority_file_does_not_help(secured: Secured, tmp_path: Path) -> None:
@@ -213,7 +213,7 @@ def test_a_person_cannot_pose_as_a_host(secured: Secured, guest: str) -> None:
     with posing, secured.client("operator") as client:
         ended = migrated(client, guest, posing.ready.address)
         assert ended.error_status == "UNAUTHENTICATED"
-        assert "not believed here (unsuitable certificate purpose)" in ended.error
+        assert "not trusted here (unsuitable certificate purpose)" in ended.error
         assert client.guest(guest).state == common_pb2.GUEST_STATE_RUNNING
 
 
@@ -278,7 +278,7 @@ def test_certificates_are_read_again(tmp_path: Path) -> None:
 
         assert asked().startswith("NotFound")
         expire(certs, SOURCE)
-        assert "not believed here (certificate has expired)" in asked()
+        assert "not trusted here (certificate has expired)" in asked()
         make(certs, [SOURCE], 30, renew=True)
         assert asked().startswith("NotFound")
         # A renewal that was cut off: the key is new, the certificate is not.

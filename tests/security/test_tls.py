@@ -49,7 +49,7 @@ def files(folder: Path) -> tuple[bytes, ...]:
 
 
 def test_each_file_that_is_renewed_is_noticed(tmp_path: Path, served: Served) -> None:
-    """The authority's alone, too: whom it believes changes then."""
+    """The authority's alone, too: whom it trusts changes then."""
     folder = certified(tmp_path / "one") / "source"
     other = certified(tmp_path / "other") / "source"
     Identity.load(folder).server_credentials()

@@ -1,4 +1,4 @@
-"""The proof at the source: what differs is sent again, once, and no answer is believed blindly."""
+"""The proof at the source: what differs is sent again, once, and no answer is taken unchecked."""
 
 from __future__ import annotations
 

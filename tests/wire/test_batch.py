@@ -268,7 +268,7 @@ def peak_bytes_of(step: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("says_its_size", [False, True])
 def test_a_zip_bomb_is_refused_before_it_is_unpacked(says_its_size: bool) -> None:
-    """The library would believe a size in its header more than a limit."""
+    """The library would trust a size in its header more than a limit."""
     bomb = zstd(bytes(2**28), says_its_size=says_its_size)
     message = data(compression=Compression.ZSTD, payload=bomb).to_message()
 

@@ -1,4 +1,4 @@
-"""Before every call: who may make it, whether there is room, and how errors of ours leave it.
+"""Before every call: who may make it, whether a limit is reached, and how errors of ours leave it.
 
 Nothing of a call is read until it was let in: who may do nothing here takes neither a thread for
 longer than a moment, nor the memory of a long message.
@@ -55,10 +55,10 @@ class Guard(grpc.ServerInterceptor):
         stream_idle_s: float = 300.0,
         host_id: str = "",
     ) -> None:
-        """Nobody calls yet.
+        """Guard a host; there are no calls yet.
 
         Args:
-            access: who may call what of ours; everybody everything when None.
+            access: who may call what of ours; all callers everything when None.
             max_calls: of ours at a time.
             stream_idle_s: a call on which nothing comes for so long is ended.
             host_id: who answers; every answer says so, a refusal above all. Empty says nothing.

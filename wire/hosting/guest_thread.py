@@ -96,7 +96,7 @@ class GuestThread:
             try:
                 ahead_ns = self._slice()
                 self._starved = False
-            except Exception as failure:  # noqa: BLE001 - it is raised where somebody waits
+            except Exception as failure:  # noqa: BLE001 - it is raised where its result is awaited
                 ahead_ns = 0
                 self._note(failure)
             self._end_turn(ahead_ns)

@@ -41,7 +41,7 @@ def _clean(value: Any) -> Any:
 
 
 def _plain_traceback(out: TextIO, info: structlog.typing.ExcInfo) -> None:
-    """Without values, as above; what an exception says may be somebody else's text."""
+    """Without values, as above; what an exception says may be text of a peer."""
     error: BaseException | None = info[1]
     chain: list[BaseException] = []
     while error is not None and error not in chain:

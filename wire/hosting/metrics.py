@@ -36,7 +36,7 @@ NAMED_GUESTS = 256
 
 @dataclass(frozen=True)
 class Shown:
-    """A gauge whose series come and go with what they speak of.
+    """A gauge whose series come and go with what they are about.
 
     Attributes:
         name: of the family.
@@ -70,7 +70,7 @@ class ShownNow(Collector):
 
         Args:
             registry: where they are shown.
-            families: all that there are; `rows` speaks of no other.
+            families: all that there are; `rows` has no other.
             rows: the series of this moment; must not wait.
         """
         self._families = families
@@ -133,7 +133,7 @@ def host_registry(host: str) -> CollectorRegistry:
     Args:
         host: ``source`` or ``destination``, the second word of every metric's name.
     """
-    # They are a second series per counter that nobody asks for.
+    # They are a second series per counter that is not needed.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry(auto_describe=True)
     ProcessCollector(registry=registry)

@@ -71,7 +71,7 @@ class _Request(WSGIRequestHandler):
 class _Server(ThreadingWSGIServer):
     """A connection that is one too many takes the place of the oldest.
 
-    Somebody who only connects keeps nobody out in this way: a scrape takes milliseconds.
+    A client that only connects keeps no other out in this way: a scrape takes milliseconds.
     """
 
     request_queue_size = 128  # of five, the kernel drops a burst, and a scrape waits with it

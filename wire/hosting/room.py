@@ -34,9 +34,9 @@ class Room:
     """What can still be had.
 
     Attributes:
-        free_bytes: that this process can take before somebody is killed; not below 0.
+        free_bytes: that this process can take before a process is killed; not below 0.
         total_bytes: the limit that this rests on.
-        what: sets that limit, for people: the machine, or a cgroup and its file.
+        what: sets that limit, for display: the machine, or a cgroup and its file.
         way_out: how to have more of it.
     """
 

@@ -1,4 +1,4 @@
-"""What every host can be told, whatever it serves."""
+"""Settings that every host has, whatever it serves."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def listen_on(default: str) -> Any:
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """Settings of a server: where it listens, whom it believes, how much it reads."""
+    """Settings of a server: where it listens, whom it trusts, how much it reads."""
 
     listen: str = listen_on("127.0.0.1:0")
     metrics_port: int | None = setting(
@@ -53,7 +53,7 @@ class ServeSettings:
     insecure: bool = setting(
         "false",
         click.BOOL,
-        "Speak plain text with other machines, too. Anyone who can reach the port can read guests "
+        "Use plain text with other machines, too. Anyone who can reach the port can read guests "
         "and control this host.",
     )
     max_message: int = setting(
@@ -106,7 +106,7 @@ class ServeSettings:
             raise BadOption("--stream-idle of 0 ends every call at once; try 5min")
 
     def span_provider(self, service: str) -> TracerProvider | None:
-        """Where spans go; None when nobody asked for them.
+        """Where spans go; None without ``--otlp``.
 
         Raises:
             BadOption: no URL, or the extra is not installed.

@@ -103,14 +103,14 @@ class Server:
             settings: where and how to serve.
             services: full names, for health and reflection.
             registry: metrics to show.
-            access: who may call what; everybody everything when None.
+            access: who may call what; all callers everything when None.
             spans: where a span for each call goes; None makes none.
             interceptors: further ones, inside of the one that guards.
             before_stop: ends work of the host's own while running calls can still see it end.
             hurry: `before_stop` may take its time, and looks at `hurried`: a second signal asks
                 for that, and only a third one ends the process at once.
             host_id: who it is; every answer of its own services says so. Empty says nothing.
-            after_stop: gives back what the host holds, when nobody can call it any more.
+            after_stop: gives back what the host holds, when it cannot be called any more.
 
         Raises:
             BadOption: not an address, no certificate where one is needed, or one that is no use.
@@ -150,7 +150,7 @@ class Server:
         """Listen and serve.
 
         Raises:
-            AddressInUse: somebody listens there.
+            AddressInUse: another process listens there.
             BadOption: not an address of this machine.
             LimitExceeded: not enough threads can be started.
         """
@@ -271,7 +271,7 @@ class _CallThreads(ThreadPoolExecutor):
         together.wait()
 
     def _adjust_thread_count(self) -> None:
-        """Called when work was queued, and a thread is missing if nobody is idle."""
+        """Called when work was queued, and a thread is missing if none is idle."""
         try:
             super()._adjust_thread_count()
         except RuntimeError as error:
@@ -298,7 +298,7 @@ def _bind(server: grpc.Server, address: str, credentials: grpc.ServerCredentials
             port = server.add_secure_port(address, credentials)
     except RuntimeError as error:
         raise AddressInUse(
-            f"cannot listen on {address}: somebody took it just now; choose another"
+            f"cannot listen on {address}: another process took it just now; choose another"
         ) from error
     if address.startswith("unix:"):
         return address
@@ -309,7 +309,7 @@ def _check_free(address: str) -> None:
     """Try the address first: gRPC does not say why it could not bind.
 
     Raises:
-        AddressInUse: somebody listens there.
+        AddressInUse: another process listens there.
         BadOption: not an address of this machine.
     """
     try:
@@ -335,7 +335,7 @@ def _check_unix(path: str) -> None:
         return
     with socket.socket(socket.AF_UNIX) as probe:
         if probe.connect_ex(path) == 0:
-            raise OSError(errno.EADDRINUSE, "somebody listens on this socket")
+            raise OSError(errno.EADDRINUSE, "another process listens on this socket")
 
 
 def _cannot_bind(address: str, option: str, error: OSError) -> AddressInUse | BadOption:

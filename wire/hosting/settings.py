@@ -37,8 +37,8 @@ class Setting:
 
     Attributes:
         name: of the dataclass's field.
-        text: the default as people write it; None when it is not set.
-        kind: reads what people write.
+        text: the default as users write it; None when it is not set.
+        kind: reads what users write.
         help: what it is for, a sentence or two.
         metavar: what stands for its value in --help.
     """
@@ -185,7 +185,7 @@ def _from_file(path: Path, known: list[Setting]) -> dict[str, Any]:
 
 
 def _as_typed(where: str, value: Any, kind: click.ParamType[Any]) -> Any:
-    """As somebody would have typed it after the flag, so that both are read the same way."""
+    """As it would have been typed after the flag, so that both are read the same way."""
     match value:
         case dict():
             raise BadOption(f"{where}: it is one value and no table")

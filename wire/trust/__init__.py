@@ -1,1 +1,1 @@
-"""Who is believed: certificates, names and roles, and when plain text is allowed."""
+"""Who is trusted: certificates, names and roles, and when plain text is allowed."""

@@ -21,7 +21,7 @@ _RENEW = "make a new one with pageferry certs --renew"
 _REFUSALS: Mapping[str, str] = {
     "CERTIFICATE_REQUIRED": "it wants a certificate and got none",
     "CERTIFICATE_EXPIRED": f"the certificate shown to it has expired; {_RENEW}",
-    "UNKNOWN_CA": "the certificate shown to it is of an authority that it does not believe; "
+    "UNKNOWN_CA": "the certificate shown to it is of an authority that it does not trust; "
     "both hosts need certificates of one authority",
     "CERTIFICATE_REVOKED": "the certificate shown to it was revoked",
 }
@@ -39,7 +39,7 @@ def explain(address: str, identity: Identity | None) -> PageferryError | None:
         An error that says which certificate is wrong and why; None when it is not for them.
     """
     # A host that is just dying closes connections as silently as one that refuses certificates:
-    # only what comes out twice is believed.
+    # only what comes out twice counts.
     if _try(address, identity) is None:
         return None
     time.sleep(_BETWEEN_S)
@@ -61,7 +61,7 @@ def _attempt(plain: socket.socket, name: str, identity: Identity | None) -> str 
         secure = _context(identity).wrap_socket(plain, server_hostname=name)
     except ssl.SSLCertVerificationError as error:
         return (
-            f"its certificate is not believed here ({error.verify_message.rstrip('.')}); it has to "
+            f"its certificate is not trusted here ({error.verify_message.rstrip('.')}); it has to "
             f"be of the authority in {AUTHORITY} and name {name}"
         )
     except ssl.SSLEOFError:
@@ -75,7 +75,7 @@ def _attempt(plain: socket.socket, name: str, identity: Identity | None) -> str 
 
 
 def _judged(secure: ssl.SSLSocket, identity: Identity | None) -> str | None:
-    """What the server thinks of our certificate, now that we believe its own.
+    """What the server thinks of our certificate, now that we trust its own.
 
     A server of TLS 1.3 judges after our side of the handshake: one that is content begins to
     speak HTTP/2, one that is not closes, gRPC's silently.
@@ -100,7 +100,7 @@ def _context(identity: Identity | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["h2"])
     if identity is None:
-        # Only to learn whether it speaks TLS at all: nothing is sent that could be read.
+        # Only to find out whether it speaks TLS at all: nothing is sent that could be read.
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     else:

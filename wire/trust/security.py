@@ -22,7 +22,7 @@ class Security:
     """What a process shows to others, and what it accepts of them.
 
     Attributes:
-        identity: its certificate and key, and the authority it believes; None has none.
+        identity: its certificate and key, and the authority it trusts; None has none.
         insecure: plain text is allowed beyond this machine.
     """
 
@@ -83,7 +83,7 @@ class Security:
             return self.identity.server_credentials()
         if not self.insecure and not stays_here(address):
             raise BadOption(
-                f"other machines can reach {address}, and this host would speak plain text "
+                f"other machines can reach {address}, and this host would use plain text "
                 f"there; {_WAY_OUT}, or listen on 127.0.0.1"
             )
         return None
@@ -91,7 +91,7 @@ class Security:
     def explain(self, address: str) -> PageferryError | None:
         """Why the host at `address` did not answer, if it was for our certificates.
 
-        gRPC reports any failed handshake as an unavailable host; people need the reason.
+        gRPC reports any failed handshake as an unavailable host; users need the reason.
         """
         if address.startswith(UNIX):
             return None

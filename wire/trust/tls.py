@@ -2,7 +2,7 @@
 
 The directory has the layout of a Kubernetes TLS secret: ``tls.crt`` and ``tls.key`` are this
 process's certificate (with its chain) and key, ``ca.crt`` the authority whose certificates it
-believes. Both sides of a connection show one (mutual TLS).
+trusts. Both sides of a connection show one (mutual TLS).
 """
 
 from __future__ import annotations

@@ -79,8 +79,8 @@ class Recording:
     Attributes:
         recorded: PROCESS (pages are virtual) or VM (pages are guest physical).
         page_bytes: size of a page, one of PAGE_SIZES.
-        command: of the process, or of the virtual machine; empty when nobody knows.
-        how: the means, in a few words, for people.
+        command: of the process, or of the virtual machine; empty if unknown.
+        how: the means, in a few words, for display.
         memory_bytes: of the virtual machine; of a process, what it had mapped; 0: not known.
         mappings: ascending and apart; empty: not known.
     """
