@@ -80,7 +80,7 @@ def _holds_written_pages(path: Path) -> bool:
     try:
         return METADATA_KEY in (pq.read_metadata(path).metadata or {})
     except DAMAGE:
-        return False  # whoever opens it says what is wrong
+        return False  # the reader reports what is wrong
 
 
 def _without_reads(path: str) -> BadTrace:

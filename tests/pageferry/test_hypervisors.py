@@ -1,4 +1,4 @@
-"""A hypervisor chooses together what belongs together, and whoever sets a part alone wins."""
+"""A hypervisor sets several options together; one that is given explicitly takes precedence."""
 
 from __future__ import annotations
 

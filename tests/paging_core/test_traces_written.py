@@ -92,7 +92,7 @@ def test_what_it_says_of_the_recording_comes_back(tmp_path: Path) -> None:
 
 
 def test_any_parquet_reader_opens_it(tmp_path: Path) -> None:
-    """The columns are those of the page in docs/, whoever reads or writes them."""
+    """The columns are those of the page in docs/."""
     write(tmp_path / "t.parquet", [(5, 9, {2: None, 3: True, 4: False}, {3})])
     assert pq.read_table(tmp_path / "t.parquet").to_pylist() == [
         {"window_start_ns": 5, "window_end_ns": 9, "page": page, "written": w, "changed": c}
