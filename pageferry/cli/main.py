@@ -21,6 +21,9 @@ COMMANDS = {
     "sweep": Lazy("pageferry.cli.sweep:sweep", "Migrate once for every combination of settings."),
     "report": Lazy("pageferry.cli.report:report", "Draw a sweep, or one flow, as one HTML file."),
     "workloads": Lazy("pageferry.cli.workloads:workloads", "List what a guest can run."),
+    "record": Lazy(
+        "pageferry.cli.record:record", "Record which pages a running process or VM writes."
+    ),
     "trace": Lazy("pageferry.cli.trace:trace", "Import and show memory traces of real programs."),
     "guests": Lazy(
         "pageferry.cli.guests:guests", "List a host's guests, or start, pause, delete some."

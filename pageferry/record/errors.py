@@ -1,0 +1,9 @@
+"""Why a process cannot be recorded."""
+
+from __future__ import annotations
+
+from paging_core.errors import PageferryError
+
+
+class CannotRecord(PageferryError):
+    """A process that cannot be recorded, or not any longer: its text says why and what to do."""
