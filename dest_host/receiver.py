@@ -293,7 +293,7 @@ class Receiver:
                     self.abort(known.migration_id, "its stream ended, and its guest came again")
 
     def _ended(self, incoming: Incoming, outcome: str) -> None:
-        """It was dropped; memory that differed then was never mended."""
+        """It was dropped; memory that differed then was never repaired."""
         migration_id = incoming.offer.migration_id
         if incoming.differed:
             self.metrics.verified(migration_id, "different")

@@ -289,7 +289,7 @@ def _proofs() -> AnyPanel:
     return graph(
         "Proofs",
         "Proofs of all memory, by result, since each host started, and the pages that they found "
-        "different and that were sent again. A mismatch is one that could not be mended; the "
+        "different and that were sent again. A mismatch is one that could not be repaired; the "
         "guest then goes on at its source.",
         COUNT,
         "comparisons",

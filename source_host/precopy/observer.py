@@ -21,7 +21,7 @@ class Observer(Protocol):
         """A round was sent and acknowledged."""
 
     def verified(self, *, agreed: bool) -> None:
-        """The destination compared all memory; what a repair mended counts as agreed."""
+        """The destination compared all memory; what a repair corrected counts as agreed."""
 
     def changed(self, report: Report) -> None:
         """The migration's state or its rounds changed."""

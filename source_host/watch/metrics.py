@@ -215,7 +215,7 @@ class _Outcome:
         self.verifications = Counter(
             _P + "verifications",
             "Proofs of all memory against the destination's, by result. A mismatch is one that "
-            "no repair could mend; the guest then goes on here.",
+            "no repair could correct; the guest then goes on here.",
             ["result"],
             registry=registry,
         )

@@ -86,9 +86,7 @@ COMBINATIONS = [
 
 @pytest.mark.usefixtures("prices")
 @pytest.mark.parametrize(("load", "tracker"), COMBINATIONS)
-def test_what_is_foretold_of_groups_is_what_they_do(
-    tmp_path: Path, load: str, tracker: str
-) -> None:
+def test_group_sizes_predict_what_groups_cost(tmp_path: Path, load: str, tracker: str) -> None:
     settings = {"memory": "8MiB", **LOADS[load], **(TRACKERS | OTHERS)[tracker]}
     single = run(settings, tmp_path / "flow")
     found = analyze(tmp_path / "flow")["group_size"]

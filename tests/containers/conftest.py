@@ -91,7 +91,7 @@ def docker_compose_file(ports: dict[str, int]) -> str:
 
 @pytest.fixture(scope="session")
 def docker_compose_project_name() -> str:
-    """So that nothing of anybody else is touched."""
+    """So that nothing of others is touched."""
     return PROJECT
 
 

@@ -117,7 +117,7 @@ def quick(name: str) -> pb.MigrateRequest:
 
 
 def endless(name: str) -> pb.MigrateRequest:
-    """One that goes on until somebody ends it: the guest writes more than any downtime allows."""
+    """One that goes on until it is ended: the guest writes more than any downtime allows."""
     return pb.MigrateRequest(
         guest_id=name,
         destination=DESTINATION,

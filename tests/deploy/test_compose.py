@@ -91,7 +91,7 @@ def test_an_image_serves_where_it_says(name: str) -> None:
     assert (certificates["target"], certificates["read_only"]) == (said[f"{prefix}_TLS"], True)
 
 
-def test_images_run_as_nobody_in_particular() -> None:
+def test_images_run_as_any_user() -> None:
     (user,) = re.findall(r"^USER (\d+):\d+$", stage("host"), re.MULTILINE)
     assert user != "0"
     assert not re.search(r"^USER ", stage("source") + stage("destination"), re.MULTILINE)
@@ -154,7 +154,7 @@ def test_prometheus_reads_our_rules_and_keeps_exemplars() -> None:
     }
 
 
-def test_grafana_shows_and_lets_nobody_change() -> None:
+def test_grafana_is_read_only() -> None:
     service = SERVICES["grafana"]
     assert service["environment"] == {
         "GF_AUTH_ANONYMOUS_ENABLED": "true",

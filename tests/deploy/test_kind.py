@@ -88,6 +88,6 @@ def test_ctrl_c_leaves_no_cluster(played: Played) -> None:
     assert played.calls[-1] == DELETE
 
 
-def test_somebody_elses_cluster_stays(played: Played) -> None:
+def test_a_cluster_of_another_owner_stays(played: Played) -> None:
     assert played.run(THERE="pageferry") == 1
     assert not [call for call in played.calls if call.startswith((CREATE, DELETE))]

@@ -224,7 +224,7 @@ def test_the_network_allows_what_is_needed_and_no_more(tree: Path) -> None:
     }
 
 
-def test_nobody_comes_to_a_sweep_from_outside(tree: Path) -> None:
+def test_a_sweep_cannot_be_reached_from_outside(tree: Path) -> None:
     network = Network(rendered(tree, "sweep"))
     (policy,) = network.policies
     assert not policy["podSelector"]

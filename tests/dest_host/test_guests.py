@@ -62,7 +62,7 @@ def test_steps_are_exact(web: HostedGuest) -> None:
     assert web.view().accesses == 22
 
 
-def test_a_long_step_ends_when_nobody_waits_for_it(web: HostedGuest) -> None:
+def test_a_long_step_ends_when_its_caller_left(web: HostedGuest) -> None:
     answers = iter([True, True, False])
     with pytest.raises(MigrationCancelled):
         web.step_accesses(10**12, lambda: next(answers))

@@ -127,7 +127,7 @@ def test_a_difference_is_found_by_walking_down(receiver: Receiver) -> None:
     assert value("pageferry_destination_verifications_total", {"result": "equal"}) == 0
 
 
-def test_a_difference_that_is_mended_is_no_failure(receiver: Receiver) -> None:
+def test_a_difference_that_is_repaired_is_no_failure(receiver: Receiver) -> None:
     source = Source()
     arrived(receiver, source)
     source.frames[7, 7] ^= 1
@@ -340,7 +340,7 @@ def test_an_abort_that_overtakes_its_prepare(receiver: Receiver) -> None:
         commit(receiver, source)
 
 
-def test_aborts_of_what_nobody_prepared_are_not_remembered_for_ever(receiver: Receiver) -> None:
+def test_aborts_of_what_was_never_prepared_are_not_remembered_for_ever(receiver: Receiver) -> None:
     for number in range(5000):
         receiver.abort(f"m-{number}", "never mind")
     assert receiver.view("m-4999").state is IncomingState.ABORTED

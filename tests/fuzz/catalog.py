@@ -16,7 +16,7 @@ Run = Callable[[bytes], None]
 
 
 class Target(NamedTuple):
-    """Something that reads what somebody else wrote.
+    """Something that reads foreign input.
 
     Attributes:
         function: ``module:name``, below this package.

@@ -121,7 +121,7 @@ def _led_to(entries: Words, n_frames: int) -> set[int]:
 
 
 def state(data: bytes) -> None:
-    """The state alone, as bytes of anybody's."""
+    """The state alone, as arbitrary bytes."""
     with refusals():
         decode_state(data)
 

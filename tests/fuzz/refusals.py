@@ -13,7 +13,7 @@ import click
 from paging_core.errors import InvariantViolation, PageferryError
 
 REFUSAL_CHARS = 10_000
-"""Longest text of a refusal: it is to be read by somebody."""
+"""Longest text of a refusal: it is to be read."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What somebody hostile would write: where, and which words."""
+"""What an attacker would write: where, and which words."""
 
 from __future__ import annotations
 

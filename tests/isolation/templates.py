@@ -57,7 +57,7 @@ TRACKERS = _SHADOW + _HAP
 
 @dataclass(frozen=True)
 class Template:
-    """A guest as it is before anybody meddles with it.
+    """A guest as it is before the attack.
 
     Attributes:
         words: its memory, int64, shape (n_frames, 512).

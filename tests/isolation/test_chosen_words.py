@@ -1,4 +1,4 @@
-"""Words that somebody chose with care: written where a guest runs, and where one arrives."""
+"""Words chosen with care: written where a guest runs, and where one arrives."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_no_walk_goes_on_for_ever(
         victim.run(step)
 
 
-def test_a_page_that_nobody_may_write(tracker: TrackerConfig) -> None:
+def test_a_read_only_page(tracker: TrackerConfig) -> None:
     """Present, read-only, and not shared: its kernel has no answer, and would be asked for ever."""
     victim = Victim(tracker)
     victim.words[victim.table(PAGE, 1), PAGE & 511] &= ~np.int64(2 | COW)

@@ -37,7 +37,7 @@ def pair(serving: Pair) -> Iterator[Pair]:
 
 @pytest.fixture
 def relay(pair: Pair) -> Iterator[Relay]:
-    """The destination of `pair`, with somebody in between."""
+    """The destination of `pair`, with a relay in between."""
     with Relay(pair.destination.address) as relay:
         yield relay
 

@@ -88,7 +88,7 @@ def test_a_migration_under_way_ends_first(destination: Destination, tmp_path: Pa
 def test_what_does_not_end_is_cancelled(
     destination: Destination, tmp_path: Path, drain: str, signals: int
 ) -> None:
-    """After the time that it has, or when somebody cannot wait and says so again."""
+    """After the time that it has, or at a second signal."""
     log = tmp_path / "source.log"
     name = new_name()
     with draining(log, drain) as source, Relay(destination.address) as relay, Hold() as hold:
@@ -132,7 +132,7 @@ def test_a_guest_in_doubt_is_named_when_its_host_ends(
 def test_a_guest_whose_commit_is_not_answered_yet_is_in_doubt_too(
     destination: Destination, tmp_path: Path
 ) -> None:
-    """To say that it is lost would have somebody boot it a second time."""
+    """To say that it is lost would have it booted a second time."""
     log = tmp_path / "source.log"
     name, staying = new_name(), new_name()
     with draining(log, "0s") as source, Relay(destination.address) as relay, Hold() as hold:

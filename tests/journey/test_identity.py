@@ -85,7 +85,7 @@ def test_another_host_is_no_witness(pair: Pair, expendable: Destination) -> None
         assert source.guest(name).state == common_pb2.GUEST_STATE_IN_DOUBT
         expendable.guest(name)
         pair.destination.assert_never_had(name)
-        relay.aim(expendable.address)  # and when the way is mended, all is well
+        relay.aim(expendable.address)  # and once the address is right again, it is decided
         source.resolve(migration)
     assert source.guest(name).state == common_pb2.GUEST_STATE_MOVED
 
@@ -231,7 +231,7 @@ def test_a_source_that_is_started_again_migrates_at_the_first_attempt(pair: Pair
 
 
 def test_a_source_that_died_in_the_middle_migrates_at_the_first_attempt(pair: Pair) -> None:
-    """What it left at the destination is dropped for the same guest, and nobody waits for it."""
+    """What it left at the destination is dropped for the same guest, without a wait."""
     name = new_name()
     full = spec(name, "idle", fill=common_pb2.MEMORY_FILL_RANDOM)
     with (

@@ -173,7 +173,7 @@ def test_a_guest_leaves_nothing_behind(hosts: Pair, end: Callable[[Pair], None])
 
 
 def test_a_guest_that_moved_holds_nothing_where_it_was(hosts: Pair) -> None:
-    """Before anybody deletes it: the host that it left has room for another."""
+    """Before it is deleted: the host that it left has room for another."""
     held = Held(hosts.source.process)
     for _ in range(TIMES):
         moves(hosts)

@@ -1,4 +1,4 @@
-"""A page that is lost behind the acknowledgements: found by the proof, mended, and taken down."""
+"""A page that is lost behind the acknowledgements: found by the proof, repaired, and recorded."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def migrated(
     return migration.report(), life.state
 
 
-def test_the_guest_that_was_mended_is_its_twin_and_the_flow_adds_up(tmp_path: Path) -> None:
+def test_the_guest_that_was_repaired_is_its_twin_and_the_flow_adds_up(tmp_path: Path) -> None:
     lost = [3, 700, 701, 2047]
     factory = KeepingFactory()
     with destination(CONFIG.memory_bytes, factory) as receiver:

@@ -35,7 +35,7 @@ def test_the_document_shows_every_part_that_was_chosen(hypervisor: str, paging: 
     assert tuple(config[part] for part in PARTS) == EXPECTED[hypervisor, paging]
 
 
-def test_xen_is_what_there_is_without_a_word() -> None:
+def test_xen_is_the_default() -> None:
     assert shown(MigrationOptions.of()) == shown(MigrationOptions.of(hypervisor="xen"))
 
 

@@ -1,4 +1,4 @@
-"""`pageferry guests` and `pageferry migrations`: somebody looks after hosts that run already."""
+"""`pageferry guests` and `pageferry migrations`: operating hosts that run already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clearing the log in parts: what a sync reported stays writable until somebody sends it."""
+"""Clearing the log in parts: what a sync reported stays writable until it is sent."""
 
 from __future__ import annotations
 

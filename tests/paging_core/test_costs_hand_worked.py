@@ -203,7 +203,7 @@ def test_nothing_ran_is_no_slowdown() -> None:
     assert guest.counters().slowdown == 1.0
 
 
-def test_the_first_use_of_a_page_is_nobodys_overhead() -> None:
+def test_the_first_use_of_a_page_is_not_charged_to_tracking() -> None:
     """A fault on a page that untracked shadows would not hold either is base time."""
     guest = guest_with(shadow(), pages=1)
     run(guest, [read(PAGE)])
@@ -240,7 +240,7 @@ def test_pml_pays_by_entry_when_the_log_is_read() -> None:
     assert guest.clean().cost_ns == 4 * 5 + 600 + 512 * 2 + 5000
 
 
-def test_a_stall_passes_time_and_is_nobodys_overhead() -> None:
+def test_a_stall_passes_time_and_is_not_charged_to_tracking() -> None:
     guest = guest_with(shadow(), pages=1)
     before, time_ns = guest.counters(), guest.time_ns
     guest.stall(12_345)

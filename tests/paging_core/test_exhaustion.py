@@ -47,7 +47,7 @@ def test_errors_of_the_system(number: int, names: str, way_out: str) -> None:
 
 
 def test_real_ones(tmp_path: Path) -> None:
-    """Not as somebody thinks that they look."""
+    """Real ones, not invented ones."""
     with pytest.raises(LimitExceeded, match="ran out of memory"), named_limits():
         np.empty(2**60, np.uint8)
     with few_files(), pytest.raises(LimitExceeded, match="file descriptors"), named_limits():

@@ -20,7 +20,7 @@ State = dict[str, Any]
 
 
 def moved(change: Callable[[State], None]) -> ModelGuest:
-    """A guest that was handed over with a state that somebody meddled with."""
+    """A guest that was handed over with a state that was changed on the way."""
     guest = ModelGuest.boot(CONFIG)
     state = json.loads(guest.state())
     change(state)

@@ -111,7 +111,7 @@ def test_a_link_in_the_place_of_the_folder(temporary: Path, tmp_path: Path) -> N
 
 @as_root
 @pytest.mark.parametrize("mode", [0o700, 0o755, 0o777])
-def test_a_folder_that_somebody_made_before(temporary: Path, mode: int) -> None:
+def test_a_folder_that_was_made_before(temporary: Path, mode: int) -> None:
     """Its name in the shared temporary folder can be guessed."""
     theirs = folder(temporary / f"pageferry-{os.geteuid()}", mode, ATTACKER)
     found = cache_of(temporary, HOME="/proc/1/nowhere")
@@ -121,7 +121,7 @@ def test_a_folder_that_somebody_made_before(temporary: Path, mode: int) -> None:
 
 
 @as_root
-def test_a_link_of_somebody_else(temporary: Path, tmp_path: Path) -> None:
+def test_a_link_of_another_user(temporary: Path, tmp_path: Path) -> None:
     elsewhere = folder(tmp_path / "elsewhere")
     link = temporary / f"pageferry-{os.geteuid()}"
     link.symlink_to(elsewhere)
@@ -144,7 +144,7 @@ def test_root_in_the_home_of_another_user(temporary: Path, tmp_path: Path) -> No
 
 
 @as_root
-def test_a_parent_of_somebody_else(temporary: Path, tmp_path: Path) -> None:
+def test_a_parent_of_another_user(temporary: Path, tmp_path: Path) -> None:
     """Who owns a folder above puts another one in the place of ours."""
     theirs = folder(tmp_path / "theirs", 0o755, ATTACKER)
     ours = folder(theirs / "ours")
@@ -164,7 +164,7 @@ def test_kernels_that_came_with_an_installation(temporary: Path, tmp_path: Path)
 
 
 @as_root
-def test_kernels_that_somebody_else_could_have_changed(temporary: Path, tmp_path: Path) -> None:
+def test_kernels_that_another_user_could_have_changed(temporary: Path, tmp_path: Path) -> None:
     shipped = folder(tmp_path / "kernels", 0o755)
     (shipped / "one.nbi").write_bytes(b"planted")
     os.chown(shipped / "one.nbi", ATTACKER, ATTACKER)

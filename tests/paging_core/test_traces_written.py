@@ -132,7 +132,7 @@ def rewritten(
     change: Callable[[dict[str, list[Any]], dict[str, Any]], None],
     types: dict[str, pa.DataType] | None = None,
 ) -> Path:
-    """Three windows of ten pages in groups of seven rows, changed as somebody else might."""
+    """Three windows of ten pages in groups of seven rows, changed as another writer might."""
     write(
         tmp_path / "good.parquet",
         [(i * 10, i * 10 + 10, dict.fromkeys(range(10)), set()) for i in range(3)],
@@ -148,7 +148,7 @@ def rewritten(
     return tmp_path / "bad.parquet"
 
 
-def test_a_file_that_somebody_else_wrote_is_good(tmp_path: Path) -> None:
+def test_a_file_of_another_writer_is_good(tmp_path: Path) -> None:
     assert len(read(rewritten(tmp_path, lambda *_: None))) == 3
 
 

@@ -54,7 +54,7 @@ REMAP: Program = [munmap(PAGE + 1, 1), mmap(PAGE + 1, 1), read(PAGE + 1)]
 
 
 @pytest.mark.parametrize("clean", [CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT])
-def test_a_table_going_out_of_sync_again_is_nobodys_overhead(clean: CleanPolicy) -> None:
+def test_a_table_going_out_of_sync_again_is_not_charged_to_tracking(clean: CleanPolicy) -> None:
     """Xen resyncs at an INVLPG and takes write access to the table away (_sh_resync, oos.c).
 
     So each edit of the table faults again, logged or not. Both edits of REMAP let the table go out

@@ -49,7 +49,7 @@ def test_with_superpages_too(program: Program, tracker: TrackerConfig) -> None:
 
 
 class Copy:
-    """A guest's memory and state on the way, for somebody to meddle with."""
+    """A guest's memory and state on the way, to be changed."""
 
     def __init__(self, guest: ModelGuest) -> None:
         self.memory = GuestMemory(guest.n_frames)
@@ -257,7 +257,7 @@ def test_what_a_hostile_source_would_send(copy: Copy, attack: str) -> None:
 
 
 def test_a_process_does_not_end_itself() -> None:
-    """Or its tables would be free frames in use: what nobody's workload asks for, a state might."""
+    """Or its tables would be free frames in use: what no workload asks for, a state might."""
     guest = boot(TrackerConfig())
     run(guest, [mmap(PAGE, 2), Op(ops.EXIT, 0), write(PAGE)])
     move(guest)

@@ -57,7 +57,7 @@ def test_avg_by_hand() -> None:
     assert said.downtime_s == pytest.approx(0.001)
 
 
-def test_nobody_dirties_more_than_all_memory() -> None:
+def test_no_guest_dirties_more_than_all_memory() -> None:
     """2000 frames/s keep all 1000 dirty: five live rounds and the last one."""
     said = simulate("AVG", setting(), at_rate(2000))
     assert (said.rounds, said.bytes_wire) == (6, 6000 * 4096)

@@ -124,7 +124,7 @@ class Journey:
         return ()
 
     def _cancel(self, words: list[str]) -> Iterable[str]:
-        """``cancel at BATCH``: somebody cancels while this batch is on its way."""
+        """``cancel at BATCH``: cancel while this batch is on its way."""
         number = int(words[-1])
 
         def cancel(batch: Batch) -> None:

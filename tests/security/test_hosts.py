@@ -42,7 +42,7 @@ from wire.version import contract_message
 _names = itertools.count(1)
 PAGE = bytes(range(1, 25))
 A_PAGE = re.compile(r"(?:\\+x[0-9a-f]{2}){4}|[0-9a-f]{48}")
-"""Content of memory as somebody would log it; names of traces and digests are shorter."""
+"""Content of memory as it would be logged; names of traces and digests are shorter."""
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_a_whole_migration(secured: Secured, tmp_path: Path) -> None:
 
 
 def refused_to(who: Security, secured: Secured) -> PageferryError:
-    """What somebody is told who asks the source for a guest."""
+    """What a caller is told that asks the source for a guest."""
     address = secured.source.ready.address
     with SourceClient(address, who) as client, pytest.raises(PageferryError) as caught:
         client.guest("any")
@@ -121,7 +121,7 @@ def test_plain_text_where_the_client_speaks_tls(secured: Secured) -> None:
         client.guest("any")
 
 
-def test_nobody_answers_is_still_that(secured: Secured) -> None:
+def test_no_answer_is_still_reported_as_such(secured: Secured) -> None:
     with (
         SourceClient("127.0.0.1:1", secured.identity("operator")) as client,
         pytest.raises(PageferryError, match="no host answers"),
@@ -146,7 +146,7 @@ def test_a_host_that_dies_in_the_handshake_is_not_taken_for_a_strict_one(
         thread.join()
 
 
-def test_a_forwarded_port_behind_which_nobody_serves_is_not_taken_for_a_strict_host(
+def test_a_forwarded_port_behind_which_no_host_serves_is_not_taken_for_a_strict_host(
     secured: Secured,
 ) -> None:
     """As before a container whose host is still starting: every connection is taken and closed."""
@@ -228,7 +228,7 @@ def test_nothing_can_be_read_on_the_line(secured: Secured) -> None:
 
 
 def overheard(name: str, client: SourceClient, destination: HostProcess) -> bytes:
-    """What somebody on the line hears of a migration."""
+    """What is overheard of a migration on the link."""
     with client, Wiretap(destination.ready.address) as tap:
         client.create_guest(spec(name))
         client.start_guest(name)

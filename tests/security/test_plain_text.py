@@ -1,4 +1,4 @@
-"""Plain text stays on this machine unless somebody says otherwise."""
+"""Plain text stays on this machine without --insecure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_options_that_do_nothing_here() -> None:
 
 
 @pytest.mark.parametrize("module", ["source_host", "dest_host"])
-def test_a_host_for_others_needs_a_certificate_or_a_word(module: str) -> None:
+def test_a_host_for_others_needs_a_certificate_or_insecure(module: str) -> None:
     with pytest.raises(HostUnreachable, match=r"other machines can reach 0\.0\.0\.0:0.*--tls"):
         HostProcess(module, listen="0.0.0.0:0")
 

@@ -277,7 +277,7 @@ class Logged:
         self.source, self.destination = _both(stack, logs)
 
     def assert_harmless(self) -> None:
-        """What anybody reads in the logs, who decodes their JSON and shows it."""
+        """The logs, their JSON decoded for display."""
         for path in self._logs.values():
             for line in path.read_text().splitlines():
                 for value in json.loads(line).values():

@@ -416,7 +416,7 @@ def test_a_guest_that_was_never_taken_is_not_released() -> None:
     trip.assert_guest_goes_on_here()
 
 
-def test_another_hosts_word_settles_nothing() -> None:
+def test_an_answer_of_another_host_decides_nothing() -> None:
     trip = in_doubt()
     other = WrongHost("this is host b, not a")
     trip.destination.faults["is_committed"] = [other]

@@ -21,7 +21,7 @@ def web(guests: Guests) -> HostedGuest:
     return guests.create("web", GuestConfig(2 * MIB, workload="idle"))
 
 
-def test_a_guest_that_somebody_works_on_is_not_deleted(guests: Guests, web: HostedGuest) -> None:
+def test_a_guest_that_a_call_works_on_is_not_deleted(guests: Guests, web: HostedGuest) -> None:
     looked = []
 
     def delete() -> bool:

@@ -230,7 +230,7 @@ def test_guests_are_counted_by_state_and_by_memory() -> None:
 
 
 def test_guests_in_doubt_are_named_before_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They need somebody, and only so many are named."""
+    """They need an operator, and only so many are named."""
     monkeypatch.setattr("wire.hosting.metrics.NAMED_GUESTS", 2)
     host = SourceHost(SourceSettings(listen="127.0.0.1:0"))
     for name in ("a", "b", "c", "z"):

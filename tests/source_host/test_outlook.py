@@ -34,11 +34,11 @@ def seen(report: Report, max_rounds: int = 3) -> Outlook:
     return outlook(report, max_rounds, MEMORY_FRAMES)
 
 
-def test_nothing_is_foretold_before_anything_was_measured() -> None:
+def test_nothing_is_predicted_before_anything_was_measured() -> None:
     assert seen(picture(owed=1000)) == Outlook(None, None, None, None)
 
 
-def test_nothing_is_foretold_in_round_1() -> None:
+def test_nothing_is_predicted_in_round_1() -> None:
     """How much of memory will be dirty after it is not known, and so nor is an upper bound."""
     first = RoundStats(1, stop_and_copy=False, to_send_frames=1000)
     report = picture(current=first, owed=500, bandwidth=100 * FRAME_BYTES)

@@ -76,15 +76,15 @@ def test_what_differs_is_sent_again_and_proved_again(spoilt: Sequence[int]) -> N
 
 
 def test_a_repair_is_part_of_the_downtime() -> None:
-    whole, mended = trip_of().run(), trip_of(range(100)).run()
+    whole, repaired = trip_of().run(), trip_of(range(100)).run()
     assert whole.downtime is not None
-    assert mended.downtime is not None
+    assert repaired.downtime is not None
     assert whole.downtime.verify_ns == 0
     # One message of 100 frames and 100 bytes more, at 8 ns a byte.
-    assert mended.downtime.verify_ns == (100 * 4096 + 100) * 8
+    assert repaired.downtime.verify_ns == (100 * 4096 + 100) * 8
 
 
-def test_frames_that_are_zero_here_are_mended_without_content() -> None:
+def test_frames_that_are_zero_here_are_repaired_without_content() -> None:
     trip = trip_of([1998, 1999])
     trip.guest.memory.frames[1998] = 5
     trip.guest.memory.frames[1999] = 0
@@ -94,7 +94,7 @@ def test_frames_that_are_zero_here_are_mended_without_content() -> None:
     trip.assert_arrived()
 
 
-def test_a_write_that_the_tracker_lost_is_found_and_mended() -> None:
+def test_a_write_that_the_tracker_lost_is_found_and_repaired() -> None:
     trip = trip_of()
 
     def write_unseen(batch: Batch) -> None:

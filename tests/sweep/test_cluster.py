@@ -100,7 +100,7 @@ def test_a_scheduler_that_goes_away_loses_nothing_finished(tmp_path: Path) -> No
     ("address", "says"),
     [("tcp://127.0.0.1:1", "no Dask scheduler answers"), ("nonsense://x", "no address")],
 )
-def test_nobody_there(address: str, says: str) -> None:
+def test_no_host_there(address: str, says: str) -> None:
     with pytest.raises((HostUnreachable, BadOption), match=says):
         ClusterWorkers(address)
 

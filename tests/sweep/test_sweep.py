@@ -155,7 +155,7 @@ def test_a_flow_is_kept_where_it_is_asked_for(tmp_path: Path) -> None:
         assert (directory.flow_of(plain) / "flow.json").exists()
 
 
-def test_what_a_killed_sweep_left_of_a_flow_is_in_nobody_s_way(tmp_path: Path) -> None:
+def test_what_a_killed_sweep_left_of_a_flow_is_removed(tmp_path: Path) -> None:
     with_flow = point(flow=True)
     with opened(tmp_path / "s") as directory:
         left = directory.flow_of(with_flow)

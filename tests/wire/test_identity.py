@@ -22,7 +22,7 @@ def test_what_is_no_identity(text: str) -> None:
     assert not is_host_id(text)
 
 
-def test_a_migration_has_a_name_that_nobody_had() -> None:
+def test_a_migration_has_a_name_that_is_new() -> None:
     life = new_life()
     names = {migration_name("web", 1, life) for _ in range(100)}
     assert len(names) == 100

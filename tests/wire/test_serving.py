@@ -177,7 +177,7 @@ def test_a_unix_socket_that_an_earlier_server_left(tmp_path: Path) -> None:
         assert health(serving.address) == health_pb2.HealthCheckResponse.SERVING
 
 
-def test_a_host_that_does_not_start_leaves_its_last_words() -> None:
+def test_a_host_that_does_not_start_logs_why() -> None:
     with pytest.raises(HostUnreachable, match=r"dest_host did not start.*'lots' is not a number"):
         HostProcess("dest_host", ["--max-guest-memory", "lots"], timeout_s=60)
 

@@ -142,7 +142,7 @@ def test_very_many_frames_still_fit_the_answer() -> None:
         assert len(gfns) >= 16
 
 
-def test_what_nobody_expected_is_internal_and_logged() -> None:
+def test_an_unexpected_error_is_internal_and_logged() -> None:
     with (
         capture_logs() as logs,
         serving(raising(ZeroDivisionError("by zero"))) as address,
@@ -163,14 +163,14 @@ def test_other_services_keep_their_own_errors() -> None:
         assert ERROR_KEY not in dict(cause.trailing_metadata() or ())
 
 
-def test_nobody_there() -> None:
+def test_no_host_there() -> None:
     with serving(str) as address:
         pass
     with pytest.raises(HostUnreachable, match=f"{address}.*start one"):
         ask(address)
 
 
-def test_somebody_else_there() -> None:
+def test_another_service_there() -> None:
     with serving(str) as address, pytest.raises(ContractMismatch, match=address):
         ask(address, service="pageferry.v9.Other")
 

@@ -1,4 +1,4 @@
-"""A run in strides is the run in one piece, and ends where somebody says so."""
+"""A run in strides is the run in one piece, and ends where it is told to."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ def test_strides_grow_where_nothing_takes_long() -> None:
 
 
 class Stopped(Exception):
-    """Somebody does not want to wait."""
+    """The caller does not want to wait."""
 
 
-def test_a_run_ends_where_somebody_says_so() -> None:
+def test_a_run_ends_where_it_is_told_to() -> None:
     guest = booted(WORKLOADS[0])
     steps: Iterator[int] = count()
 

@@ -66,7 +66,7 @@ def test_text_that_people_write_stays_as_it_is(word: str) -> None:
 def test_what_was_cut_ends_so() -> None:
     assert line("x" * 10, 10) == "x" * 10
     assert line("x" * 11, 10) == "x" * 9 + "…"
-    assert line(" " * 10**6 + "x", 10) == "…"  # as much as anybody looks at
+    assert line(" " * 10**6 + "x", 10) == "…"  # as much as is looked at
 
 
 def statuses(text: str) -> list[pb.MigrationList | common_pb2.GuestList]:
@@ -104,7 +104,7 @@ def test_every_text_of_a_reply_is_cleaned(text: str) -> None:
 
 
 def _strings(message: object) -> list[str]:
-    """Through every attribute, as somebody who uses a reply gets at them."""
+    """Through every attribute, as users of a reply read them."""
     found: list[str] = []
     for name in getattr(type(message), "DESCRIPTOR", None).fields_by_name:  # type: ignore[union-attr]
         value = getattr(message, name)
