@@ -36,7 +36,7 @@ class Holder:
 
     @property
     def is_host(self) -> bool:
-        """Whether others connect to it. A person's certificate must not pass for a host's."""
+        """Whether others connect to it. A user's certificate must not pass for a host's."""
         return self.role in {Role.SOURCE, Role.DESTINATION}
 
     @classmethod
@@ -111,7 +111,7 @@ def is_ip(address: str) -> bool:
 
 
 def _addresses(certificate: x509.Certificate) -> list[str]:
-    """Under which its holder is reached; a person has none."""
+    """Under which its holder is reached; a user has none."""
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:

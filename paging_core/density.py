@@ -2,7 +2,8 @@
 
 It decides what a page group is worth: of a group of n that a fixup opens, as many frames were
 going to be written as this says, and the rest are falsely dirty. Computed from what the guest
-really wrote (the model's oracle), so that it is the load's own whatever the tracker did.
+really wrote (the model's record of true writes), so that it is a property of the load and not
+of the tracker.
 """
 
 from __future__ import annotations

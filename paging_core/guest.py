@@ -47,7 +47,7 @@ class Cleaned:
             known from the model's record of true writes, not from the tracker.
         cost_ns: guest-visible stall of this clean.
         shadow_pool: as the clean found it, before it dropped anything; None without shadows.
-        written: what was really written since the last clean, from the oracle as well.
+        written: what was really written since the last clean, from the same record.
     """
 
     dirty: DirtyWords

@@ -46,7 +46,7 @@ class DirtyRate:
 
     @classmethod
     def parse(cls, text: str) -> DirtyRate:
-        """What a person typed: ``0.5link`` or ``20MB/s``.
+        """What a user typed: ``0.5link`` or ``20MB/s``.
 
         Raises:
             BadOption: neither of the two, or not more than 0.

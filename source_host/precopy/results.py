@@ -29,7 +29,7 @@ class RoundStats:
         falsely_dirty_frames: of those, frames that nobody had written.
         fault_count: as Xen's domctl returns it with that clean.
         clean_ns: guest-visible stall of that clean.
-        written: what was really written until that clean, as the model's oracle knows it.
+        written: what was really written until that clean, by the model's record of true writes.
         repair: of what the proof had found different; `stop_and_copy` as well.
     """
 
