@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from paging_core.costs import CostTable, prices_schema
+from paging_core.costs import CostTable, names_no_file, prices_schema
 from paging_core.errors import BadOption
 from paging_core.kinds import ADAPTIVE, Choice, Flag, GroupPages, Memory, Schema, Text, Whole
 from paging_core.settings import Role, Section, setting
@@ -106,6 +105,15 @@ class ReadMapping(StrEnum):
     """KVM: whatever the guest's own entry lets be written (W and D set), marked dirty at once."""
 
 
+class ViolationHandling(StrEnum):
+    """What follows when a violation changed a present entry of the P2M, under HAP."""
+
+    SYNC = "sync"
+    """Xen: `ept_set_entry` ends in `ept_sync_domain`: an IPI, and INVEPT at the next entry."""
+    NO_SYNC = "no-sync"
+    """KVM: nothing, for a right that is granted needs no flush."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What belongs together in one hypervisor. Each part can be set alone; this is its default.
@@ -113,12 +121,14 @@ class Parts:
     Attributes:
         clean: the clean policy, by kind of paging.
         reads_map: what a fault of a read maps.
+        violations: what follows a violation.
         policy: when the guest is paused, by its name in `source_host.precopy.policies`.
-        costs: file of prices in `paging_core`, without its ending; empty for the default table.
+        costs: table of prices by its name; empty for the default one.
     """
 
     clean: Mapping[Paging, CleanPolicy]
     reads_map: ReadMapping
+    violations: ViolationHandling
     policy: str
     costs: str = ""
 
@@ -127,16 +137,20 @@ HYPERVISORS: Mapping[Hypervisor, Parts] = {
     Hypervisor.XEN: Parts(
         clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.LAZY},
         reads_map=ReadMapping.READ_ONLY,
+        violations=ViolationHandling.SYNC,
         policy="xen",
     ),
     Hypervisor.XEN_2009: Parts(
         clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.EAGER},
         reads_map=ReadMapping.READ_ONLY,
+        violations=ViolationHandling.SYNC,
         policy="xen-2009",
+        costs="xen-2009",
     ),
     Hypervisor.KVM: Parts(
         clean={Paging.SHADOW: CleanPolicy.WRITE_PROTECT, Paging.HAP: CleanPolicy.WRITE_PROTECT},
         reads_map=ReadMapping.WRITABLE,
+        violations=ViolationHandling.NO_SYNC,
         policy="qemu",
     ),
 }
@@ -314,7 +328,7 @@ class TrackerConfig(_Ways):
         pml: page-modification logging; HAP only, and there is no fixup left to group.
         prefetch: Xen's read prefetch of up to 31 shadow L1 entries.
         out_of_sync: let guest L1 tables go out of sync instead of emulating each write.
-        reads_map: None takes the hypervisor's.
+        reads_map, violations: None takes the hypervisor's.
         shadow_pool_frames: size of the shadow pool; None gives Xen's default,
             256 frames per vCPU plus one per MiB of guest memory.
         tlb_entries: entries of the modelled TLB, a power of two.
@@ -458,6 +472,23 @@ class TrackerConfig(_Ways):
         title="reads map",
         words="reads map {}",
     )
+    violations: ViolationHandling | None = setting(
+        "violations",
+        Choice(ViolationHandling),
+        None,
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "HAP: whether a violation that changes a present entry of the P2M syncs (Xen: an IPI, and "
+        "every translation of the guest is dropped) or not (KVM).",
+        shown="Whether a violation of the P2M syncs; null under shadow paging.",
+        paging=Paging.HAP,
+        otherwise="by hypervisor: sync, sync, no-sync",
+        nullable=True,
+        read=lambda tracker, _: tracker.violation_handling,
+        since="0.3",
+        title="violations",
+        words="violations {}",
+    )
 
     @property
     def clean_policy(self) -> CleanPolicy:
@@ -470,6 +501,13 @@ class TrackerConfig(_Ways):
         if self.paging is Paging.HAP:
             return None
         return self.reads_map or self.parts.reads_map
+
+    @property
+    def violation_handling(self) -> ViolationHandling | None:
+        """What follows a violation; None under shadow paging."""
+        if self.paging is Paging.SHADOW:
+            return None
+        return self.violations or self.parts.violations
 
     @property
     def clean_rules(self) -> CleanRules:
@@ -599,15 +637,18 @@ class GuestConfig:
     )
     costs: CostTable = setting(
         "costs_ns",
-        Text("FILE", is_file=True, shape=prices_schema),
+        Text("NAME|FILE", is_file=True, no_file=names_no_file, shape=prices_schema),
         None,
         Role.SURROUNDINGS,
         Section.TRACKING,
-        "TOML file of nanoseconds per event; see pageferry costs.",
+        "Which prices: low, typical or high of each interval, a table by name (xen-2009), or a "
+        "TOML file; the last two also with :low or :high. See pageferry costs.",
         shown="Price of every event of the cost model.",
         read=lambda guest, _: guest.costs.prices_ns(),
-        write=lambda path: {"costs": CostTable.from_toml(Path(path))},
+        write=lambda text: {"costs": CostTable.named(text)},
         field_factory=CostTable,
+        part="costs",
+        otherwise="typical; with --hypervisor xen-2009 that year's",
     )
 
     @property

@@ -1,22 +1,30 @@
-"""The cost table: nanoseconds per event, each with its source, all overridable.
+"""The cost table: nanoseconds per event, each an interval with its source, all overridable.
 
-Shadow-side costs have no published figure; those defaults are orders of magnitude, and
-every one is a knob. A TOML file overrides them::
+The defaults are in default_costs.py. A TOML file gives others, a number or the interval
+``[low, typical, high]``, and may say where they come from::
 
     [ns]
     fixup = 1500
-    shadow_page_build = 2500
+    shadow_page_build = [1000, 2500, 3000]
+
+    [source]
+    fixup = "measured on a machine of 2015"
+
+Those of a year or a machine that lie in ``cost_files`` are known by name.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from paging_core.default_costs import DEFAULTS
 from paging_core.errors import BadCosts
-from paging_core.events import N_EVENTS, Event, EventCost
+from paging_core.events import N_EVENTS, Event
 from paging_core.reading import read_toml
 from paging_core.text import printable, shown
 from paging_core.units import PS_PER_NS
@@ -28,53 +36,21 @@ if TYPE_CHECKING:
 MIN_ACCESS_NS = 0.001
 MAX_NS = 1_000_000
 """One operation can be a fault on every page of a terabyte: even that overflows no guest time."""
-_ESTIMATE = "estimate; no published figure, order of magnitude only"
+MAX_SOURCE_CHARS = 1000
+_OF_INTERVAL = 3
+_FILES = resources.files("paging_core") / "cost_files"
 
-DEFAULTS: Mapping[Event, EventCost] = {
-    Event.ACCESS: EventCost(1, "L1-resident load or store at 3 to 4 GHz"),
-    Event.GUEST_FAULT: EventCost(700, "estimate; a minor fault of a Linux guest, without exits"),
-    Event.GUEST_PAGE_CLEAR: EventCost(100, "4 KiB at 40 GB/s"),
-    Event.GUEST_PAGE_COPY: EventCost(200, "4 KiB at 20 GB/s (memcpy, one core)"),
-    Event.TLB_MISS_1D: EventCost(30, "20 to 40 ns: four dependent loads, mostly cached"),
-    Event.TLB_MISS_2D: EventCost(80, "40 to 120 ns: up to 24 loads of a two-dimensional walk"),
-    Event.TLB_FLUSH: EventCost(5000, "2 to 10 µs for all vCPUs of a guest; estimate"),
-    Event.EXIT: EventCost(
-        1000, "exit and entry with handler entry; 1344 to 2528 cycles (LKML, SEV-ES 2020-12)"
-    ),
-    Event.FIXUP: EventCost(500, f"walk, lock, entry update; {_ESTIMATE}"),
-    Event.SHADOW_L1E_BUILD: EventCost(1000, f"walk, verify, propagate one L1 entry; {_ESTIMATE}"),
-    Event.SHADOW_PREFETCH: EventCost(10, f"one prefetched L1 entry; {_ESTIMATE}"),
-    Event.SHADOW_PAGE_BUILD: EventCost(2000, f"1 to 3 µs: clear, promote, hash, hook; {_ESTIMATE}"),
-    Event.SHADOW_TEARDOWN_PAGE: EventCost(1500, f"1 to 2 µs: unhash, demote, free; {_ESTIMATE}"),
-    Event.SHADOW_TEARDOWN_ENTRY: EventCost(10, f"put one present entry; {_ESTIMATE}"),
-    Event.EMULATED_WRITE: EventCost(
-        2000, f"x86_emulate and validate, beside the exit; {_ESTIMATE}"
-    ),
-    Event.WRITE_PROTECT_FRAME: EventCost(
-        30, "20 to 70 ns; KVM clear-log of 2 GiB in 15.8 ms (Matlack 2022): 30 ns a frame"
-    ),
-    Event.OUT_OF_SYNC: EventCost(300, f"4 KiB snapshot and bookkeeping; {_ESTIMATE}"),
-    Event.RESYNC: EventCost(500, f"compare 512 entries with the snapshot; {_ESTIMATE}"),
-    Event.MARK_DIRTY: EventCost(10, f"four-level trie walk and test-and-set; {_ESTIMATE}"),
-    Event.GROUP_OPEN: EventCost(10, "5 to 20 ns a frame while the entries share a table; estimate"),
-    Event.D_BIT_SCAN: EventCost(
-        10, "one opened entry read at clean time; as Xen's VRAM tracker does; estimate"
-    ),
-    Event.BITMAP_COPY: EventCost(
-        500, "one 4 KiB leaf for 32768 frames: copy, clear, trie walk; estimate"
-    ),
-    Event.P2M_VIOLATION: EventCost(
-        500, "beside the exit; 224 to 320 ns whole on KVM EPT (Matlack 2022), Xen re-reads more"
-    ),
-    Event.P2M_MISCONFIG: EventCost(300, f"beside the exit; {_ESTIMATE}"),
-    Event.P2M_REARM_ENTRY: EventCost(1, "one entry rewritten in a loop over a table; estimate"),
-    Event.P2M_SPLIT: EventCost(
-        3000, "2 to 5 µs; KVM eager splitting 31.5 µs per 2 MiB with 96 vCPUs (Matlack 2022)"
-    ),
-    Event.PML_FULL: EventCost(500, f"handler and lock, beside the exit; {_ESTIMATE}"),
-    Event.PML_ENTRY: EventCost(5, "type change and mark of one logged frame; estimate"),
-}
-"""Default price of every event."""
+
+class Level(StrEnum):
+    """Which price of each interval is charged."""
+
+    LOW = "low"
+    TYPICAL = "typical"
+    HIGH = "high"
+
+
+Span = tuple[float, float]
+"""The least and the most that an event may cost, nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -82,27 +58,37 @@ class CostTable:
     """Prices of all events: the defaults with some of them overridden.
 
     Attributes:
-        overrides_ns: nanoseconds by lower-case event name.
+        overrides_ns: nanoseconds that are charged, by lower-case event name.
+        spans_ns: of those, between which they lie; one that is missing is exact.
+        sources: of those, where they come from, as far as somebody said.
     """
 
     overrides_ns: Mapping[str, float] = field(default_factory=dict)
+    spans_ns: Mapping[str, Span] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        known = {event.name.lower() for event in Event}
         for name, ns in self.overrides_ns.items():
-            if name not in known:
-                raise BadCosts(
-                    f"cost {shown(name)} is no event of the model; known: "
-                    f"{', '.join(sorted(known))}"
-                )
-            if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= MAX_NS:
-                raise BadCosts(
-                    f"cost {name} = {printable(repr(ns)[:60])} is not a number of nanoseconds "
-                    f"from 0 to {MAX_NS}"
-                )
+            _check_event(name)
+            _check_price(name, ns)
+        for name, span in self.spans_ns.items():
+            self._check_span(name, span)
         if self.overrides_ns.get("access", 1) < MIN_ACCESS_NS:
             raise BadCosts(
                 f"cost access must be at least {MIN_ACCESS_NS} ns, or guest time stands still"
+            )
+
+    def _check_span(self, name: str, span: Span) -> None:
+        _check_event(name)
+        if name not in self.overrides_ns:
+            raise BadCosts(f"cost {name} has a low and a high price and none that is charged")
+        for ns in span:
+            _check_price(name, ns)
+        low, high = span
+        if not low <= self.overrides_ns[name] <= high:
+            raise BadCosts(
+                f"cost {name} = {low:g}, {self.overrides_ns[name]:g}, {high:g} is no interval: "
+                "low, typical, high must ascend"
             )
 
     @classmethod
@@ -114,13 +100,69 @@ class CostTable:
         """
         document = read_toml(path, lambda line: BadCosts(f"cost table: {line}"))
         table = document.get("ns")
-        if set(document) != {"ns"} or not isinstance(table, dict):
-            raise BadCosts(f"cost table {path} must hold one table [ns] of event = nanoseconds")
-        return cls(table)
+        if not set(document) <= {"ns", "source"} or not isinstance(table, dict):
+            raise BadCosts(
+                f"cost table {path} must hold one table [ns] of event = nanoseconds, and at most "
+                "[source] beside it"
+            )
+        prices = {name: _interval(name, given) for name, given in table.items()}
+        return cls(
+            {name: typical for name, (_, typical, _) in prices.items()},
+            {name: (low, high) for name, (low, _, high) in prices.items() if low != high},
+            _sources(document.get("source", {}), table, path),
+        )
+
+    @classmethod
+    def named(cls, text: str) -> CostTable:
+        """What ``--costs`` means: a level, a table by name, a file; the last two with a level.
+
+        Args:
+            text: ``low``, ``xen-2009``, ``costs.toml``, ``xen-2009:high``, …
+
+        Raises:
+            BadCosts: no such table, or none.
+        """
+        place, colon, level = text.rpartition(":")
+        if level not in list(Level):
+            place, colon, level = text, "", Level.TYPICAL
+        elif not colon:
+            place = ""
+        elif not place:
+            raise BadCosts(f"costs {shown(text)} name no table before the colon; write {level}")
+        table = cls() if not place else cls.from_toml(_file(place))
+        return table.at(Level(level))
+
+    def at(self, level: Level) -> CostTable:
+        """The same intervals, another price of each charged."""
+        if level is Level.TYPICAL:
+            return self
+        spans = {event.name.lower(): self.span_ns(event) for event in Event}
+        pick = 0 if level is Level.LOW else 1
+        return CostTable(
+            {**self.overrides_ns, **{n: s[pick] for n, s in spans.items() if s[0] != s[1]}},
+            {name: span for name, span in spans.items() if span[0] != span[1]},
+            self.sources,
+        )
 
     def ns(self, event: Event) -> float:
         """Nanoseconds of one event."""
-        return self.overrides_ns.get(event.name.lower(), DEFAULTS[event].ns)
+        return self.overrides_ns.get(event.name.lower(), DEFAULTS[event].typical)
+
+    def span_ns(self, event: Event) -> Span:
+        """The least and the most that one event may cost."""
+        name = event.name.lower()
+        if name in self.spans_ns:
+            return self.spans_ns[name]
+        if name in self.overrides_ns:
+            return (self.overrides_ns[name], self.overrides_ns[name])
+        return (DEFAULTS[event].low, DEFAULTS[event].high)
+
+    def source(self, event: Event) -> str:
+        """Where the price of one event comes from; empty where nobody said."""
+        name = event.name.lower()
+        if name in self.sources or self.span_ns(event) != _default_span(event):
+            return self.sources.get(name, "")
+        return DEFAULTS[event].source
 
     def prices_ns(self) -> dict[str, float]:
         """Nanoseconds of every event by its lower-case name."""
@@ -135,6 +177,67 @@ class CostTable:
         for event in Event:
             prices[event] = round(self.ns(event) * PS_PER_NS)
         return prices
+
+
+def names_no_file(text: str) -> bool:
+    """Whether ``--costs`` would take a text for something that is known by name."""
+    place, colon, level = text.rpartition(":")
+    return text in list(Level) or (place if colon and level in list(Level) else text) in known()
+
+
+def known() -> list[str]:
+    """Names of the tables that lie beside this module."""
+    return sorted(
+        file.name.removesuffix(".toml") for file in _FILES.iterdir() if file.name.endswith(".toml")
+    )
+
+
+def _file(place: str) -> Path:
+    return Path(str(_FILES / f"{place}.toml")) if place in known() else Path(place)
+
+
+def _default_span(event: Event) -> Span:
+    return (DEFAULTS[event].low, DEFAULTS[event].high)
+
+
+def _check_event(name: str) -> None:
+    names = {event.name.lower() for event in Event}
+    if name not in names:
+        raise BadCosts(
+            f"cost {shown(name)} is no event of the model; known: {', '.join(sorted(names))}"
+        )
+
+
+def _check_price(name: str, ns: object) -> None:
+    if isinstance(ns, bool) or not isinstance(ns, int | float) or not 0 <= ns <= MAX_NS:
+        raise BadCosts(
+            f"cost {name} = {printable(repr(ns)[:60])} is not a number of nanoseconds "
+            f"from 0 to {MAX_NS}"
+        )
+
+
+def _interval(name: str, given: Any) -> tuple[Any, Any, Any]:
+    if not isinstance(given, list):
+        return (given, given, given)
+    if len(given) != _OF_INTERVAL:
+        raise BadCosts(
+            f"cost {shown(name)} is a list of {len(given)}; give a number or [low, typical, high]"
+        )
+    for ns in given:
+        _check_price(shown(name), ns)
+    return (given[0], given[1], given[2])
+
+
+def _sources(given: Any, table: Mapping[str, Any], path: Path) -> dict[str, str]:
+    if not isinstance(given, dict) or not given.keys() <= table.keys():
+        raise BadCosts(f"cost table {path}: [source] must name events of its [ns], as texts")
+    for name, text in given.items():
+        if not isinstance(text, str) or len(text) > MAX_SOURCE_CHARS:
+            raise BadCosts(
+                f"cost table {path}: the source of {shown(name)} is no text of at most "
+                f"{MAX_SOURCE_CHARS} characters"
+            )
+    return dict(given)
 
 
 def prices_schema() -> dict[str, Any]:

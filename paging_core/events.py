@@ -43,11 +43,14 @@ class Event(IntEnum):
     BITMAP_COPY = 21
     # HAP.
     P2M_VIOLATION = 22
-    P2M_MISCONFIG = 23
-    P2M_REARM_ENTRY = 24
-    P2M_SPLIT = 25
-    PML_FULL = 26
-    PML_ENTRY = 27
+    P2M_SYNC = 23
+    P2M_MISCONFIG = 24
+    P2M_REARM_ENTRY = 25
+    P2M_SPLIT = 26
+    PML_FULL = 27
+    PML_ENTRY = 28
+    # The sender.
+    PAGE_DIGEST = 29
 
 
 N_EVENTS = len(Event)
@@ -102,14 +105,17 @@ CAUSES = tuple(cause.name.lower() for cause in Cause)
 
 @dataclass(frozen=True)
 class EventCost:
-    """The price of one event.
+    """The price of one event, nanoseconds.
 
     Attributes:
-        ns: nanoseconds each.
-        source: where the figure comes from.
+        low, high: between which it lies, as far as the source goes.
+        typical: what is charged unless somebody says otherwise.
+        source: where the figures come from.
     """
 
-    ns: float
+    low: float
+    typical: float
+    high: float
     source: str
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from paging_core.config import GuestConfig
+from paging_core.costs import CostTable
 from paging_core.errors import InvalidInput
 from paging_core.kernels.state import VCPU_DTYPE, Records
 from paging_core.state_document import cut, integer, integers, members, parse_document, read
@@ -92,8 +93,17 @@ def _config_document(config: GuestConfig) -> dict[str, Any]:
     document = asdict(config)
     # Where a trace lies is each host's own business, and its length no part of the guest.
     document["trace"] = PurePath(config.trace).name
-    document["costs"] = dict(config.costs.overrides_ns)
+    document["costs"] = _costs_document(config.costs)
     return document
+
+
+def _costs_document(costs: CostTable) -> dict[str, float | list[float]]:
+    """A number, or of an interval what is charged between its ends."""
+    prices: dict[str, float | list[float]] = {}
+    for name, ns in costs.overrides_ns.items():
+        span = costs.spans_ns.get(name)
+        prices[name] = ns if span is None else [span[0], ns, span[1]]
+    return prices
 
 
 def _vcpu_document(vcpu: Records) -> dict[str, Any]:

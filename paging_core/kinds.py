@@ -230,11 +230,13 @@ class Text:
     Attributes:
         metavar: what stands for it in --help.
         is_file: it names a file.
+        no_file: of one that does: texts that are known by name instead.
         shape: what a document holds instead of it, as JSON Schema, made when it is asked for.
     """
 
     metavar: str | None
     is_file: bool = False
+    no_file: Callable[[str], bool] = lambda _: False
     shape: Callable[[], Schema] = lambda: {"type": "string"}
 
     def parse(self, text: str) -> str:

@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from paging_core.config import GroupScope, GuestConfig, Paging, ReadMapping
+from paging_core.config import GroupScope, GuestConfig, Paging, ReadMapping, ViolationHandling
 from paging_core.kernels.adaptive import MAX_ORDER, REGION_WORDS
 from paging_core.kernels.exits import entry_addresses
 from paging_core.kernels.p2m import build_p2m
@@ -137,6 +137,7 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["shadow"]["reads_map_writable"] = tracker.read_mapping is ReadMapping.WRITABLE
     core["hap"]["pml"] = tracker.pml
     core["hap"]["pml_entries"] = tracker.pml_buffer_entries
+    core["hap"]["syncs"] = tracker.violation_handling is ViolationHandling.SYNC
     for name, value in asdict(tracker.clean_rules).items():
         core["clean"][name] = value
     core["group"]["adaptive"] = tracker.group.adaptive

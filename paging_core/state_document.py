@@ -7,7 +7,7 @@ of its text at most a few characters are repeated.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import is_dataclass
 from enum import StrEnum
 from types import UnionType
@@ -21,6 +21,7 @@ MAX_BYTES = 1 << 20
 MAX_CHARS = 4096
 """Of one text: a workload's spec, the name of a trace."""
 _SHOWN = 40
+_OF_INTERVAL = 3
 _LEAST, _MOST = -(2**63), 2**63 - 1
 
 _Made = TypeVar("_Made")
@@ -127,7 +128,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         inner = next(one for one in get_args(kind) if one is not type(None))
         return None if value is None else _value(inner, value, where)
     if kind is CostTable:
-        return CostTable(_prices(value, where))
+        return _prices(value, where)
     if is_dataclass(kind):
         return read(kind, value, where)  # type: ignore[arg-type]
     if kind is int:
@@ -144,13 +145,20 @@ def _switch(value: Any, where: str) -> bool:
     return value
 
 
-def _prices(value: Any, where: str) -> Mapping[str, float]:
+def _prices(value: Any, where: str) -> CostTable:
     if not isinstance(value, dict):
         _refuse(where, f"is {cut(value)} and no table")
-    for name, price in value.items():
-        if type(price) not in {int, float}:
-            _refuse(f"{where}.{cut(name)}", f"is {cut(price)} and no number")
-    return {_text(name, where): price for name, price in value.items()}
+    charged: dict[str, float] = {}
+    spans: dict[str, tuple[float, float]] = {}
+    for name, given in value.items():
+        prices = given if isinstance(given, list) and len(given) == _OF_INTERVAL else [given]
+        for price in prices:
+            if type(price) not in {int, float}:
+                _refuse(f"{where}.{cut(name)}", f"is {cut(price)} and no number")
+        charged[_text(name, where)] = prices[len(prices) // 2]
+        if len(prices) > 1:
+            spans[name] = (prices[0], prices[-1])
+    return CostTable(charged, spans)
 
 
 def _text(value: Any, where: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pageferry.v1 import common_pb2
 from paging_core.config import GuestConfig
 from paging_core.costs import CostTable
-from paging_core.errors import BadOption
+from paging_core.errors import BadCosts, BadOption
 from paging_core.guest import GuestCounters
 from wire.settings import fields_of, put
 
@@ -21,12 +21,25 @@ def guest_config(spec: common_pb2.GuestSpec) -> GuestConfig:
     fields = fields_of(GuestConfig, spec)
     if spec.trace:
         fields["workload"] = ""
-    return GuestConfig(**fields, costs=CostTable(dict(spec.cost_overrides_ns)))
+    return GuestConfig(**fields, costs=_costs(spec))
+
+
+def _costs(spec: common_pb2.GuestSpec) -> CostTable:
+    low, high = spec.cost_low_ns, spec.cost_high_ns
+    if set(low) != set(high):
+        raise BadCosts("a guest's costs need a low and a high price, or neither")
+    return CostTable(dict(spec.cost_overrides_ns), {name: (low[name], high[name]) for name in low})
 
 
 def guest_spec(guest_id: str, config: GuestConfig) -> common_pb2.GuestSpec:
     """The same guest for the wire; `guest_config` reads an equal config back."""
-    spec = common_pb2.GuestSpec(guest_id=guest_id, cost_overrides_ns=config.costs.overrides_ns)
+    costs = config.costs
+    spec = common_pb2.GuestSpec(
+        guest_id=guest_id,
+        cost_overrides_ns=costs.overrides_ns,
+        cost_low_ns={name: low for name, (low, _) in costs.spans_ns.items()},
+        cost_high_ns={name: high for name, (_, high) in costs.spans_ns.items()},
+    )
     put(config, spec)
     return spec
 

@@ -19,7 +19,8 @@ from paging_core.errors import BadOption
 from paging_core.units import FRAME_BYTES, NS_PER_S
 
 DIGEST_BYTES = 8
-"""What an unchanged frame costs on the wire: the digest that says so."""
+"""What an unchanged frame takes on the wire: the digest that says so. The sender's work for it is
+the price of `page_digest`."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Prices:
     Attributes:
         fault_ns: a fixup fault, all of it: exit, repair, mark.
         open_ns: one more frame of a group: entry and mark.
-        send_ns: a page on the link; 0 where the link has room to spare.
+        send_ns: a page on the link, or its digest there and the work for it; 0 where the link has
+            room to spare.
     """
 
     fault_ns: float

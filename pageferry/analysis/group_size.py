@@ -104,11 +104,12 @@ def group_sizes(flow: Flow) -> dict[str, Any]:
     """Costs by group size, and the best ones for the guest alone and for a link that binds."""
     config = flow.document["config"]
     link = config["link_bits_per_s"] or DEFAULT_LINK_BITS_PER_S
+    digest_ns = config["costs_ns"]["page_digest"]
     # What the D-bit filter takes out of the bitmap does not cross.
     crosses = 0.0 if config["d_bit_filter"] else 1.0
     sends = {
         "guest": 0.0,
-        "with_suppression": crosses * page_ns(link, DIGEST_BYTES),
+        "with_suppression": crosses * (digest_ns + page_ns(link, DIGEST_BYTES)),
         "without_suppression": crosses * page_ns(link),
     }
     found = {"link_bits_per_s": link, "measured": _measured(flow.document)}

@@ -116,10 +116,15 @@ class Saved(TypedDict):
 def prices_of(document: Document) -> Prices:
     """What a fixup costs under the migration's cost table, and one more frame of a group."""
     costs = document["config"]["costs_ns"]
-    repair = "fixup" if document["config"]["paging"] == "shadow" else "p2m_violation"
+    if document["config"]["paging"] == "shadow":
+        repair_ns = costs["fixup"]
+    else:
+        sync_ns = costs["p2m_sync"] if document["config"]["violations"] == "sync" else 0
+        repair_ns = costs["p2m_violation"] + sync_ns
     # The D-bit filter looks at every opened frame when the log is cleaned.
     scan = costs["d_bit_scan"] if document["config"]["d_bit_filter"] else 0
-    return Prices(costs["exit"] + costs[repair] + costs["mark_dirty"], costs["group_open"] + scan)
+    mark_ns = costs["mark_dirty"]
+    return Prices(costs["exit"] + repair_ns + mark_ns, costs["group_open"] + mark_ns + scan)
 
 
 def saved(flow: Flow) -> Saved:

@@ -34,7 +34,7 @@ def options_of(settings: Settings, base: Path) -> MigrationOptions:
 
 
 def _value(setting: Setting, value: Value, base: Path) -> Any:
-    if _is_file(setting):
+    if _is_file(setting, value):
         return str(_file(value, base))
     if isinstance(setting.kind, Flag) is not isinstance(value, bool):
         if isinstance(value, bool):
@@ -50,8 +50,9 @@ def _value(setting: Setting, value: Value, base: Path) -> Any:
         raise BadOption(f"{setting.axis} = {value}: {error}") from error
 
 
-def _is_file(setting: Setting) -> bool:
-    return isinstance(setting.kind, Text) and setting.kind.is_file
+def _is_file(setting: Setting, value: Value) -> bool:
+    kind = setting.kind
+    return isinstance(kind, Text) and kind.is_file and not kind.no_file(str(value))
 
 
 def _file(value: Value, base: Path) -> Path:
@@ -69,7 +70,7 @@ def command_of(settings: Settings, base: Path) -> str:
             if bool(given) is not setting.is_on:
                 words.append(setting.option)
         else:
-            value = _shown(_file(given, base)) if _is_file(setting) else str(given)
+            value = _shown(_file(given, base)) if _is_file(setting, given) else str(given)
             words += [setting.option, value]
     return shlex.join(words)
 

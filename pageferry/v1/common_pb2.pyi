@@ -104,6 +104,30 @@ READ_MAPPING_READ_ONLY: ReadMapping.ValueType  # 1
 READ_MAPPING_WRITABLE: ReadMapping.ValueType  # 2
 Global___ReadMapping: _TypeAlias = ReadMapping  # noqa: Y015
 
+class _ViolationHandling:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ViolationHandlingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ViolationHandling.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    VIOLATION_HANDLING_UNSPECIFIED: _ViolationHandling.ValueType  # 0
+    """the hypervisor's"""
+    VIOLATION_HANDLING_SYNC: _ViolationHandling.ValueType  # 1
+    """Xen: IPI, INVEPT"""
+    VIOLATION_HANDLING_NO_SYNC: _ViolationHandling.ValueType  # 2
+    """KVM"""
+
+class ViolationHandling(_ViolationHandling, metaclass=_ViolationHandlingEnumTypeWrapper):
+    """since 1.3"""
+
+VIOLATION_HANDLING_UNSPECIFIED: ViolationHandling.ValueType  # 0
+"""the hypervisor's"""
+VIOLATION_HANDLING_SYNC: ViolationHandling.ValueType  # 1
+"""Xen: IPI, INVEPT"""
+VIOLATION_HANDLING_NO_SYNC: ViolationHandling.ValueType  # 2
+"""KVM"""
+Global___ViolationHandling: _TypeAlias = ViolationHandling  # noqa: Y015
+
 class _GroupScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -274,6 +298,7 @@ class TrackerConfig(_message.Message):
     PML_BUFFER_ENTRIES_FIELD_NUMBER: _builtins.int
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     READS_MAP_FIELD_NUMBER: _builtins.int
+    VIOLATIONS_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
@@ -292,6 +317,8 @@ class TrackerConfig(_message.Message):
     """since 1.3"""
     reads_map: Global___ReadMapping.ValueType
     """since 1.3"""
+    violations: Global___ViolationHandling.ValueType
+    """since 1.3: HAP"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -309,10 +336,11 @@ class TrackerConfig(_message.Message):
         pml_buffer_entries: _builtins.int = ...,
         hypervisor: Global___Hypervisor.ValueType = ...,
         reads_map: Global___ReadMapping.ValueType = ...,
+        violations: Global___ViolationHandling.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "group", b"group", "out_of_sync", b"out_of_sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__out_of_sync: _TypeAlias = _typing.Literal["out_of_sync"]  # noqa: Y015
     _WhichOneofArgType__out_of_sync: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync"]  # noqa: Y015
@@ -344,6 +372,46 @@ class GuestSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class CostLowNsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class CostHighNsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     GUEST_ID_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     TRACKER_FIELD_NUMBER: _builtins.int
@@ -352,6 +420,8 @@ class GuestSpec(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     FILL_FIELD_NUMBER: _builtins.int
     COST_OVERRIDES_NS_FIELD_NUMBER: _builtins.int
+    COST_LOW_NS_FIELD_NUMBER: _builtins.int
+    COST_HIGH_NS_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     """1 to 64 letters, digits, dots, - and _"""
     memory_bytes: _builtins.int
@@ -364,7 +434,17 @@ class GuestSpec(_message.Message):
     @_builtins.property
     def tracker(self) -> Global___TrackerConfig: ...
     @_builtins.property
-    def cost_overrides_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]: ...
+    def cost_overrides_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """what is charged"""
+
+    @_builtins.property
+    def cost_low_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """since 1.3: of these, between which they lie;"""
+
+    @_builtins.property
+    def cost_high_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """both or neither"""
+
     def __init__(
         self,
         *,
@@ -376,10 +456,12 @@ class GuestSpec(_message.Message):
         seed: _builtins.int = ...,
         fill: Global___MemoryFill.ValueType = ...,
         cost_overrides_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        cost_low_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        cost_high_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tracker", b"tracker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_overrides_ns", b"cost_overrides_ns", "fill", b"fill", "guest_id", b"guest_id", "memory_bytes", b"memory_bytes", "seed", b"seed", "trace", b"trace", "tracker", b"tracker", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_high_ns", b"cost_high_ns", "cost_low_ns", b"cost_low_ns", "cost_overrides_ns", b"cost_overrides_ns", "fill", b"fill", "guest_id", b"guest_id", "memory_bytes", b"memory_bytes", "seed", b"seed", "trace", b"trace", "tracker", b"tracker", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

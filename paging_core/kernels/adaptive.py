@@ -44,8 +44,6 @@ REGION_WORDS = COST + N_ORDERS
 
 PAGE_PS = 3300 * PS_PER_NS
 """A false dirty that is sent: a page at 10 Gbit/s. The tracker does not know the link."""
-DIGEST_PS = 400 * PS_PER_NS
-"""One that a digest suppresses: its page is read and digested at 10 GB/s."""
 DENSE_AT_FIRST = 4
 """Eighths of a run that are dirty when it opens, where nothing was seen written before."""
 DENSE_LATER = 6
@@ -56,6 +54,9 @@ _VIOLATION = int(Event.P2M_VIOLATION)
 _FIXUP = int(Event.FIXUP)
 _OPEN = int(Event.GROUP_OPEN)
 _SCAN = int(Event.D_BIT_SCAN)
+_MARK = int(Event.MARK_DIRTY)
+_SYNC = int(Event.P2M_SYNC)
+_DIGEST = int(Event.PAGE_DIGEST)
 
 
 @kernel
@@ -92,10 +93,17 @@ def wanted_density(m: Core, gfn: int) -> int:
 
 
 @kernel
+def _fault_ps(m: Core) -> int:
+    """What a fixup fault costs, all of it."""
+    fault = _FIXUP if m.paging == SHADOW else _VIOLATION
+    fault_ps = m.time.cost_ps[_EXIT] + m.time.cost_ps[fault] + m.time.cost_ps[_MARK]
+    return fault_ps + (m.time.cost_ps[_SYNC] if m.hap.syncs and m.paging != SHADOW else 0)
+
+
+@kernel
 def _last_cost(m: Core, region: int, order: int, false_ps: int) -> int:
     """What the last round would have cost in a region with groups of this order."""
-    fault = _FIXUP if m.paging == SHADOW else _VIOLATION
-    fault_ps = m.time.cost_ps[_EXIT] + m.time.cost_ps[fault]
+    fault_ps = _fault_ps(m)
     runs = groups(m)[region + RUNS + order]
     false = (runs << order) - groups(m)[region + RUNS]
     if order > 0:
@@ -106,8 +114,8 @@ def _last_cost(m: Core, region: int, order: int, false_ps: int) -> int:
 @kernel
 def _false_ps(m: Core, drop: bool) -> int:
     """What a false dirty costs: little if a filter drops it or a digest suppresses it."""
-    sent_ps = 0 if drop else (DIGEST_PS if m.group.send_feedback else PAGE_PS)
-    return m.time.cost_ps[_OPEN] + m.time.cost_ps[_SCAN] + sent_ps
+    sent_ps = 0 if drop else (m.time.cost_ps[_DIGEST] if m.group.send_feedback else PAGE_PS)
+    return m.time.cost_ps[_OPEN] + m.time.cost_ps[_MARK] + m.time.cost_ps[_SCAN] + sent_ps
 
 
 @kernel

@@ -29,6 +29,7 @@ from paging_core.kernels.p2m import open_leaf, resolve_misconfig
 from paging_core.kernels.state import GUEST_WRITES, HAP, SLOT_MASK, WRITABLE, Core
 
 _OPEN = int(Event.GROUP_OPEN)
+_MARK = int(Event.MARK_DIRTY)
 _GROUP = int(Cause.GROUP)
 
 
@@ -44,6 +45,13 @@ def group_size(m: Core, page: int, at: int, end: int, gfn: int) -> int:
         return m.group.frames
     dense = dense_order(m, page, at, end, wanted_density(m, gfn))
     return 1 << max(dense, learned_order(m, gfn))
+
+
+@kernel
+def pay_opened(m: Core, frames: int) -> None:
+    """Charge for neighbours that a fixup opened: an entry and a mark in the log for each."""
+    pay(m, _OPEN, _GROUP, frames)
+    pay(m, _MARK, _GROUP, frames)
 
 
 @kernel
@@ -89,4 +97,4 @@ def open_physical_group(m: Core, gfn: int) -> None:
         if set_dirty(m, neighbour, WITH_GROUP):
             _open_frame(m, neighbour, hap)
             opened += 1
-    pay(m, _OPEN, _GROUP, opened)
+    pay_opened(m, opened)

@@ -20,7 +20,7 @@ from paging_core.kernels.p2m import (
     split,
 )
 from paging_core.kernels.state import DIRTY, ENTRIES, Core
-from paging_core.kernels.tlb import fill_tlb
+from paging_core.kernels.tlb import fill_tlb, sync_p2m
 from paging_core.kernels.translation import GUEST_FAULT
 from paging_core.units import FRAME_SHIFT
 
@@ -63,6 +63,7 @@ def _violation(m: Core, gfn: int) -> None:
     while level > smallest:
         split(m, gfn, level)
         level -= 1
+    sync_p2m(m, _FIXUP)  # once: the splits and the group's entries are changed under one lock
     if m.hap.pml == 1:
         return
     open_leaf(m, gfn)
@@ -75,11 +76,15 @@ def _violation(m: Core, gfn: int) -> None:
 
 @kernel
 def drain_pml(m: Core) -> None:
-    """Mark every frame that the hardware logged, and empty the log."""
+    """Mark every frame that the hardware logged, and empty the log; one sync at its end.
+
+    Xen's ept_vcpu_flush_pml_buffer holds the P2M's lock meanwhile, which defers the sync.
+    """
     pay(m, _PML_ENTRY, _PML, m.hap.pml_used)
     for i in range(m.hap.pml_used):
         set_dirty(m, pml(m)[i], BY_LOG)
     m.hap.pml_used = 0
+    sync_p2m(m, _PML)
 
 
 @kernel

@@ -138,6 +138,7 @@ HAP_DTYPE = np.dtype(
         ("pml", np.int64),  # hardware logs writes
         ("pml_entries", np.int64),  # that its buffer holds
         ("pml_used", np.int64),
+        ("syncs", np.int64),  # a present entry that changes is synced at once
         ("p2m_entries", np.int64),
         ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
     ]

@@ -20,6 +20,7 @@ _VPN_MASK = (1 << _GENERATION_SHIFT) - 1
 _MAX_GENERATION = 1 << 26
 _TLB = int(Cause.TLB)
 _FLUSH = int(Event.TLB_FLUSH)
+_SYNC = int(Event.P2M_SYNC)
 _MISS_1D = int(Event.TLB_MISS_1D)
 _MISS_2D = int(Event.TLB_MISS_2D)
 
@@ -41,15 +42,34 @@ def _forget_old_generations(m: Core) -> None:
 
 
 @kernel
+def _drop_all(m: Core) -> None:
+    m.tlb.generation += 1
+    if m.tlb.generation >= _MAX_GENERATION:
+        _forget_old_generations(m)
+
+
+@kernel
 def flush_tlb(m: Core, cause: int) -> None:
     """Drop every translation; `cause` is BASE when the guest itself flushes."""
-    m.tlb.generation += 1
     if cause == BASE:
         m.tlb.base_generation += 1
     else:
         pay(m, _FLUSH, cause, 1)
-    if m.tlb.generation >= _MAX_GENERATION:
-        _forget_old_generations(m)
+    _drop_all(m)
+
+
+@kernel
+def sync_p2m(m: Core, cause: int) -> None:
+    """A present P2M entry was changed: tell the processors that run the guest, as Xen's EPT does.
+
+    xen/arch/x86/mm/p2m-ept.c: `ept_set_entry` ends in `ept_sync_domain` unless the old entry was
+    not present, and that in an IPI that is waited for and an INVEPT, which drops all translations.
+    KVM, which only ever takes a right away with a flush, does not.
+    """
+    if m.hap.syncs == 0:
+        return
+    pay(m, _SYNC, cause, 1)
+    _drop_all(m)
 
 
 @kernel

@@ -67,6 +67,7 @@ class HapView:
     pml: int
     pml_entries: int
     pml_used: int
+    syncs: int
     p2m_entries: int
     p2m_start: Ints
 

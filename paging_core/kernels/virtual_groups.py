@@ -6,12 +6,10 @@ What a group is, and which frames it leaves closed: groups.py.
 from __future__ import annotations
 
 from paging_core.compiled import kernel
-from paging_core.events import Cause, Event
-from paging_core.kernels.account import pay
 from paging_core.kernels.arrays import entries, frame_at
 from paging_core.kernels.bitmap import WITH_GROUP, set_dirty
 from paging_core.kernels.density import dirty_places, guest_leaf
-from paging_core.kernels.groups import group_size
+from paging_core.kernels.groups import group_size, pay_opened
 from paging_core.kernels.guest_walk import frame_of
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.state import (
@@ -26,8 +24,6 @@ from paging_core.kernels.state import (
 )
 from paging_core.units import FRAME_SHIFT
 
-_OPEN = int(Event.GROUP_OPEN)
-_GROUP = int(Cause.GROUP)
 OPENABLE = PRESENT | WRITABLE | ACCESSED | DIRTY
 """Bits that a guest leaf must have before write access is granted without a write."""
 
@@ -61,7 +57,7 @@ def _open_table(m: Core, page: int, first: int, count: int, skip: int) -> None:
     for slot in range(first, first + count):
         if slot != skip:
             opened += _open_slot(m, page, slot)
-    pay(m, _OPEN, _GROUP, opened)
+    pay_opened(m, opened)
 
 
 @kernel

@@ -69,7 +69,7 @@ def test_faults_saved_are_opened_frames_that_were_written(story: Analysis) -> No
     assert (saved["fixups"], saved["opened"], saved["saved"]) == (2, 3, 1)
     costs = story["config"]["costs_ns"]
     assert saved["saved_ns"] == costs["exit"] + costs["fixup"] + costs["mark_dirty"]
-    assert saved["paid_ns"] == 3 * costs["group_open"]
+    assert saved["paid_ns"] == 3 * (costs["group_open"] + costs["mark_dirty"])
 
 
 def test_false_dirties_by_class(story: Analysis) -> None:
@@ -135,8 +135,11 @@ def test_group_sizes_count_touched_runs_and_their_unwritten_frames(story: Analys
     link = story["group_size"]["link_bits_per_s"]
     costs = story["config"]["costs_ns"]
     fault = costs["exit"] + costs["fixup"] + costs["mark_dirty"]
-    without = 2 * fault + 1 * costs["group_open"] + 1 * (costs["group_open"] + page_ns(link))
+    opened = 2 * (costs["group_open"] + costs["mark_dirty"])  # one written, one in vain
+    without = 2 * fault + opened + page_ns(link)
     assert curve[2]["cost_ns"]["without_suppression"] == pytest.approx(without)
+    digest = costs["page_digest"] + 8 * 8 * 1e9 / link  # the sender's work, and 8 bytes
+    assert curve[2]["cost_ns"]["with_suppression"] == pytest.approx(2 * fault + opened + digest)
     assert story["group_size"]["wanted"]["without_suppression"]["from"] == 1
 
 

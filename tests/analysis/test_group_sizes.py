@@ -63,8 +63,9 @@ def check(row: Mapping[str, Any], document: Document, cases: str) -> None:
     fixups = document["faults"]["fixup"]
     assert 0.9 * row["faults_least"] - 3 * epochs <= fixups, cases
     assert fixups <= 1.1 * row["faults"] + 3 * epochs, cases
-    repair = "fixup" if document["config"]["paging"] == "shadow" else "p2m_violation"
-    stray_ns = 3 * epochs * (costs["exit"] + costs[repair])
+    shadow = document["config"]["paging"] == "shadow"
+    repair_ns = costs["fixup"] if shadow else costs["p2m_violation"] + costs["p2m_sync"]
+    stray_ns = 3 * epochs * (costs["exit"] + repair_ns)
     spent_ns = times["fixup"] + times["group"]
     above = 1.4 if document["config"]["clean"] == "blow" else 1.25
     assert row["cost_least_ns"]["guest"] <= above * spent_ns + stray_ns, cases

@@ -138,7 +138,7 @@ def test_the_sender_decides_what_d_bits_leave_open() -> None:
     waiting, had_changed = mapped_twice(changed=True)
     _, had_not = mapped_twice(changed=False)
     assert waiting > 0
-    assert had_not - had_changed == waiting * 420_000 // 2  # a round ago counts half
+    assert had_not - had_changed == waiting * 450_000 // 2  # a round ago counts half
 
 
 SPREADS = st.tuples(

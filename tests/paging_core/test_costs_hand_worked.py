@@ -17,6 +17,7 @@ from paging_core.config import (
     GuestConfig,
     Paging,
     TrackerConfig,
+    ViolationHandling,
 )
 from paging_core.costs import CostTable
 from paging_core.events import CAUSES, Event
@@ -60,11 +61,13 @@ PRICES: dict[str, float] = {
     "d_bit_scan": 9,
     "bitmap_copy": 600,
     "p2m_violation": 450,
+    "p2m_sync": 260,
     "p2m_misconfig": 350,
     "p2m_rearm_entry": 2,
     "p2m_split": 3000,
     "pml_full": 470,
     "pml_entry": 5,
+    "page_digest": 410,
 }
 
 
@@ -169,7 +172,7 @@ def test_prefetch_builds_neighbours_at_its_own_price() -> None:
 def test_a_group_opens_its_other_frames_at_their_own_price(scope: GroupScope) -> None:
     """The four pages stand in gfns 8 … 11 and slots 0 … 3: the same group either way."""
     guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT, GroupPolicy(4, scope)))
-    fixup, opened = 1000 + 500 + 12, 3 * 7
+    fixup, opened = 1000 + 500 + 12, 3 * (7 + 12)  # entry and mark
     assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 30, "fixup": fixup, "group": opened}
     assert spent(guest, [write(PAGE + i) for i in (1, 2, 3)]) == {"base": 3, "tlb": 3 * 30}
     cleaned = guest.clean()
@@ -215,7 +218,7 @@ def test_a_lazy_hap_write_pays_misconfiguration_split_and_violation() -> None:
     guest = guest_with(TrackerConfig(Paging.HAP, CleanPolicy.LAZY), pages=2)
     assert guest.counters().tracking_ns["p2m"] == 2  # the one root entry
     p2m = 1000 + 350 + 3000  # exit and misconfiguration; the split
-    fixup = 1000 + 450 + 12  # exit, violation, mark
+    fixup = 1000 + 450 + 260 + 12  # exit, violation, sync, mark
     assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 80, "p2m": p2m, "fixup": fixup}
     assert spent(guest, [write(PAGE + 1)]) == {"base": 1, "tlb": 80, "fixup": fixup}
     assert guest.clean().cost_ns == 600 + 2 + 5000
@@ -228,7 +231,7 @@ def test_an_eager_hap_clean_pays_for_every_leaf() -> None:
     guest = guest_with(TrackerConfig(Paging.HAP, CleanPolicy.EAGER), pages=1)
     run(guest, [write(PAGE)])
     assert guest.clean().cost_ns == 600 + 512 * 2 + 5000
-    fixup = 1000 + 450 + 12
+    fixup = 1000 + 450 + 260 + 12
     assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 80, "fixup": fixup}
 
 
@@ -237,7 +240,7 @@ def test_pml_pays_by_entry_when_the_log_is_read() -> None:
     run(guest, [write(PAGE)])  # splits the superpage, once and for all
     guest.clean()
     assert spent(guest, [write(PAGE + i) for i in range(4)]) == {"base": 4, "tlb": 4 * 80}
-    assert guest.clean().cost_ns == 4 * 5 + 600 + 512 * 2 + 5000
+    assert guest.clean().cost_ns == 4 * 5 + 260 + 600 + 512 * 2 + 5000
 
 
 def test_a_stall_passes_time_and_is_not_charged_to_tracking() -> None:
@@ -275,3 +278,31 @@ def test_time_is_the_sum_of_events_times_prices(program: Program, tracker: Track
 def test_overridden_prices_travel_with_the_guest() -> None:
     guest = guest_with(shadow(), pages=1)
     assert json.loads(guest.state())["config"]["costs"]["fixup"] == 500
+
+
+def test_a_violation_syncs_and_drops_every_translation_as_ept_set_entry_does() -> None:
+    """The page that was cached misses again, and that miss is tracking's."""
+    guest = guest_with(TrackerConfig(Paging.HAP, CleanPolicy.LAZY), pages=2)
+    run(guest, [write(PAGE)])  # the misconfiguration exit, the split
+    run(guest, [read(PAGE + 1)])
+    assert spent(guest, [read(PAGE + 1)]) == {"base": 1}
+    run(guest, [write(PAGE + 1)])
+    assert spent(guest, [read(PAGE)]) == {"base": 1, "tlb": 80}
+
+
+def test_kvm_syncs_at_no_violation() -> None:
+    tracker = TrackerConfig(Paging.HAP, CleanPolicy.LAZY, violations=ViolationHandling.NO_SYNC)
+    guest = guest_with(tracker, pages=2)
+    run(guest, [write(PAGE)])
+    assert spent(guest, [write(PAGE + 1)])["fixup"] == 1000 + 450 + 12
+    assert spent(guest, [read(PAGE)]) == {"base": 1}
+    assert guest.counters().events["p2m_sync"] == 0
+
+
+def test_a_group_under_hap_syncs_once_and_marks_each_neighbour() -> None:
+    guest = guest_with(TrackerConfig(Paging.HAP, CleanPolicy.LAZY, group=GroupPolicy(4)))
+    run(guest, [write(PAGE)])
+    guest.clean()
+    run(guest, [read(PAGE)])
+    fixup, opened = 1000 + 450 + 260 + 12, 3 * (7 + 12)
+    assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 80, "fixup": fixup, "group": opened}

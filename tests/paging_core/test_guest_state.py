@@ -115,6 +115,7 @@ WRONG: dict[str, Any] = {
 ALLOWED = {
     ("config.tracker.clean", "null"),
     ("config.tracker.reads_map", "null"),
+    ("config.tracker.violations", "null"),
     ("config.tracker.shadow_pool_frames", "null"),
     ("config.trace", "text"),
 }
@@ -181,6 +182,9 @@ def test_what_is_no_state_at_all(text: bytes) -> None:
     assert str(refused.value).isprintable()
 
 
-@pytest.mark.parametrize("price", [True, -1, float("nan"), 1e400, "1", None, 10**300, 2**63])
+@pytest.mark.parametrize(
+    "price",
+    [True, -1, float("nan"), 1e400, "1", None, 10**300, 2**63, [1, 2], [3, 2, 1], [1, 2, "3"], []],
+)
 def test_a_price_that_is_none(price: object) -> None:
     refusal(set_in("config", "costs", value={"exit": price}))

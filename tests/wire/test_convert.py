@@ -44,6 +44,13 @@ def trackers(draw: st.DrawFn, n_frames: int) -> TrackerConfig:
     )
 
 
+COSTS = [
+    CostTable(),
+    CostTable({"exit": 1.5, "fixup": 0.0}),
+    CostTable({"exit": 1.5, "fixup": 0.0}, {"exit": (0.5, 2.0)}),
+]
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> GuestConfig:
     trace = draw(st.sampled_from(["", "/traces/redis.parquet"]))
@@ -55,7 +62,7 @@ def configs(draw: st.DrawFn) -> GuestConfig:
         trace=trace,
         seed=draw(st.integers(0, 2**63 - 1)),
         fill=draw(st.sampled_from(MemoryFill)),
-        costs=CostTable(draw(st.sampled_from([{}, {"exit": 1.5, "fixup": 0.0}]))),
+        costs=draw(st.sampled_from(COSTS)),
     )
 
 
@@ -109,6 +116,14 @@ def spec(**fields: object) -> common_pb2.GuestSpec:
         ),
         (spec(cost_overrides_ns={"lunch": 1.0}), BadCosts),
         (spec(cost_overrides_ns={"exit": float("nan")}), BadCosts),
+        (spec(cost_overrides_ns={"exit": 1.0}, cost_low_ns={"exit": 0.5}), BadCosts),
+        (spec(cost_low_ns={"exit": 0.5}, cost_high_ns={"exit": 2.0}), BadCosts),
+        (
+            spec(
+                cost_overrides_ns={"exit": 3.0}, cost_low_ns={"exit": 0.5}, cost_high_ns={"exit": 2}
+            ),
+            BadCosts,
+        ),
     ],
 )
 def test_guests_that_cannot_be(bad: common_pb2.GuestSpec, error: type[InvalidInput]) -> None:

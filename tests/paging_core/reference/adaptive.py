@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from tests.paging_core.reference.tracker import run_of, runs_of
 
 ORDERS = range(10)
-FAULT_PS = 1_500_000
-"""Exit and P2M violation, as the default cost table has them."""
-FALSE_PS = {False: 3_320_000, True: 420_000}
-"""Open, look, and send a page; or, if the sender suppresses, digest it."""
+FAULT_PS = (840 + 500 + 300 + 30) * 1000
+"""Exit, P2M violation, sync and mark, as the default cost table has them."""
+FALSE_PS = {False: (10 + 30 + 10 + 3300) * 1000, True: (10 + 30 + 10 + 400) * 1000}
+"""Open, mark, look, and send a page; or, if the sender suppresses, digest it."""
 
 
 def region_of(gfn: int) -> int:
