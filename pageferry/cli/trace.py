@@ -6,6 +6,7 @@ import click
 
 from pageferry.cli.json_target import json_option
 from pageferry.cli.kinds import COUNT
+from pageferry.cli.trace_formats import FORMATS
 
 
 @click.group(
@@ -23,7 +24,10 @@ def trace() -> None:
 
 @trace.group("import")
 def import_() -> None:
-    """Turn what a tracing tool wrote into a trace that a guest can replay."""
+    """Turn what a tracing tool wrote into a trace that a guest can replay.
+
+    Each command is a format; docs/traces.md has the columns of each.
+    """
 
 
 @import_.command(
@@ -83,10 +87,16 @@ def lackey(
     that is compressed is named as such, with the command that streams it in here.
     """
     from pageferry.cli.trace_import import import_file
-    from paging_core.traces.lackey import ImportOptions
+    from paging_core.traces.lackey import ImportOptions, import_lackey
 
     options = ImportOptions(command, window, instructions_per_second, pace)
-    import_file(file, out, options, force=force)
+    import_file(
+        file, out, lambda s, o, n, p: import_lackey(s, o, options, name=n, progress=p), force=force
+    )
+
+
+for format_ in FORMATS:
+    import_.add_command(format_)
 
 
 @trace.command()

@@ -20,26 +20,52 @@ from rich.progress import (
 
 from pageferry.cli.output import stderr_console
 from paging_core.errors import BadTrace
-from paging_core.traces.lackey import ImportOptions, import_lackey
-from paging_core.units import format_bytes
+from paging_core.traces.schema import TraceInfo
+from paging_core.traces.written.schema import Description
+from paging_core.units import format_bytes, format_ns
 
 _LINE_EVERY_BYTES = 1 << 30
 
 
-def import_file(file: str, out: str, options: ImportOptions, *, force: bool) -> None:
+Progressed = Callable[[int], None]
+"""Is told how many more bytes were read."""
+Importer = Callable[[BinaryIO, Path, str, Progressed], TraceInfo | Description]
+"""Imports a stream into a file; told the stream's name."""
+
+
+def import_file(file: str, out: str, importer: Importer, *, force: bool) -> None:
     """Import ``FILE`` or, for ``-``, stdin, and say in one line what became of it.
 
     Raises:
-        BadTrace: it cannot be read or is not lackey's, or the trace cannot be written.
+        BadTrace: it cannot be read or is something else, or the trace cannot be written.
+    """
+    target = checked_target(out, force=force)
+    name = "stdin" if file == "-" else file
+    with _opened(file) as (stream, size_bytes), progress(name, size_bytes) as advance:
+        made = importer(stream, target, name, advance)
+    say(target, made)
+
+
+def checked_target(out: str, *, force: bool) -> Path:
+    """Where the trace goes.
+
+    Raises:
+        BadTrace: something is there already, and shall not be replaced.
     """
     target = Path(out)
     if target.exists() and not force and not target.is_dir():
         raise BadTrace(f"{out} is there already; give --force to replace it, or another name")
-    name = "stdin" if file == "-" else file
-    with _opened(file) as (stream, size_bytes), _progress(name, size_bytes) as advance:
-        info = import_lackey(stream, target, options, name=name, progress=advance)
+    return target
+
+
+def say(target: Path, made: TraceInfo | Description) -> None:
+    """In one line what became of it."""
+    if isinstance(made, TraceInfo):
+        what = f"{made.instructions:,} {made.counts}"
+    else:
+        what = f"{made.windows:,} windows of {format_ns(made.duration_ns)}"
     size = format_bytes(target.stat().st_size)
-    click.echo(f"{out}: {info.instructions:,} {info.counts} in {size}; see pageferry trace show")
+    click.echo(f"{target}: {what} in {size}; see pageferry trace show")
 
 
 @contextmanager
@@ -48,7 +74,7 @@ def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
     if file == "-":
         stdin = sys.stdin.buffer
         if stdin.isatty():
-            raise click.UsageError("nothing is piped in; pipe lackey's output, or name a FILE")
+            raise click.UsageError("nothing is piped in; pipe a tool's output, or name a FILE")
         yield stdin, None
         return
     path = Path(file)
@@ -61,7 +87,7 @@ def _opened(file: str) -> Iterator[tuple[BinaryIO, int | None]]:
 
 
 @contextmanager
-def _progress(name: str, size_bytes: int | None) -> Iterator[Callable[[int], None]]:
+def progress(name: str, size_bytes: int | None) -> Iterator[Callable[[int], None]]:
     """Something to tell how many more bytes were read."""
     console = stderr_console()
     if not console.is_terminal:

@@ -48,12 +48,14 @@ class ImportOptions:
         instructions_per_second: of guest time when it is replayed; None for 1 G.
         pace: accesses per second of guest time: time is counted in accesses and not in
             instructions, which the text need not have. None counts instructions.
+        tool: that recorded it.
     """
 
     command: str | None = None
     window_instructions: int | None = None
     instructions_per_second: int | None = None
     pace: int | None = None
+    tool: str = "lackey"
 
     def __post_init__(self) -> None:
         if self.pace is not None and self.instructions_per_second is not None:
@@ -99,7 +101,7 @@ class ImportOptions:
     ) -> TraceInfo:
         """The description of a trace with these counts of instructions, reads and writes."""
         return TraceInfo(
-            "lackey",
+            self.tool,
             command if self.command is None else self.command,
             *counts,
             self.window,

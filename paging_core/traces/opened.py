@@ -45,7 +45,7 @@ class OpenedParquet:
             BadTrace: it is no regular file, no Parquet file, or cut off.
         """
         self.path = path
-        _check_kind(Path(path))
+        check_kind(Path(path))
         self._file = pa.OSFile(path)
         try:
             self.size_bytes = int(self._file.size())
@@ -100,7 +100,18 @@ def about(path: str) -> Iterator[None]:
         raise BadTrace(f"trace {path}: it is damaged ({reason[:200]}); {DAMAGED}") from error
 
 
-def _check_kind(path: Path) -> None:
+def is_parquet(path: str) -> bool:
+    """Whether a file begins as Parquet does; no pipe is opened."""
+    try:
+        if not Path(path).is_file():
+            return False
+        with Path(path).open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except (OSError, ValueError):
+        return False  # whoever opens it says what is wrong
+
+
+def check_kind(path: Path) -> None:
     """Opening anything but a file may wait for ever, and reading it may never end."""
     if path.is_dir():
         raise BadTrace("it is a directory; name the trace in it")

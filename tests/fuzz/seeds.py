@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from dest_host.service import SERVICE
 from pageferry import results
 from pageferry.document import document_of
@@ -22,6 +26,8 @@ from paging_core.costs import CostTable
 from paging_core.events import Event
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.lackey import import_lackey
+from paging_core.traces.written.schema import VM, Mapping, Recording
+from paging_core.traces.written.writer import WrittenPagesWriter
 from paging_core.workloads.catalog import describe_workloads
 from tests.analysis.flows import Made, a_document
 from tests.dest_host.source import Source, batch_of
@@ -32,6 +38,7 @@ from tests.fuzz.guest import CONFIGS, base
 from tests.fuzz.stream import N_FRAMES
 from tests.fuzz.words import PARSERS
 from tests.pageferry.statuses import completed, failed, under_way
+from tests.paging_core.test_traces_importing import DAMON, VIEW
 from wire.codec import encode_batch, encode_hello
 from wire.convert import guest_spec
 from wire.version import contract_message
@@ -51,6 +58,8 @@ def _seeds() -> Iterator[tuple[str, str, bytes]]:
     for target, of in {
         "decode": _messages, "batches": _batches, "prepare": _prepared, "replies": _reports,
         "state": _states, "guest": _guests, "lackey": _texts, "trace": _traces, "flow": _flows,
+        "written": _written, "pages": _lists, "bitmaps": _bitmaps, "damon": _damon,
+        "drmemtrace": _views,
         "grid": _grids, "result": _results, "costs": _costs, "words": _words,
     }.items():  # fmt: skip
         for i, content in enumerate(of()):
@@ -128,6 +137,39 @@ def _traces() -> Iterator[bytes]:
         out = Path(directory) / "trace.parquet"
         import_lackey(BytesIO(LACKEY), out)
         yield out.read_bytes()
+
+
+def _written() -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory) / "trace.parquet"
+        for page_bytes in (4096, 65536):
+            with WrittenPagesWriter(out) as trace:
+                some = np.array([3, 4, 900], np.uint64)
+                trace.window(0, 10**7, some, np.array([1, 0, -1], np.int8), some[:1])
+                trace.window(3 * 10**7, 4 * 10**7, some[1:])
+                trace.finish(Recording(VM, page_bytes, mappings=(Mapping(0, 1024, "RAM"),)))
+            yield out.read_bytes()
+
+
+def _lists() -> Iterator[bytes]:
+    yield b"time_ns,page,written\n0,0x1f,w\n5000000,7,read\n70000000,7,1\n"
+    with tempfile.TemporaryDirectory() as directory:
+        out = Path(directory) / "list.parquet"
+        table = {"time_ns": [1, 20_000_000], "page": [7, 8], "written": [True, False]}
+        pq.write_table(pa.table(table), out)
+        yield out.read_bytes()
+
+
+def _bitmaps() -> Iterator[bytes]:
+    yield bytes([1, 0, 128, 7, 255, 0, 0, 1])
+
+
+def _damon() -> Iterator[bytes]:
+    yield DAMON.encode()
+
+
+def _views() -> Iterator[bytes]:
+    yield VIEW.encode()
 
 
 def _flows() -> Iterator[bytes]:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from paging_core.errors import BadTrace
@@ -15,7 +17,8 @@ from paging_core.traces.written.schema import PROCESS, VM, Recording
 from paging_core.traces.written.summary import Summary, summary_of
 from paging_core.traces.written.writer import WrittenPagesWriter
 from tests.pageferry.hosts import pageferry
-from tests.pageferry.test_trace import run
+from tests.pageferry.test_trace import error_line, run
+from tests.paging_core.test_traces_importing import DAMON, VIEW
 from tests.paging_core.test_traces_written import Plain, write
 
 MS = 1_000_000
@@ -121,3 +124,56 @@ def test_a_migration_says_what_the_trace_lacks(tmp_path: Path, hosts: list[str])
     assert done.returncode == 0, done.stderr
     assert NOTE in done.stderr
     assert json.loads(target.read_text())["verified"]
+
+
+def test_lists_from_a_file_and_a_pipe(tmp_path: Path) -> None:
+    text = "time_ns,page,written\n0,0x1f,w\n25000000,7,r\n"
+    (tmp_path / "some.csv").write_text(text)
+    table = {"time_ns": [0, 25_000_000], "page": [31, 7], "written": [True, False]}
+    pq.write_table(pa.table(table), tmp_path / "some.list")
+    for name, file in (("a", "-"), ("b", tmp_path / "some.csv"), ("c", tmp_path / "some.list")):
+        done = run("import", "pages", file, "--out", tmp_path / f"{name}.parquet", text=text)
+        assert done.exit_code == 0, done.stderr
+        assert "3 windows of 30 ms" in done.stdout
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "c.parquet").read_bytes()
+    again = run("import", "pages", "-", "--out", tmp_path / "a.parquet", text=text)
+    assert (again.exit_code, "is there already" in error_line(again)) == (2, True)
+
+
+def test_bitmaps_damon_and_drmemtrace(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"{number}.bin").write_bytes(bytes([1 << number, 0, 0, 0]))
+    out = tmp_path / "o.parquet"
+    done = run("import", "bitmaps", tmp_path / "0.bin", tmp_path / "1.bin", "--window", "200ms",
+               "--page-size", "2MiB", "--out", out)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert WrittenPagesFile(str(out)).recording == Recording(
+        VM, 2 << 20, how="2 dirty bitmaps", memory_bytes=64 << 20
+    )
+    done = run("import", "damon", "-", "--count-as", "read", "--recorded", "process", "--out", out,
+               "--force", text=DAMON)  # fmt: skip
+    assert done.exit_code == 0, done.stderr
+    assert "2 windows" in done.stdout
+    assert WrittenPagesFile(str(out)).recording.recorded == PROCESS
+    done = run("import", "drmemtrace", "-", "--command", "ls", "--out", out, "--force", text=VIEW)
+    assert done.exit_code == 0, done.stderr
+    assert "drmemtrace: ls" in run("show", out).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("pages", "-"), "some line 1 is not the header"),
+        (("pages", "-", "--page-size", "8KiB"), "4KiB, 64KiB or 2MiB"),
+        (("pages", "-", "--window", "0s"), "is not between 1 ns and 3600s"),
+        (("bitmaps", "no.bin", "--window", "1ms"), "cannot read no.bin"),
+        (("damon", "-", "--count-as", "written"), "line 1 is none of damo's raw form"),
+        (("drmemtrace", "-"), "line 1 is none of drmemtrace's view tool"),
+    ],
+)
+def test_what_cannot_be_imported(tmp_path: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = run("import", *arguments, "--out", tmp_path / "o.parquet", text="hello\n")
+    assert done.exit_code == 2
+    assert says.removeprefix("some ") in error_line(done)
+    assert not list(tmp_path.iterdir())

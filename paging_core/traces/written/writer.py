@@ -109,12 +109,16 @@ class WrittenPagesWriter:
         for first in range(0, len(rows), GROUP_ROWS):
             self._append(rows[first : first + GROUP_ROWS])
 
-    def finish(self, recording: Recording, duration_ns: int | None = None) -> Description:
+    def finish(
+        self, recording: Recording, duration_ns: int | None = None, windows: int | None = None
+    ) -> Description:
         """Write the end, and give the file its name.
 
         Args:
             recording: what was recorded; may name mappings that appeared meanwhile.
             duration_ns: how long it was; None: until the last window's end.
+            windows: how many there were, where those without a page were left out; None: as many
+                as `window` was told.
 
         Raises:
             BadTrace: there was no window, or pages beyond the recorded addresses; or it cannot be
@@ -127,7 +131,7 @@ class WrittenPagesWriter:
         duration = self._end_ns if duration_ns is None else duration_ns
         if duration < self._end_ns:
             raise BadTrace(f"a recording of {duration} ns has a window that ends at {self._end_ns}")
-        description = Description(recording, duration, self._windows)
+        description = Description(recording, duration, max(self._windows, windows or 0))
         self._flush()
         self._file.finish({METADATA_KEY: description.to_metadata()})
         return description
