@@ -26,12 +26,14 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 
 from pageferry.record.errors import CannotRecord
 from pageferry.record.injection import (
     Injector,
     find_instruction,
     injecting,
+    is_instruction,
     waiting_again,
     waits_for_events,
 )
@@ -44,7 +46,7 @@ UNTIL_EXEC = "until-exec"
 SEIZED = b"seized"
 _STOP_WITHIN_S = 2.0
 """For a thread to come out of the kernel; one that does not, cannot see the descriptor either."""
-_ATTEMPTS = 50
+_GIVE_UP_AFTER_S = 10.0
 _BETWEEN_S = 0.002
 _POLL_S = 50e-6
 _FIRST_BYTES_64_BIT = b"\x7fELF\x02"
@@ -84,7 +86,8 @@ def _serve_program(tracee: Tracee, answer: socket.socket) -> None:
     """One program that stands before its first instruction."""
     try:
         _check_64_bit(tracee.tid)
-        made = _made_in(tracee.tid, [tracee])
+        with _Process(tracee.tid) as process:
+            made = process.made_by([tracee])
         if made is None:
             raise Gone
         _hand_out(answer, made, 0)
@@ -94,6 +97,8 @@ def _serve_program(tracee: Tracee, answer: socket.socket) -> None:
 
 
 def _hand_out(answer: socket.socket, made: int, stopped_ns: int) -> None:
+    if str(Path(f"/proc/self/fd/{made}").readlink()) != "anon_inode:[userfaultfd]":
+        raise CannotRecord("the process made something else than a userfaultfd")
     line = json.dumps({"stopped_ns": stopped_ns}).encode() + b"\n"
     socket.send_fds(answer, [line], [made])
     os.close(made)
@@ -102,22 +107,89 @@ def _hand_out(answer: socket.socket, made: int, stopped_ns: int) -> None:
 def _made(pid: int) -> tuple[int, int]:
     """A userfaultfd of a process that runs, and for how long it stood still for it, nanoseconds."""
     _check_64_bit(pid)
-    for _ in range(_ATTEMPTS):
-        found = _attempt(pid)
-        if found is not None:
-            return found
-        time.sleep(_BETWEEN_S)
+    deadline = time.monotonic() + _GIVE_UP_AFTER_S
+    with _Process(pid) as process:
+        while time.monotonic() < deadline:
+            found = _attempt(process)
+            if found is not None:
+                return found
+            time.sleep(_BETWEEN_S)
     raise CannotRecord(
         f"no thread of process {pid} ever stood where a system call could be put in; try again"
     )
 
 
-def _attempt(pid: int) -> tuple[int, int] | None:
+class _Process:
+    """What is found out about a process before it is stopped, so that it does not stand long."""
+
+    def __init__(self, pid: int) -> None:
+        """Open it.
+
+        Raises:
+            CannotRecord: it has ended, may not be read, or has no system call in its code.
+        """
+        self.pid = pid
+        try:
+            self.pidfd = os.pidfd_open(pid)
+            self.memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+            maps = Maps(pid)
+        except OSError as error:
+            raise _refused(pid, error) from error
+        instruction = find_instruction(self.memory, maps.read())
+        maps.close()
+        if instruction is None:
+            raise CannotRecord(f"no system call instruction in the code of process {pid}")
+        self.instruction = instruction
+        self.has_seccomp = _has_seccomp(pid)
+
+    def made_by(self, threads: list[Tracee]) -> int | None:
+        """A userfaultfd of the process, here; nothing of it stays there.
+
+        Args:
+            threads: all of them, stopped.
+
+        Returns:
+            The descriptor; None when no thread can make a call where it stands.
+
+        Raises:
+            CannotRecord: the process cannot make one.
+        """
+        if not is_instruction(self.memory, self.instruction):
+            return None
+        for one in threads:
+            with suppress(Gone):
+                registers = one.registers()
+                if one.takes_a_call(registers):
+                    with injecting(one, registers, self.instruction) as injector:
+                        return self._handed_out(injector)
+        return None
+
+    def _handed_out(self, injector: Injector) -> int:
+        number = injector.call(SYS_USERFAULTFD, MAKE_FLAGS)
+        if number < 0:
+            why = os.strerror(-number)
+            if -number in (errno.EMFILE, errno.ENFILE):
+                why += "; raise its limit of open files (prlimit --nofile)"
+            raise CannotRecord(f"process {self.pid} cannot make a userfaultfd: {why}")
+        try:
+            return pidfd_getfd(self.pidfd, number)
+        finally:
+            injector.call(SYS_CLOSE, number)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.pidfd)
+        os.close(self.memory)
+
+
+def _attempt(process: _Process) -> tuple[int, int] | None:
     """One stop of all threads; None when none of them can make a call where it stands."""
     began = time.monotonic_ns()
-    threads = _stop_all(pid)
+    threads = _stop_all(process)
     try:
-        made = _made_in(pid, [one for one in threads if one.stopped])
+        made = process.made_by([one for one in threads if one.stopped])
     finally:
         for one in threads:
             if one.stopped:
@@ -127,41 +199,57 @@ def _attempt(pid: int) -> tuple[int, int] | None:
     return None if made is None else (made, stood_ns)
 
 
-def _stop_all(pid: int) -> list[Tracee]:
+def _stop_all(process: _Process) -> list[Tracee]:
     """Interrupt all threads, those that appear meanwhile as well, and wait until they stand still.
 
     Raises:
         CannotRecord: it may not be traced, or has ended.
     """
     threads: dict[int, Tracee] = {}
-    suspend = _has_seccomp(pid)
-    try:
-        while new := _threads(pid) - set(threads):
-            for tid in new:
-                with suppress(Gone, ProcessLookupError):
-                    one = Tracee(tid, suspend_seccomp=suspend)
-                    one.interrupt()
-                    threads[tid] = one
-            if not threads:
-                break
-            _wait_until_stopped(threads)
-    except OSError as error:
-        raise _refused(pid, error) from error
+    ended: set[int] = set()
+    while new := _threads(process.pid) - set(threads) - ended:
+        for tid in new:
+            one = _interrupted(process, tid)
+            if one is None:
+                ended.add(tid)
+            else:
+                threads[tid] = one
+        _wait_until_stopped(threads)
     if not threads:
-        raise CannotRecord(f"process {pid} has ended")
+        raise CannotRecord(f"process {process.pid} has ended")
     return list(threads.values())
 
 
+def _interrupted(process: _Process, tid: int) -> Tracee | None:
+    """A thread that stops as soon as it can; None when it has ended.
+
+    Raises:
+        CannotRecord: it may not be traced.
+    """
+    try:
+        one = Tracee(tid, suspend_seccomp=process.has_seccomp)
+        one.interrupt()
+    except (Gone, ProcessLookupError):
+        return None
+    except OSError as error:
+        if _has_ended(tid):  # the kernel does not permit to trace the dead
+            return None
+        raise _refused(process.pid, error) from error
+    return one
+
+
 def _threads(pid: int) -> set[int]:
-    """Those that live; a leader that has ended before its threads is a zombie."""
-    found = set()
-    with suppress(FileNotFoundError, ProcessLookupError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            with suppress(OSError):
-                state = (task / "stat").read_text("utf-8", "replace").rpartition(") ")[2][0]
-                if state not in "ZX":
-                    found.add(int(task.name))
-    return found
+    """All of them, those among them that have ended and stay for their leader."""
+    with suppress(OSError):
+        return {int(name) for name in os.listdir(f"/proc/{pid}/task")}  # noqa: PTH208 - quick
+    return set()
+
+
+def _has_ended(tid: int) -> bool:
+    with suppress(OSError):
+        text = Path(f"/proc/{tid}/stat").read_text("utf-8", "replace")
+        return text.rpartition(") ")[2][:1] in ("Z", "X", "")
+    return True
 
 
 def _wait_until_stopped(threads: dict[int, Tracee]) -> None:
@@ -175,47 +263,6 @@ def _wait_until_stopped(threads: dict[int, Tracee]) -> None:
         if all(one.stopped for one in threads.values()):
             return
         time.sleep(_POLL_S)
-
-
-def _made_in(pid: int, threads: list[Tracee]) -> int | None:
-    """A userfaultfd of the process, here; nothing of it stays there. None: not where they stand.
-
-    Raises:
-        CannotRecord: the process cannot make one.
-    """
-    maps = Maps(pid)
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
-        instruction = find_instruction(memory.fileno(), maps.read())
-    maps.close()
-    if instruction is None:
-        raise CannotRecord(f"no system call instruction in the code of process {pid}")
-    for one in threads:
-        with suppress(Gone):
-            registers = one.registers()
-            if one.takes_a_call(registers):
-                with injecting(one, registers, instruction) as injector:
-                    return _handed_out(pid, injector)
-    return None
-
-
-def _handed_out(pid: int, injector: Injector) -> int:
-    number = injector.call(SYS_USERFAULTFD, MAKE_FLAGS)
-    if number < 0:
-        why = os.strerror(-number)
-        if -number in (errno.EMFILE, errno.ENFILE):
-            why += "; raise its limit of open files (prlimit --nofile)"
-        raise CannotRecord(f"process {pid} cannot make a userfaultfd: {why}")
-    try:
-        pidfd = os.pidfd_open(pid)
-        try:
-            made = pidfd_getfd(pidfd, number)
-        finally:
-            os.close(pidfd)
-    finally:
-        injector.call(SYS_CLOSE, number)
-    if str(Path(f"/proc/self/fd/{made}").readlink()) != "anon_inode:[userfaultfd]":
-        raise CannotRecord(f"process {pid} made something else than a userfaultfd")
-    return made
 
 
 def _go_on(one: Tracee) -> None:

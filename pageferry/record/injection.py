@@ -98,6 +98,14 @@ def waiting_again(registers: Registers) -> Registers:
     return again
 
 
+def is_instruction(memory: int, address: int) -> bool:
+    """Whether a system call instruction stands at an address of a process's open memory."""
+    try:
+        return os.pread(memory, len(_SYSCALL_INSTRUCTION), address) == _SYSCALL_INSTRUCTION
+    except OSError:
+        return False
+
+
 def find_instruction(memory: int, entries: list[MapEntry]) -> int | None:
     """The address of a system call instruction in a process; None when there is none.
 

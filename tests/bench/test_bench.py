@@ -19,6 +19,7 @@ SMALLEST: dict[str, tuple[list[str], list[str]]] = {
     "memory": (["--sizes", "4MiB"], ["source, shadow", "destination, hap"]),
     "prediction": (["--memory", "8MiB", "--loads", "idle"], ["idle", "largest |error|"]),
     "proof": (["--memory", "1MiB", "--runs", "1"], ["proof (GMAC", "SHA-256"]),
+    "recording": (["--memory", "4MiB", "--rounds", "1"], ["4 KiB pages", "huge pages"]),
     "sweep": (["--points", "1", "--runs", "1"], ["one worker", "two workers"]),
     "tracking": (["--memory", "16MiB", "--repeats", "1"], ["bare bitmap loop", "groups of 64"]),
 }
@@ -36,6 +37,8 @@ def test_a_benchmark_runs_and_measures(name: str) -> None:
         [sys.executable, "-m", f"bench.{name}", *options],
         capture_output=True, text=True, check=False, timeout=400,
     )  # fmt: skip
+    if "not measured" in done.stderr:
+        pytest.skip(done.stderr)  # what this machine cannot do
     assert done.returncode == 0, done.stderr
     for words in lines:
         found = [line for line in done.stdout.splitlines() if words in line]
