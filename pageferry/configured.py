@@ -16,6 +16,10 @@ Configured = dict[str, Any]
 """Everything that decided a migration, besides pageferry itself: `pageferry.settings`, by name."""
 
 
+_FIRST = "0.1"
+"""The version whose documents can still be read: they lack the settings declared since."""
+
+
 class Trace(TypedDict):
     """Which trace was replayed: its name without the place it lay in, and its content."""
 
@@ -37,12 +41,12 @@ def configured(guest: GuestConfig, plan: Plan, trace_digest: int | None = None) 
 
 
 def schema() -> dict[str, Any]:
-    """What `configured` gives, as JSON Schema."""
+    """What `configured` gives, as JSON Schema: settings that came later may be absent."""
     return {
         "description": "Everything that decided the migration, defaults filled in.",
         "type": "object",
         "additionalProperties": False,
-        "required": list(SETTINGS),
+        "required": [name for name, one in SETTINGS.items() if one.since == _FIRST],
         "properties": {name: one.schema() for name, one in SETTINGS.items()},
     }
 

@@ -15,7 +15,15 @@ from typing import Any
 
 from pageferry.document import Document
 from paging_core.errors import BadOption
-from paging_core.units import NS_PER_S, format_bytes, format_ns, parse_duration_ns, parse_size_bytes
+from paging_core.units import (
+    NS_PER_S,
+    exact_rate,
+    format_bytes,
+    format_ns,
+    parse_duration_ns,
+    parse_rate_bits_per_s,
+    parse_size_bytes,
+)
 
 SHORT: Mapping[str, str] = {
     "overhead": "guest.overhead",
@@ -106,6 +114,8 @@ def shown(value: float, path: str) -> str:
             return format_ns(value)
         case "bytes":
             return format_bytes(value)
+        case "bit/s":
+            return exact_rate(int(value))
         case _:
             return f"{value:,.6g}" if value % 1 else f"{value:,.0f}"
 
@@ -127,6 +137,8 @@ def _unit(path: str) -> str:
         return "ns" if "_ns" in path else "s"
     if path.startswith("bytes.") or path.endswith("_bytes"):
         return "bytes"
+    if path.endswith("_bits_per_s"):
+        return "bit/s"
     last = path.rpartition("_")[2]
     return last if last in {"s", "ns"} else ""
 
@@ -145,6 +157,8 @@ def _limit(text: str, path: str, condition: str) -> float:
         return duration_ns / NS_PER_S if unit == "s" else duration_ns
     if unit == "bytes":
         return parse_size_bytes(text)
+    if unit == "bit/s":
+        return parse_rate_bits_per_s(text)
     raise BadOption(f"{condition!r}: {text!r} is no number of what {path} counts; {_EXAMPLE}")
 
 

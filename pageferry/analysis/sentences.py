@@ -40,13 +40,14 @@ def _groups(analysis: Analysis) -> list[str]:
         f"That saved {format_ns(saved['saved_ns'])} of faults and cost "
         f"{format_ns(saved['paid_ns'])} of opening."
     )
+    took = format_bytes(false["never_written_bytes"] + false["sent_too_early_bytes"])
     crossed = (
         f"{count(false['total'])} frames were found dirty that nobody had written: "
         f"{count(false['never_written'])} crossed and were never written after, "
         f"{count(false['sent_too_early'])} crossed before their first real write and had to go "
-        f"again; {count(false['suppressed'])} crossed as a digest. They took "
-        f"{format_bytes(false['never_written_bytes'] + false['sent_too_early_bytes'])} of the "
-        f"link. {count(false['same_bytes'])} more were written, with the bytes that stood there."
+        f"again; {count(false['suppressed'])} crossed as a digest. The content of the others took "
+        f"{took} of the link. {count(false['same_bytes'])} more were written, with the bytes that "
+        "stood there."
     )
     return [opened, crossed]
 

@@ -51,13 +51,12 @@ def flow_report(directory: Path) -> str:
         name = load_of(flow.document)
         sections = [
             *_sections(flow, name),
-            Section("Slowdown by cause", charts=[_by_cause(analysis)], wide=True),
+            Section("Slowdown by cause", charts=[_by_cause(analysis)]),
             Section(
                 "Are neighbours of a dirtied frame dirtied soon?",
                 "Of the frames at a distance that were clean when a frame was dirtied. The dashed "
                 "line is the chance of any frame.",
                 [*_neighbour_charts(name, analysis), _sizes(analysis), _working_set(analysis)],
-                wide=True,
             ),
             *prediction_section([(name, directory)]),
             *run_sections(_records(directory, flow.document), [flow.document["config"]]),
@@ -114,7 +113,7 @@ def _sections(flow: Flow, name: str) -> list[Section]:
             "the colour, the more frames of the bin.",
             _maps(flow),
         ),
-        Section(f"{name}: rounds", charts=_rounds(flow.document), wide=True),
+        Section(f"{name}: rounds", charts=_rounds(flow.document)),
     ]
 
 

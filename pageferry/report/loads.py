@@ -60,12 +60,13 @@ def load_tables(runs: Iterable[Repeated]) -> list[tuple[str, str]]:
 
 
 def spread(found: Spread | None, show: Callable[[float], str]) -> str:
-    """The mean, and where there are several between what they lie."""
+    """HTML: the mean, and where there are several between what they lie."""
     if found is None:
         return ""
     if found.n == 1 or found.least == found.most:
         return show(found.mean)
-    return f"{show(found.mean)} ({show(found.least)} … {show(found.most)})"
+    between = f"({show(found.least)} … {show(found.most)})"
+    return f'{show(found.mean)} <span class="spread">{between}</span>'
 
 
 def factor(found: Spread | None) -> str:
@@ -75,27 +76,28 @@ def factor(found: Spread | None) -> str:
 
 def _table(runs: Sequence[Repeated]) -> str:
     heads = "".join(f"<th>{figure.title}</th><th></th>" for figure in FIGURES)
-    heads += "".join(f"<th>written of {n}</th>" for n in GROUPS)
+    sizes = [n for n in GROUPS if any(run.spread(f"density_{n}") for run in runs)]
+    heads += "".join(f"<th>written of {n}</th>" for n in sizes)
     by_where: dict[str, list[Repeated]] = {}
     for run in runs:
         by_where.setdefault(run.where, []).append(run)
-    bodies = "".join(_body(where, mine) for where, mine in by_where.items())
+    bodies = "".join(_body(where, mine, sizes) for where, mine in by_where.items())
     return f'<table><thead><tr><th class="text"></th>{heads}</tr></thead>{bodies}</table>'
 
 
-def _body(where: str, runs: Sequence[Repeated]) -> str:
-    span = 1 + 2 * len(FIGURES) + len(GROUPS)
+def _body(where: str, runs: Sequence[Repeated], sizes: Sequence[int]) -> str:
+    span = 1 + 2 * len(FIGURES) + len(sizes)
     head = f'<tr class="group"><td class="text" colspan="{span}">{html.escape(where)}</td></tr>'
-    return f"<tbody>{head}{''.join(map(_row, runs))}</tbody>"
+    return f"<tbody>{head}{''.join(_row(run, sizes) for run in runs)}</tbody>"
 
 
-def _row(run: Repeated) -> str:
+def _row(run: Repeated, sizes: Sequence[int]) -> str:
     cells = "".join(_cells(run, figure) for figure in FIGURES)
-    cells += "".join(_density(run, n) for n in GROUPS)
+    cells += "".join(_density(run, n) for n in sizes)
     name = str(run["variant"])
     if len(run.runs) > 1:
         name += f" ({len(run.runs)} seeds)"
-    return f'<tr><td class="text">{html.escape(name)}</td>{cells}</tr>'
+    return f'<tr><td class="text words">{html.escape(name)}</td>{cells}</tr>'
 
 
 def _density(run: Repeated, n: int) -> str:

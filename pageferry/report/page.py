@@ -22,28 +22,31 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.5rem; }
 .said { max-width: 46rem; margin: .5rem 0; }
 .note { max-width: 46rem; opacity: .85; }
 .charts { display: grid; gap: 1.5rem;
-          grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
-.charts.wide { grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }
+          grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }
 .chart { width: 100%; min-width: 0; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: .8rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .5rem; text-align: right; border-bottom: 1px solid var(--line);
          white-space: nowrap; }
-th { cursor: pointer; position: sticky; top: 0; background: var(--paper); }
-th::after { content: " ↕"; opacity: .4; }
+th { cursor: pointer; position: sticky; top: 0; background: var(--paper); white-space: normal;
+     vertical-align: bottom; }
+th::after { content: "\\a0↕"; opacity: .4; }
 td.text, th.text { text-align: left; }
+td.words { white-space: normal; } td.long { overflow-wrap: anywhere; min-width: 6rem; }
+.spread { display: block; opacity: .75; font-size: .7rem; }
 td.factor { padding-left: 0; opacity: .75; }
 tr.group td { padding-top: .6rem; font-weight: bold; }
 code { font-size: .75rem; user-select: all; }
 @media print { :root { color-scheme: light; } body { max-width: none; font-size: 11px; }
   h1, h2, .note { break-after: avoid; } p { orphans: 3; widows: 3; }
   .verdict, .said, .note { max-width: none; }
-  .charts, .charts.wide { display: block; } .chart { break-inside: avoid; margin-bottom: 1.5rem; }
+  .charts { display: block; } .chart { break-inside: avoid; margin-bottom: 1.5rem; }
   .chart, .chart > div { display: block; width: 100%; }
   .chart svg { width: 100% !important; height: auto !important; }
   .scroll { overflow: visible; } table { font-size: 7px; width: 100%; }
   th, td { padding: .1rem .15rem; } tr { break-inside: avoid; } tr.group { break-after: avoid; }
-  th { white-space: normal; position: static; } th::after { content: none; }
+  th { position: static; } th::after { content: none; }
+  td.long { min-width: 0; } .spread { font-size: 6px; }
   td.command { white-space: normal; } code { font-size: 6px; overflow-wrap: anywhere; } }
 """
 _SCRIPT = """
@@ -55,10 +58,10 @@ for (const head of document.querySelectorAll('th')) head.onclick = () => {
   const key = row => { const cell = row.children[at];
     return 'value' in cell.dataset ? +cell.dataset.value : cell.textContent; };
   for (const body of table.tBodies) {
-    const rows = [...body.rows].filter(row => !row.classList.contains('group')).sort((a, b) => {
+    const rows = [...body.rows].filter(row => !/group|failed/.test(row.className)).sort((a, b) => {
       const x = key(a), y = key(b); return (x > y) - (x < y); });
     if (down === '0') rows.reverse();
-    body.append(...rows);
+    body.append(...rows, ...body.querySelectorAll('tr.failed'));
   }
 };
 """
@@ -71,8 +74,7 @@ class Section:
     Attributes:
         title: the heading.
         text: what it shows, in small, below it.
-        charts: side by side as far as there is room.
-        wide: fewer charts beside each other.
+        charts: side by side as far as there is room; so wide that paper makes them little larger.
         table: HTML of a table.
         sentences: what it says, a paragraph each.
     """
@@ -80,7 +82,6 @@ class Section:
     title: str
     text: str = ""
     charts: Sequence[Spec] = field(default_factory=list)
-    wide: bool = False
     table: str = ""
     sentences: Sequence[str] = ()
 
@@ -114,7 +115,7 @@ def _section(section: Section, specs: dict[str, Spec]) -> str:
         parts.append(f'<p class="note">{html.escape(section.text)}</p>')
     parts += [f'<p class="said">{html.escape(sentence)}</p>' for sentence in section.sentences]
     if charts:
-        parts.append(f'<div class="charts{" wide" if section.wide else ""}">')
+        parts.append('<div class="charts">')
         for spec in charts:
             name = f"chart{len(specs)}"
             specs[name] = spec

@@ -105,7 +105,7 @@ def _frontier(
         alt.Tooltip("downtime:Q", format=".3f"),
     ]
     plain, others = [r for r in rows if r["plain"]], [r for r in rows if not r["plain"]]
-    layers: list[Any] = _spreads(rows)
+    layers: list[Any] = _spreads(rows, x, y)
     if plain:
         base = chart_of(plain).encode(x=x, y=y, tooltip=tooltip)
         layers.append(base.mark_line(color=COLOURS[0], point=True).encode(order="group_pages:Q"))
@@ -159,18 +159,28 @@ def _labelled(
     return placed
 
 
-def _spreads(rows: Sequence[dict[str, Any]]) -> list[Any]:
-    """How far the seeds lie apart, where there are several."""
+def _spreads(rows: Sequence[dict[str, Any]], x: alt.X, y: alt.Y) -> list[Any]:
+    """How far the seeds lie apart, where there are several; on the axes of the points.
+
+    With axes of their own, which begin at 0, they would press the points into a corner.
+    """
     layers: list[Any] = []
     wide = [r for r in rows if r["wire_least"] != r["wire_most"]]
     high = [r for r in rows if r["fixups_least"] != r["fixups_most"]]
     if wide:
         rule = chart_of(wide).mark_rule(color="currentColor", opacity=0.5)
-        layers.append(rule.encode(x="wire_least:Q", x2="wire_most:Q", y="fixups:Q"))
+        layers.append(rule.encode(x=_of(x, "wire_least"), x2="wire_most:Q", y=y))
     if high:
         rule = chart_of(high).mark_rule(color="currentColor", opacity=0.5)
-        layers.append(rule.encode(y="fixups_least:Q", y2="fixups_most:Q", x="wire:Q"))
+        layers.append(rule.encode(y=_of(y, "fixups_least"), y2="fixups_most:Q", x=x))
     return layers
+
+
+def _of(axis: Any, name: str) -> Any:
+    """The same axis, of another column."""
+    other = axis.copy()
+    other.shorthand = f"{name}:Q"
+    return other
 
 
 def _causes(run: Repeated) -> list[dict[str, Any]]:

@@ -37,7 +37,6 @@ def prediction_section(flows: Sequence[tuple[str, Path]]) -> list[Section]:
             "much as was measured.",
             [_chart(off, measure, title) for measure, title in _MEASURES.items()],
             table=_table(off),
-            wide=True,
         )
     ]
 

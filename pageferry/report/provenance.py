@@ -38,21 +38,26 @@ def settings_table(configs: Sequence[Mapping[str, Any]]) -> str:
         if len(values) == 1:
             (value,) = values.values()
             rows.append((setting.name, setting.title, setting.show(value)))
-    return _table(("name", "setting", "value"), rows)
+    return _table(("name", "setting", "value"), rows, long=2)
 
 
 def _commands(records: Iterable[Record]) -> str:
     return _table(
         ("command", "pageferry", "date", "machine"),
         [(one["command"], one["pageferry"], one["date"], one["machine"]) for one in records],
+        long=0,
     )
 
 
-def _table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def _table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, long: int) -> str:
+    """HTML of a table of words; those of the long column are broken anywhere on a phone."""
     head = "".join(f'<th class="text">{html.escape(title)}</th>' for title in heads)
     body = "".join(
         "<tr>"
-        + "".join(f'<td class="text command">{html.escape(str(cell))}</td>' for cell in row)
+        + "".join(
+            f'<td class="text words{" long" if i == long else ""}">{html.escape(str(cell))}</td>'
+            for i, cell in enumerate(row)
+        )
         + "</tr>"
         for row in rows
     )

@@ -54,7 +54,8 @@ def runs_table(results: pa.Table, runs: pa.Table) -> str:
     Beside load and variant it has a column for every setting in which the runs differ.
     """
     rows, every = runs.to_pylist(), results.to_pylist()
-    columns = (*_RUN, *_differing(every), *_MEASURED)
+    measured = [one for one in _MEASURED if any(row[one[0]] is not None for row in rows)]
+    columns = (*_RUN, *_differing(every), *measured)
     names = load_names(every)
     heads = "".join(
         f"<th{'' if show else ' class=text'}>{title}</th>" for _, title, show in columns
@@ -103,9 +104,9 @@ def _is_number(value: Any) -> bool:
 def _failed(row: dict[str, Any], load: str, n_columns: int) -> str:
     span = n_columns - 2
     return (
-        f'<tr><td class="text">{html.escape(load)}</td>'
+        f'<tr class="failed"><td class="text">{html.escape(load)}</td>'
         f'<td class="text">{html.escape(row["paging"])}</td>'
-        f'<td class="text" colspan="{span}">failed: {html.escape(row["error"])}</td>'
+        f'<td class="text words long" colspan="{span}">failed: {html.escape(row["error"])}</td>'
         f"{_command(row)}</tr>"
     )
 

@@ -81,8 +81,8 @@ def _by_load(alike: Sequence[Repeated]) -> list[Section]:
     several = any(len(run.runs) > 1 for run in alike)
     note = (
         "What tracking cost the guest, on top of what it would have run, and what the network "
-        "carried; × is against single pages of the same load in the same surroundings. *written of "
-        "n* is the load's density: frames really written per aligned group of n in which any was, "
+        "carried; × is against single pages of the same load in the same surroundings. “written of "
+        "n” is the load's density: frames really written per aligned group of n in which any was, "
         "the mean over the rounds."
     )
     if several:
@@ -116,7 +116,6 @@ def _pictures(alike: Sequence[Repeated]) -> list[Section]:
                 "faults, fewer bytes on the wire. The line follows the fixed groups that were "
                 "run, by their size; points are what could be done instead.",
                 drawn,
-                wide=True,
             )
         )
     if drawn := causes(alike):
@@ -128,7 +127,6 @@ def _pictures(alike: Sequence[Repeated]) -> list[Section]:
                 "they cannot reach. With several seeds the bars are means, and a line spans "
                 "what the runs add up to.",
                 drawn,
-                wide=True,
             )
         )
     return sections

@@ -119,15 +119,17 @@ def _column(declared: Declared) -> Setting:
 
 
 def _workload(declared: Declared) -> list[Setting]:
-    return [Setting("workload", pa.string(), declared.role, "workload", str, "workload",
+    return [Setting("workload", pa.string(), declared.role, "workload",
+                    lambda spec: spec or "no workload", "workload",
                     lambda spec: spec or "")]  # fmt: skip
 
 
 def _trace(declared: Declared) -> list[Setting]:
-    file = Setting("trace", pa.string(), declared.role, "trace", str, "trace",
+    file = Setting("trace", pa.string(), declared.role, "trace",
+                   lambda name: name or "no trace", "trace",
                    lambda trace: str(trace["file"]) if trace else "")  # fmt: skip
     content = Setting("trace_xxh3_64", pa.string(), declared.role, "trace content",
-                      lambda digest: f"content {digest}", "trace",
+                      lambda digest: f"content {digest}" if digest else "no content known", "trace",
                       lambda trace: trace["xxh3_64"] if trace else None)  # fmt: skip
     return [file, content]
 

@@ -8,9 +8,13 @@ import stat
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from pageferry import results
+from pageferry.cli.main import main
 from pageferry.document import Document, document_of
+from pageferry.settings import SETTINGS
+from pageferry.sweep.settings import settings_of
 from tests.pageferry import statuses
 
 
@@ -115,3 +119,26 @@ def test_what_a_terminal_would_obey_is_escaped_and_letters_are_not(document: Doc
     text = results.encode(named)
     assert json.loads(text) == named
     assert "naïve \\u009b2J \\u007f \\u202e \\udb40\\udc01 日本" in text
+
+
+def test_a_document_from_before_a_setting_was_there_is_read(
+    tmp_path: Path, document: Document
+) -> None:
+    """As docs/result-document.md promises: what came later is absent, and no reader minds."""
+    old = dict(document["config"])
+    later = [name for name, setting in SETTINGS.items() if setting.since != "0.1"]
+    assert "pml_buffer_entries" in later
+    for name in later:
+        del old[name]
+    target = tmp_path / "old.json"
+    target.write_text(json.dumps({**document, "config": old}))
+    found = results.read(target)
+    assert found["config"] == old
+    assert set(settings_of(old)) == set(settings_of(document["config"]))
+    (tmp_path / "new.json").write_text(json.dumps(document))
+    done = CliRunner().invoke(main, ["compare", str(target), str(tmp_path / "new.json")])
+    assert done.exit_code == 0, done.output
+    del old["policy"]
+    target.write_text(json.dumps({**document, "config": old}))
+    with pytest.raises(results.BadResult, match="'policy' is a required property"):
+        results.read(target)

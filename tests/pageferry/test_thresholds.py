@@ -52,6 +52,9 @@ def test_every_number_of_a_document_can_be_named() -> None:
         ("downtime > 6ms", True),  # 6.19 ms
         ("downtime > 6.2ms", False),
         ("downtime > 0.006", True),
+        ("config.link_bits_per_s <= 1Gbit/s", True),
+        ("config.link_bits_per_s > 999Mbit/s", True),
+        ("config.link_bits_per_s > 1Gbit/s", False),
         ("time.downtime_s<=6190us", True),
         ("wire > 6MiB", True),  # 6.4 MiB
         ("wire > 7MB", False),

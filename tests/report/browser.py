@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium")
-WIDE_PX, PHONE_PX, PAPER_PX = 1400, 390, 700
+WIDE_PX, PHONE_PX, PAPER_PX = 1152, 390, 700
+PRINTED_PX = 800
+"""Window in which a page is laid out before it is printed."""
 PRINT_S = 30
 _DRAW_S = 120
 """For a browser that hangs; a machine that is busy takes as long as it takes."""
@@ -39,16 +41,22 @@ let tries = 0;
 const timer = setInterval(() => {
   if (!drawn() && ++tries < 300) return;
   clearInterval(timer);
+  document.querySelectorAll('th').forEach(head => { head.click(); head.click(); });
   const box = of => { const b = of.getBoundingClientRect();
     return {left: b.left, right: b.right, top: b.top, bottom: b.bottom}; };
   document.getElementById('measured').textContent = JSON.stringify({
     said: SAID, height: document.documentElement.scrollHeight,
     width: document.documentElement.scrollWidth,
+    tables: [...document.querySelectorAll('.scroll')].map(place => ({
+      title: [...document.querySelectorAll('h2')].filter(head =>
+        head.compareDocumentPosition(place) & Node.DOCUMENT_POSITION_FOLLOWING).pop().textContent,
+      hidden: place.scrollWidth - place.clientWidth})),
     charts: charts.map(chart => { const svg = chart.querySelector('svg'); return {
       title: SPECS_OF(chart), place: box(chart), drawn: svg && box(svg),
       texts: svg ? [...svg.querySelectorAll('text')].filter(text => text.textContent.trim()
         && +getComputedStyle(text).opacity > 0).flatMap(LINES)
-        : []}; })});
+        : [],
+      points: svg ? [...svg.querySelectorAll('.mark-symbol.role-mark path')].map(box) : []}; })});
   function SPECS_OF(chart) { const title = chart.querySelector('.role-title-text text, text');
     return chart.id + ' ' + (title ? title.textContent : ''); }
   function LINES(text) { const parts = [...text.querySelectorAll('tspan')];
@@ -79,22 +87,27 @@ class Box:
 
 @dataclass(frozen=True)
 class Chart:
-    """One chart of a page: its place, what was drawn there, and its texts."""
+    """One chart of a page: its place, what was drawn there, its texts, and its points."""
 
     title: str
     place: Box
     drawn: Box | None
     texts: tuple[tuple[str, Box], ...]
+    points: tuple[Box, ...]
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A page as a browser of some width shows it."""
+    """A page as a browser of some width shows it, after a click on each head of a table.
+
+    Of each table, by the heading above it, how many pixels can only be seen by scrolling.
+    """
 
     said: tuple[str, ...]
     width: float
     height: float
     charts: tuple[Chart, ...]
+    tables: tuple[tuple[str, float], ...]
 
     def collisions(self) -> list[str]:
         """Texts that lie on each other, of the whole page."""
@@ -153,6 +166,7 @@ def draw(page: str, width: int, *, printed: bool = False, dark: bool = False) ->
         measured["width"],
         measured["height"],
         tuple(map(_chart, measured["charts"])),
+        tuple((table["title"], table["hidden"]) for table in measured["tables"]),
     )
 
 
@@ -162,6 +176,7 @@ def _chart(said: dict[str, Any]) -> Chart:
         Box(**said["place"]),
         Box(**said["drawn"]) if said["drawn"] else None,
         tuple((text.pop("text"), Box(**text)) for text in said["texts"]),
+        tuple(Box(**point) for point in said["points"]),
     )
 
 

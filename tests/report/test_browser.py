@@ -27,12 +27,13 @@ from tests.report.browser import (
     CHROMIUM,
     PAPER_PX,
     PHONE_PX,
+    PRINTED_PX,
     WIDE_PX,
     Drawn,
     draw,
     printed,
 )
-from tests.sweep.small import point
+from tests.sweep.small import CROWDED, point
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="Chromium draws the pages, and there is none: install chromium"
@@ -62,7 +63,8 @@ def swept(where: Path, points: list[Point]) -> str:
 
 
 def two_points(where: Path) -> str:
-    return swept(where, [point(group_pages=n) for n in (1, 64)])
+    """And one that fails."""
+    return swept(where, [*(point(group_pages=n) for n in (1, 64)), point(**CROWDED)])
 
 
 def every_kind(where: Path) -> str:
@@ -82,6 +84,12 @@ def sound(shown: Drawn) -> None:
     assert [chart.title for chart in shown.charts if chart.drawn is None] == []
     assert shown.collisions() == []
     assert shown.cut() == []
+    for chart in shown.charts:
+        if any("× single pages" in text for text, _ in chart.texts):
+            centres = [(each.left + each.right) / 2 for each in chart.points]
+            assert max(centres) - min(centres) > 0.5 * (chart.place.right - chart.place.left), (
+                f"{chart.title}: its points stand in a corner"
+            )
 
 
 # One test for each page, so that a test alone makes no other page.
@@ -94,6 +102,15 @@ def test_a_page_can_be_read_and_printed(tmp_path: Path, page_of: Callable[[Path]
         assert len(shown.charts) >= 2
         assert all(len(chart.texts) > 2 for chart in shown.charts)
         sound(shown)
+        narrow = width == PHONE_PX
+        for title, hidden in shown.tables:
+            if title.startswith("Settings") or not (narrow or title == "Every run"):
+                assert hidden <= 0, f"{title}: not all of the table is seen"
+    for prose in re.findall(r'<p class="(?:note|said)">(.*?)</p>', made):
+        assert not re.search(r"[*`_]", prose), prose
+    for chart in draw(made, PRINTED_PX).charts:
+        assert chart.drawn is not None
+        assert PAPER_PX / (chart.drawn.right - chart.drawn.left) < 1.5, f"{chart.title}: giant"
     paper = printed(made)
     assert paper.startswith(b"%PDF-")
     assert re.search(rb"/Type\s*/Page\b", paper)
