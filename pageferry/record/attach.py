@@ -45,6 +45,12 @@ class Attached:
         with suppress(OSError):
             self.answers.send(b"g")
 
+    def still_follows(self) -> bool:
+        """Whether a command is followed, and what follows it still lives."""
+        if self.follows and select.select([self.answers], [], [], 0)[0]:
+            self.follows = bool(self.answers.recv(1, socket.MSG_PEEK))
+        return self.follows
+
     def wait_for_exec(self, within_s: float) -> bool:
         """Whether a command that is followed has executed another program, which stands.
 
@@ -55,7 +61,7 @@ class Attached:
         """
         if not self.follows or not select.select([self.answers], [], [], within_s)[0]:
             return False
-        if not self.answers.recv(1, socket.MSG_PEEK):
+        if not self.still_follows():
             return False
         self.take_answer()
         return True

@@ -192,9 +192,10 @@ class _Loop:
             try:
                 begin_ns = self._window(begin_ns, wait_ns)
             except Gone:
-                if not self._executed():
+                next_ns = self._next_program()
+                if next_ns is None:
                     break
-                begin_ns = self._begin()
+                begin_ns = next_ns
             progress(summary)
             if self._stop.why:
                 summary.why_ended = self._stop.why
@@ -233,6 +234,17 @@ class _Loop:
         now_ns = time.monotonic_ns()
         contents.compare(written, tracker.written_since)
         return now_ns
+
+    def _next_program(self) -> int | None:
+        """When the first window of a program begins that this one executed; None: it is over.
+
+        What was recorded is kept, whatever becomes of the next program.
+        """
+        try:
+            return self._begin() if self._executed() else None
+        except CannotRecord as error:
+            self.summary.why_ended = f"it executes another program, but {error}"
+            return None
 
     def _executed(self) -> bool:
         """Whether what has gone is a program in whose place stands another that is followed.
@@ -277,12 +289,10 @@ class _Loop:
         """Until then, or until the process ends or somebody stops the recording."""
         left_ns = until_ns - time.monotonic_ns()
         if left_ns > 0 and not self._stop.why:
-            events = [self._process, self._stop.waker, *self._executes()]
+            events = [self._process, self._stop.waker]
+            if self._attached.still_follows():
+                events.append(self._attached.answers.fileno())
             select.select(events, [], [], left_ns / NS_PER_S)
-
-    def _executes(self) -> list[int]:
-        """What becomes readable when a command that is followed executes another program."""
-        return [self._attached.answers.fileno()] if self._attached.follows else []
 
     def _window(self, begin_ns: int, length_ns: int) -> int:
         """Ask what was written, and write it down; when the next window begins."""

@@ -81,6 +81,9 @@ class Tracker:
         try:
             enable(self._userfaultfd)
             self._maps, self._pagemap = Maps(pid), Pagemap(pid)
+        except CannotRecord:
+            os.close(self._userfaultfd)
+            raise
         except OSError as error:
             os.close(self._userfaultfd)
             raise CannotRecord(

@@ -46,6 +46,16 @@ def test_waits_go_on_as_if_nothing_had_been(writing: Writing, track: Track) -> N
     assert min(ended["nanosleep"][2], ended["poll"][2]) >= 1.499
 
 
+def test_threads_that_come_and_go(writing: Writing, track: Track) -> None:
+    memory = writing.tell("private", 100)
+    writing.tell("churn")
+    for value in range(1, 11):
+        tracker = track()
+        writing.tell("write", memory, value, value)
+        assert within(tracker.take().pages, memory, 100) == [value]
+        tracker.close()
+
+
 def test_signals_that_arrive_meanwhile_are_seen(writing: Writing) -> None:
     writing.tell("count_signals")
     for seen in range(1, 21):
@@ -99,6 +109,46 @@ def test_a_traced_process_names_its_tracer(writing: Writing) -> None:
             attach(writing.pid)
         tracer.communicate()
     assert writing.tell("private", 1)
+
+
+WITHOUT_CAPABILITY = """
+import ctypes, os, sys
+CAP_SYS_PTRACE, PR_CAPBSET_DROP = 19, 24
+ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_SYS_PTRACE, 0, 0, 0)
+os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
+"""
+ATTACH = """
+import sys
+from pageferry.record.attach import attach
+from pageferry.record.errors import CannotRecord
+try:
+    attach(int(sys.argv[1])).close()
+except CannotRecord as error:
+    print(error)
+else:
+    print("attached")
+"""
+
+
+def test_without_the_capability_ones_own_processes_and_no_others(can_record: None) -> None:
+    del can_record
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to have processes of two users")
+    drop = [sys.executable, "-c", WITHOUT_CAPABILITY]
+    own = [*drop, "-c", "print('ready', flush=True); input()"]
+    others = ["sh", "-c", "echo ready; read line"]
+    refused = "may not be traced"
+    for user, command, expected in ((0, own, "attached"), (65534, others, refused)):
+        with subprocess.Popen(
+            command, user=user, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as process:
+            assert process.stdout
+            process.stdout.readline()
+            done = subprocess.run(
+                [*drop, "-c", ATTACH, str(process.pid)], capture_output=True, check=True, text=True
+            )
+            process.kill()
+        assert expected in done.stdout
 
 
 def test_no_such_process(can_record: None) -> None:

@@ -16,6 +16,7 @@ from pageferry.cli.main import main
 from paging_core.traces.written.reader import WrittenPagesFile
 from paging_core.traces.written.schema import PROCESS
 from tests.record.conftest import Writing
+from tests.record.test_attach import PAUSE_FOR_EVER_32, elf32
 
 CLI = [sys.executable, "-m", "pageferry.cli.main"]
 
@@ -123,6 +124,61 @@ def test_a_command_is_ended_with_the_recording(can_record: None, tmp_path: Path)
     assert done.exit_code == 0, done.output
     assert "the command was ended by SIGTERM" in done.stderr
     assert "its time was over" in done.stderr
+
+
+def test_a_command_goes_on_when_its_recorder_is_killed(can_record: None, tmp_path: Path) -> None:
+    """Before it begins, while it runs, and where it executes another program."""
+    del can_record
+    done = tmp_path / "done"
+    script = f"sleep 2; exec /bin/sh -c 'sleep 0.2; echo right >{done}'"
+    command = [*CLI, "record", "--out", str(tmp_path / "some.parquet"), "--", "/bin/sh", "-c"]
+    with subprocess.Popen([*command, script]) as recorder:
+        while not children(recorder.pid):
+            time.sleep(0.01)
+        shell = children(recorder.pid)[0]
+        while name(shell) != "sh":
+            time.sleep(0.01)
+        recorder.kill()
+    deadline = time.monotonic() + 60
+    while not done.exists() or not done.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert done.read_text() == "right\n"
+
+
+def children(pid: int) -> list[int]:
+    return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def test_a_program_that_cannot_be_followed_ends_the_recording_and_keeps_it(
+    can_record: None, tmp_path: Path
+) -> None:
+    del can_record
+    program, out = tmp_path / "pause32", tmp_path / "some.parquet"
+    program.write_bytes(elf32(PAUSE_FOR_EVER_32))
+    program.chmod(0o755)
+    script = f"sleep 0.3; exec {program}"
+    done = run("--out", str(out), "--windows", "10ms", "--", "/bin/sh", "-c", script)
+    if "Exec format error" in done.stderr:
+        pytest.skip("this kernel runs no 32-bit programs")
+    assert done.exit_code == 0, done.output
+    assert "is a 32-bit program" in done.stderr
+    trace = WrittenPagesFile(str(out))
+    assert trace.description.windows > 1
+    trace.close()
+
+
+def test_a_trace_that_was_recorded_is_shown(writing: Writing, tmp_path: Path) -> None:
+    out = tmp_path / "some.parquet"
+    done = run("--pid", str(writing.pid), "--out", str(out), "--for", "300ms", "--json", "-")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["windows"] >= 1
+    shown = CliRunner().invoke(main, ["trace", "show", str(out)])
+    assert shown.exit_code == 0, shown.output
 
 
 def test_what_cannot_be_is_refused_in_one_line(can_record: None, tmp_path: Path) -> None:

@@ -140,6 +140,17 @@ class Writer:
             thread.join()
         return repr(sorted(self.ended))
 
+    def churn(self) -> None:
+        """From now on threads begin and end all the time, each with memory of its own."""
+        for _ in range(8):
+            threading.Thread(target=self._churn, daemon=True).start()
+
+    def _churn(self) -> None:
+        while True:
+            one = threading.Thread(target=bytearray, args=(1 << 16,))
+            one.start()
+            one.join()
+
     def count_signals(self) -> None:
         self.signals = 0
         signal.signal(signal.SIGUSR1, self._signal)
