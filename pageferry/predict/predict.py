@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, TypedDict
 
 from pageferry.configured import Configured, configured
+from pageferry.predict.answer import Answer
 from pageferry.predict.history import WriteLog, avg, hist, window_ns
 from pageferry.predict.prediction import Prediction
 from pageferry.predict.rehearsal import frame_bytes, rehearse
@@ -16,10 +18,10 @@ from pageferry.request import MigrationOptions
 from paging_core.config import GuestConfig
 from paging_core.errors import BadOption
 from paging_core.model_guest import ModelGuest
-from paging_core.units import NS_PER_S
+from paging_core.units import NS_PER_S, parse_count
 from source_host.precopy.plan import Plan
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Document(TypedDict):
@@ -28,6 +30,7 @@ class Document(TypedDict):
     schema: dict[str, str | int]
     config: Configured
     predictions: list[dict[str, Any]]
+    answer: dict[str, Any] | None
 
 
 def predict(options: MigrationOptions) -> list[Prediction]:
@@ -46,7 +49,7 @@ def predict(options: MigrationOptions) -> list[Prediction]:
 
 def from_log(options: MigrationOptions) -> list[Prediction]:
     """AVG and HIST, after an untracked run of the guest; raises as `predict`."""
-    config, plan = _checked(options)
+    config, plan = checked(options)
     with _booted(config) as guest:
         guest.run(guest.time_ns + plan.warmup_ns)
         setting = _setting(guest, plan)
@@ -60,22 +63,67 @@ def from_log(options: MigrationOptions) -> list[Prediction]:
 
 def from_rehearsal(options: MigrationOptions) -> Prediction:
     """The rehearsal; raises as `predict`."""
-    config, plan = _checked(options)
+    config, plan = checked(options)
     with _booted(config) as guest:
         return rehearse(guest, plan)
 
 
-def document_of(options: MigrationOptions, predictions: list[Prediction]) -> Document:
-    """Predictions as one JSON document, with everything that decided them."""
-    config, plan = _checked(options)
+class OfGuest:
+    """Implements `pageferry.predict.answer.Asked` by rehearsals of a guest."""
+
+    packs = False
+    """A guest has pages: what zstd makes of them is known."""
+
+    def __init__(self, options: MigrationOptions) -> None:
+        """For the guest of a migration; raises as `predict`."""
+        # As it is at the link that was asked about: `dirty=0.5link` is another load at another one.
+        self.options = options.but(workload=checked(options)[0].workload or None)
+        self.slows = _WRITE_RATE.search(str(self.options["workload"])) is not None
+
+    def predict(
+        self, options: MigrationOptions, *, packed: float = 1.0, slowed: float = 1.0
+    ) -> list[Prediction]:
+        """One rehearsal; see `Asked`.
+
+        Raises:
+            PageferryError: as `predict`.
+        """
+        assert packed == 1.0  # noqa: S101 - see `packs`
+        return [from_rehearsal(options if slowed == 1.0 else _slowed(options, slowed))]
+
+
+_WRITE_RATE = re.compile(r"(?<=write_rate=)[^,]+")
+
+
+def _slowed(options: MigrationOptions, share: float) -> MigrationOptions:
+    """The same guest, writing at a share of its rate."""
+    spec = str(options["workload"])
+    return options.but(
+        workload=_WRITE_RATE.sub(lambda rate: str(round(parse_count(rate[0]) * share)), spec)
+    )
+
+
+def document_of(
+    options: MigrationOptions, predictions: list[Prediction], found: Answer | None = None
+) -> Document:
+    """Predictions as one JSON document, with everything that decided them.
+
+    Args:
+        options: of the migration.
+        predictions: of it.
+        found: the answer; None where nobody asked for one.
+    """
+    config, plan = checked(options)
     return {
         "schema": {"name": "pageferry.prediction", "version": SCHEMA_VERSION},
         "config": configured(config, plan),
         "predictions": [asdict(each) for each in predictions],
+        "answer": None if found is None else found.to_document(),
     }
 
 
-def _checked(options: MigrationOptions) -> tuple[GuestConfig, Plan]:
+def checked(options: MigrationOptions) -> tuple[GuestConfig, Plan]:
+    """The guest and the plan; raises as `predict`."""
     if options.source is not None or options["clock"] != "virtual":
         raise BadOption("a prediction knows neither hosts nor the real clock; drop those options")
     return options.guest_config(), options.plan()

@@ -18,6 +18,10 @@ from source_host.precopy.policies import BATCH_FRAMES, Decision, Facts, Policy
 
 Dirtied = Callable[[int, int], int]
 """Distinct frames that become dirty from one time to another, ns since round 1 began."""
+Unchanged = Callable[[int, int], float]
+"""How many of those hold what they held before, and cross as a digest."""
+UNCHANGED_BYTES = 12
+"""Of a frame that crosses as unchanged: its digest, and its share of the runs (wire/batch.py)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,10 @@ class _Rounds:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.sent_frames: list[int] = []
+        self.sent_bytes = 0
         self.to_send = setting.memory_frames
+        self.unchanged = 0.0
+        """Of those to send."""
         self.now_ns = 0
 
     def facts(self, sent: int = 0) -> Facts:
@@ -68,7 +75,12 @@ class _Rounds:
             threshold_bytes=self.setting.threshold_bytes,
         )
 
-    def send_live(self, dirtied: Dirtied) -> None:
+    def bytes_of(self, frames: int) -> int:
+        """What so many of those to send are on the link, the unchanged ones evenly among them."""
+        unchanged = self.unchanged * frames / self.to_send if self.to_send else 0.0
+        return round((frames - unchanged) * self.setting.frame_bytes + unchanged * UNCHANGED_BYTES)
+
+    def send_live(self, dirtied: Dirtied, unchanged: Unchanged) -> None:
         """A round beside the running guest, and the clean after it."""
         sent = 0
         while sent < self.to_send:
@@ -76,30 +88,50 @@ class _Rounds:
             if self.setting.policy.ends_round_early(self.facts(sent)):
                 break
         began_ns = self.now_ns
-        self.now_ns += self.setting.carry_ns(sent) + self.setting.link.round_trip_ns
-        owed = self.to_send - sent + dirtied(began_ns, self.now_ns)
+        on_the_link = self.bytes_of(sent)
+        link = self.setting.link
+        self.now_ns += link.carry_ns(on_the_link) + link.round_trip_ns
+        left = self.to_send - sent
+        owed = left + dirtied(began_ns, self.now_ns)
+        self.unchanged *= left / self.to_send
+        self.unchanged += unchanged(began_ns, self.now_ns)
         self.sent_frames.append(sent)
+        self.sent_bytes += on_the_link
         self.to_send = min(owed, self.setting.memory_frames)
+        self.unchanged = min(self.unchanged, self.to_send)
 
 
-def simulate(model: str, setting: Setting, dirtied: Dirtied) -> Prediction:
-    """Rounds until the policy stops them, then the last one."""
+def _none_unchanged(from_ns: int, to_ns: int) -> float:  # noqa: ARG001
+    return 0.0
+
+
+def simulate(
+    model: str, setting: Setting, dirtied: Dirtied, unchanged: Unchanged = _none_unchanged
+) -> Prediction:
+    """Rounds until the policy stops them, then the last one.
+
+    Args:
+        model: its name.
+        setting: what it is told beside the guest's writes.
+        dirtied: what a round leaves dirty.
+        unchanged: how many of those frames are the same; none, unless it is known.
+    """
     rounds, policy = _Rounds(setting), setting.policy
     while True:
         decision = policy.before_round(rounds.facts())
         if decision is Decision.STOP or not rounds.to_send:
             break
-        rounds.send_live(dirtied)
+        rounds.send_live(dirtied, unchanged)
         if decision is Decision.SEND_AND_STOP or policy.stops_after_round(rounds.facts()):
             break
     # The answer to the last round, and the one to the commit.
-    downtime_ns = setting.carry_ns(rounds.to_send) + 2 * setting.link.round_trip_ns
-    sent = sum(rounds.sent_frames) + rounds.to_send
+    last_bytes = rounds.bytes_of(rounds.to_send)
+    downtime_ns = setting.link.carry_ns(last_bytes) + 2 * setting.link.round_trip_ns
     return Prediction(
         model=model,
         rounds=len(rounds.sent_frames) + 1,
         total_s=(rounds.now_ns + downtime_ns) / NS_PER_S,
         downtime_s=downtime_ns / NS_PER_S,
-        bytes_wire=round(sent * setting.frame_bytes),
+        bytes_wire=rounds.sent_bytes + last_bytes,
         guest_s=0.0,
     )

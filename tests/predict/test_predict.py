@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pageferry import in_process
+from pageferry.predict.asking import ask
 from pageferry.predict.predict import document_of, from_log, from_rehearsal, predict
 from pageferry.predict.prediction import Prediction, errors
 from pageferry.request import MigrationOptions
@@ -98,9 +99,10 @@ def test_the_command_shows_three_models_and_writes_a_document() -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     options = MigrationOptions.of(memory_bytes=4 << 20, workload="uniform:wss=1MiB")
-    assert document == json.loads(json.dumps(document_of(options, predict(options))))
-    for model in ("AVG", "HIST", "rehearsal"):
-        assert model in done.stderr
+    found = ask(options)
+    assert document == json.loads(json.dumps(document_of(options, predict(options), found.answer)))
+    for text in ("AVG", "HIST", "rehearsal", "Yes: over 1Gbit/s this machine migrates in 6 rounds"):
+        assert text in done.stderr
 
 
 @pytest.mark.parametrize(
