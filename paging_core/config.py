@@ -24,6 +24,9 @@ MAX_PML_ENTRIES = 2**16
 DEFAULT_WORKLOAD = "hotcold"
 POOL_FRAMES_PER_VCPU = 256
 FRAMES_PER_MIB = 256
+MIN_KVM_PAGES = 64
+FRAMES_PER_KVM_PAGE = 50
+"""KVM_MIN_ALLOC_MMU_PAGES and KVM_PERMILLE_MMU_PAGES (20) of asm/kvm_host.h."""
 
 
 class Paging(StrEnum):
@@ -114,11 +117,19 @@ class ViolationHandling(StrEnum):
     """KVM: nothing, for a right that is granted needs no flush."""
 
 
+class ShadowMmu(StrEnum):
+    """Whose shadow paging: how shadow pages live, how they are filled, how tables are watched."""
+
+    XEN = "xen"
+    KVM = "kvm"
+
+
 @dataclass(frozen=True)
 class Parts:
     """What belongs together in one hypervisor. Each part can be set alone; this is its default.
 
     Attributes:
+        shadow_mmu: how shadow pages live and are filled.
         clean: the clean policy, by kind of paging.
         reads_map: what a fault of a read maps.
         violations: what follows a violation.
@@ -126,6 +137,7 @@ class Parts:
         costs: table of prices by its name; empty for the default one.
     """
 
+    shadow_mmu: ShadowMmu
     clean: Mapping[Paging, CleanPolicy]
     reads_map: ReadMapping
     violations: ViolationHandling
@@ -135,12 +147,14 @@ class Parts:
 
 HYPERVISORS: Mapping[Hypervisor, Parts] = {
     Hypervisor.XEN: Parts(
+        shadow_mmu=ShadowMmu.XEN,
         clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.LAZY},
         reads_map=ReadMapping.READ_ONLY,
         violations=ViolationHandling.SYNC,
         policy="xen",
     ),
     Hypervisor.XEN_2009: Parts(
+        shadow_mmu=ShadowMmu.XEN,
         clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.EAGER},
         reads_map=ReadMapping.READ_ONLY,
         violations=ViolationHandling.SYNC,
@@ -148,6 +162,7 @@ HYPERVISORS: Mapping[Hypervisor, Parts] = {
         costs="xen-2009",
     ),
     Hypervisor.KVM: Parts(
+        shadow_mmu=ShadowMmu.KVM,
         clean={Paging.SHADOW: CleanPolicy.WRITE_PROTECT, Paging.HAP: CleanPolicy.WRITE_PROTECT},
         reads_map=ReadMapping.WRITABLE,
         violations=ViolationHandling.NO_SYNC,
@@ -328,7 +343,7 @@ class TrackerConfig(_Ways):
         pml: page-modification logging; HAP only, and there is no fixup left to group.
         prefetch: Xen's read prefetch of up to 31 shadow L1 entries.
         out_of_sync: let guest L1 tables go out of sync instead of emulating each write.
-        reads_map, violations: None takes the hypervisor's.
+        reads_map, violations, shadow_mmu: None takes the hypervisor's.
         shadow_pool_frames: size of the shadow pool; None gives Xen's default,
             256 frames per vCPU plus one per MiB of guest memory.
         tlb_entries: entries of the modelled TLB, a power of two.
@@ -489,6 +504,24 @@ class TrackerConfig(_Ways):
         title="violations",
         words="violations {}",
     )
+    shadow_mmu: ShadowMmu | None = setting(
+        "shadow_mmu",
+        Choice(ShadowMmu),
+        None,
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "Shadow: how shadow pages live and are filled. xen: counted by references, up to 31 "
+        "entries read ahead. kvm: found by guest table and rights, aligned blocks of 8 unless "
+        "logging would have to mark them.",
+        shown="Whose shadow paging: how shadow pages live and are filled; null under HAP.",
+        paging=Paging.SHADOW,
+        otherwise="by hypervisor: xen, xen, kvm",
+        nullable=True,
+        read=lambda tracker, _: tracker.mmu,
+        since="0.3",
+        title="shadow MMU",
+        words="shadows of {}",
+    )
 
     @property
     def clean_policy(self) -> CleanPolicy:
@@ -508,6 +541,13 @@ class TrackerConfig(_Ways):
         if self.paging is Paging.SHADOW:
             return None
         return self.violations or self.parts.violations
+
+    @property
+    def mmu(self) -> ShadowMmu | None:
+        """Whose shadow paging; None under HAP, which has no shadows."""
+        if self.paging is Paging.HAP:
+            return None
+        return self.shadow_mmu or self.parts.shadow_mmu
 
     @property
     def clean_rules(self) -> CleanRules:
@@ -660,11 +700,15 @@ class GuestConfig:
     def shadow_pool_frames(self) -> int | None:
         """Shadow pages in the pool; None under HAP, which has none.
 
-        Xen's toolstack gives 1 MiB of shadow pool per vCPU, plus a frame per MiB of the guest.
+        Xen's toolstack gives 1 MiB of shadow pool per vCPU, plus a frame per MiB of the guest. KVM
+        lets a guest have a shadow page for each 50 of its frames (kvm_arch_commit_memory_region).
         """
         if self.tracker.paging is Paging.HAP:
             return None
-        default = POOL_FRAMES_PER_VCPU + self.n_frames // FRAMES_PER_MIB
+        if self.tracker.mmu is ShadowMmu.KVM:
+            default = max(MIN_KVM_PAGES, self.n_frames // FRAMES_PER_KVM_PAGE)
+        else:
+            default = POOL_FRAMES_PER_VCPU + self.n_frames // FRAMES_PER_MIB
         return self.tracker.shadow_pool_frames or default
 
     def __post_init__(self) -> None:

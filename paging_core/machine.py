@@ -8,7 +8,14 @@ from typing import NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 
-from paging_core.config import GroupScope, GuestConfig, Paging, ReadMapping, ViolationHandling
+from paging_core.config import (
+    GroupScope,
+    GuestConfig,
+    Paging,
+    ReadMapping,
+    ShadowMmu,
+    ViolationHandling,
+)
 from paging_core.kernels.adaptive import MAX_ORDER, REGION_WORDS
 from paging_core.kernels.exits import entry_addresses
 from paging_core.kernels.p2m import build_p2m
@@ -45,7 +52,8 @@ class Machine(NamedTuple):
         dirty: the log-dirty bitmap, int64 words.
         pages: PAGE_DTYPE, the shadow pool; entries: its content, int64 (pool, 512).
         links: reverse map, next and previous per shadow entry, int32 (pool × 512, 2).
-        buckets: heads of the shadow hash chains; stack: scratch for teardown. int64.
+        buckets: heads of the shadow hash chains, int64.
+        stack: scratch for teardown; KVM's shadow pages that are out of sync. int64.
         baseline: what shadow L1s would hold without tracking, int64 (rows, 16).
         p2m: P2M entries as flags, uint8, level 1 first (see kernels/hap.py).
         pml: the page-modification log, int64 (pml_buffer_entries,).
@@ -148,6 +156,8 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["time"]["cost_ps"] = config.costs.as_picoseconds()
     core["shadow"]["oos_gfn"] = -1
     core["shadow"]["root"] = -1
+    core["kvm"]["mmu"] = tracker.mmu is ShadowMmu.KVM
+    core["kvm"]["oldest"] = core["kvm"]["newest"] = core["kvm"]["previous"] = -1
 
 
 def _make_lists(machine: Machine) -> None:

@@ -28,6 +28,7 @@ _MODEL: dict[str, Dtype] = {
     "CleanView": state.CLEAN_DTYPE,
     "LogView": state.LOG_DTYPE,
     "ShadowView": state.SHADOW_DTYPE,
+    "KvmView": state.KVM_DTYPE,
     "HapView": state.HAP_DTYPE,
     "TlbStateView": state.TLB_STATE_DTYPE,
     "GroupView": state.GROUP_DTYPE,

@@ -128,6 +128,26 @@ VIOLATION_HANDLING_NO_SYNC: ViolationHandling.ValueType  # 2
 """KVM"""
 Global___ViolationHandling: _TypeAlias = ViolationHandling  # noqa: Y015
 
+class _ShadowMmu:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ShadowMmuEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ShadowMmu.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SHADOW_MMU_UNSPECIFIED: _ShadowMmu.ValueType  # 0
+    """the hypervisor's own"""
+    SHADOW_MMU_XEN: _ShadowMmu.ValueType  # 1
+    SHADOW_MMU_KVM: _ShadowMmu.ValueType  # 2
+
+class ShadowMmu(_ShadowMmu, metaclass=_ShadowMmuEnumTypeWrapper):
+    """Whose shadow paging. Since 1.3."""
+
+SHADOW_MMU_UNSPECIFIED: ShadowMmu.ValueType  # 0
+"""the hypervisor's own"""
+SHADOW_MMU_XEN: ShadowMmu.ValueType  # 1
+SHADOW_MMU_KVM: ShadowMmu.ValueType  # 2
+Global___ShadowMmu: _TypeAlias = ShadowMmu  # noqa: Y015
+
 class _GroupScope:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -299,6 +319,7 @@ class TrackerConfig(_message.Message):
     HYPERVISOR_FIELD_NUMBER: _builtins.int
     READS_MAP_FIELD_NUMBER: _builtins.int
     VIOLATIONS_FIELD_NUMBER: _builtins.int
+    SHADOW_MMU_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
@@ -319,6 +340,8 @@ class TrackerConfig(_message.Message):
     """since 1.3"""
     violations: Global___ViolationHandling.ValueType
     """since 1.3: HAP"""
+    shadow_mmu: Global___ShadowMmu.ValueType
+    """since 1.3"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -337,10 +360,11 @@ class TrackerConfig(_message.Message):
         hypervisor: Global___Hypervisor.ValueType = ...,
         reads_map: Global___ReadMapping.ValueType = ...,
         violations: Global___ViolationHandling.ValueType = ...,
+        shadow_mmu: Global___ShadowMmu.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "group", b"group", "out_of_sync", b"out_of_sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_mmu", b"shadow_mmu", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__out_of_sync: _TypeAlias = _typing.Literal["out_of_sync"]  # noqa: Y015
     _WhichOneofArgType__out_of_sync: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync"]  # noqa: Y015

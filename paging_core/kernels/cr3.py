@@ -6,6 +6,8 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause
 from paging_core.kernels.account import BASE
 from paging_core.kernels.arrays import page_at
+from paging_core.kernels.kvm_roots import kvm_load_root
+from paging_core.kernels.kvm_unsync import sync_address, sync_below
 from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.shadow_pages import find_page, get_page, make_room, pin, put_page
 from paging_core.kernels.state import L4, SHADOW, Core
@@ -37,7 +39,9 @@ def _set_root(m: Core, root: int) -> None:
 def load_cr3(m: Core, root: int) -> None:
     """Make `root` the current L4 table; under shadow paging its shadow is built and pinned."""
     m.vcpu.cr3 = root
-    if m.paging == SHADOW:
+    if m.kvm.mmu:
+        kvm_load_root(m, root)
+    elif m.paging == SHADOW:
         resync_all(m)
         _set_root(m, root)
     flush_tlb(m, BASE)
@@ -46,7 +50,9 @@ def load_cr3(m: Core, root: int) -> None:
 @kernel
 def guest_invalidate(m: Core, va: int) -> None:
     """INVLPG by the guest."""
-    if m.paging == SHADOW:
+    if m.kvm.mmu:
+        sync_address(m, va)
+    elif m.paging == SHADOW:
         resync_all(m)
     invalidate_page(m, va)
 
@@ -54,7 +60,9 @@ def guest_invalidate(m: Core, va: int) -> None:
 @kernel
 def guest_flush(m: Core) -> None:
     """A full TLB flush by the guest: CR3 reloaded with itself, which pins its shadow again."""
-    if m.paging == SHADOW:
+    if m.kvm.mmu:
+        sync_below(m, m.shadow.root)
+    elif m.paging == SHADOW:
         resync_all(m)
         _set_root(m, m.vcpu.cr3)
     flush_tlb(m, BASE)

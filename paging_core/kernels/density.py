@@ -9,7 +9,16 @@ from paging_core.kernels.adaptive import N_ORDERS
 from paging_core.kernels.arrays import entries, memory, page_at
 from paging_core.kernels.bitmap import is_dirty
 from paging_core.kernels.guest_walk import frame_of, present_frame
-from paging_core.kernels.state import ENTRIES, FL1, PRESENT, Core
+from paging_core.kernels.state import (
+    ACCESSED,
+    DIRTY,
+    ENTRIES,
+    FL1,
+    PRESENT,
+    USER,
+    WRITABLE,
+    Core,
+)
 from paging_core.units import FRAME_SHIFT
 
 PHYSICAL = -1
@@ -25,14 +34,19 @@ _PLACES_PER_LOOK = 64
 def guest_leaf(m: Core, page: int, slot: int) -> int:
     """The guest entry behind a shadow L1 slot; under a superpage, made up from its L2 entry.
 
+    KVM's direct pages know their superpage's rights by their role, and write only if it is dirty.
     One that maps no frame of the guest is 0: as good as not present.
     """
     p = page_at(m, page)
-    entry = (
-        memory(m)[p.key] + (slot << FRAME_SHIFT)
-        if p.kind == FL1
-        else memory(m)[p.gfn * ENTRIES + slot]
-    )
+    if p.kind != FL1:
+        entry = memory(m)[p.gfn * ENTRIES + slot]
+        if m.kvm.mmu:
+            entry &= p.access | ~(WRITABLE | USER)  # the path to it takes part in KVM's role
+    elif m.kvm.mmu:
+        entry = ((p.gfn + slot) << FRAME_SHIFT) | PRESENT | ACCESSED | p.access
+        entry |= DIRTY if p.access & WRITABLE else 0
+    else:
+        entry = memory(m)[p.key] + (slot << FRAME_SHIFT)
     return entry if present_frame(m, entry) >= 0 else 0
 
 

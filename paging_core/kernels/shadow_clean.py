@@ -6,6 +6,7 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
 from paging_core.kernels.arrays import dirty, frame_at, page_at
+from paging_core.kernels.kvm_roots import zap_all
 from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.shadow_entries import revoke_writes
 from paging_core.kernels.shadow_pages import empty_page, unpin
@@ -20,10 +21,13 @@ _TLB = int(Cause.TLB)
 
 @kernel
 def blow_tables(m: Core) -> None:
-    """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush.
+    """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush. KVM: `zap_all`.
 
     The one in use is unpinned too. It lives on by the vCPU's reference, until CR3 is loaded.
     """
+    if m.kvm.mmu:
+        zap_all(m)
+        return
     resync_all(m)
     if page_at(m, m.shadow.root).pinned:
         m.shadow.root_blown = 1

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
+from paging_core.kernels.accessed_dirty import set_accessed_dirty
 from paging_core.kernels.account import BASE, count_fault, count_fixup, pay
-from paging_core.kernels.arrays import baseline, entries, frame_at, memory
+from paging_core.kernels.arrays import baseline, entries, frame_at
 from paging_core.kernels.baseline import (
     baseline_row,
     forget_table,
@@ -20,7 +21,7 @@ from paging_core.kernels.baseline import (
 from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, is_dirty, mark_dirty
 from paging_core.kernels.density import guest_leaf
 from paging_core.kernels.groups import open_physical_group
-from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, missing_bits, slot_of
+from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, slot_of
 from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.shadow_pages import (
@@ -65,26 +66,6 @@ _F_READ_BUILD = int(Fault.READ_BUILD)
 _F_WRITE_BUILD = int(Fault.WRITE_BUILD)
 _F_WRITE_PROTECT = int(Fault.WRITE_PROTECT)
 _F_EMULATED = int(Fault.EMULATED_WRITE)
-
-
-@kernel
-def _set_guest_bits(m: Core, table: int, slot: int, leaf: bool, write: int) -> None:
-    entry = memory(m)[table * ENTRIES + slot]
-    missing = missing_bits(entry, leaf, write)
-    if missing:
-        memory(m)[table * ENTRIES + slot] = entry | missing
-        frame_at(m, table).written = 1
-        mark_dirty(m, table, BY_LOG)
-
-
-@kernel
-def _set_accessed_dirty(m: Core, va: int, walk: Walk, write: int) -> None:
-    _, _, t3, t2, t1, _ = walk
-    _set_guest_bits(m, m.vcpu.cr3, slot_of(va, 4), False, write)
-    _set_guest_bits(m, t3, slot_of(va, 3), False, write)
-    _set_guest_bits(m, t2, slot_of(va, 2), t1 < 0, write)
-    if t1 >= 0:
-        _set_guest_bits(m, t1, slot_of(va, 1), True, write)
 
 
 @kernel
@@ -277,7 +258,7 @@ def shadow_fault(m: Core, va: int, write: int) -> int:
     make_room(m)
     if write != 0:
         _settle_table_write(m, va, gfn, write)
-    _set_accessed_dirty(m, va, walk, write)
+    set_accessed_dirty(m, va, walk, write)
     l2 = _get_l2(m, va, walk)
     page = _get_l1(m, va, walk, l2)
     return _fix_entry(m, va, write, walk, page, l2 * ENTRIES + slot_of(va, 2))

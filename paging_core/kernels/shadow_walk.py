@@ -5,6 +5,7 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import entries
 from paging_core.kernels.guest_walk import frame_of, slot_of
+from paging_core.kernels.kvm_fault import kvm_fault
 from paging_core.kernels.shadow_fault import shadow_fault
 from paging_core.kernels.state import (
     ACCESSED,
@@ -17,6 +18,11 @@ from paging_core.kernels.state import (
 )
 from paging_core.kernels.tlb import fill_tlb
 from paging_core.units import FRAME_SHIFT
+
+
+@kernel
+def _fault(m: Core, va: int, write: int) -> int:
+    return kvm_fault(m, va, write) if m.kvm.mmu else shadow_fault(m, va, write)
 
 
 @kernel
@@ -39,11 +45,11 @@ def shadow_translate(m: Core, va: int, write: int) -> int:
     """
     page = _shadow_l1(m, va)
     if page < 0:
-        return shadow_fault(m, va, write)
+        return _fault(m, va, write)
     slot = slot_of(va, 1)
     entry = entries(m)[page * ENTRIES + slot]
     if entry & PRESENT == 0 or (write != 0 and entry & WRITABLE == 0):
-        return shadow_fault(m, va, write)
+        return _fault(m, va, write)
     entry |= ACCESSED
     if write != 0:
         entry |= DIRTY

@@ -133,6 +133,35 @@ SHADOW_DTYPE = np.dtype(
 )
 """Shadow paging."""
 
+N_PREVIOUS_ROOTS = 3
+"""Roots that KVM keeps beside the current one (KVM_MMU_NUM_PREV_ROOTS)."""
+
+KVM_DTYPE = np.dtype(
+    [
+        # configuration
+        ("mmu", np.int64),  # shadow paging is KVM's; otherwise it is Xen's
+        # state
+        ("oldest", np.int64),  # shadow page, by creation
+        ("newest", np.int64),
+        ("previous", np.int64, (N_PREVIOUS_ROOTS,)),  # roots, most recent first; -1 for none
+        ("epoch", np.int64),  # of `pages.mark`
+        ("unsync", np.int64),  # pages out of sync now; `stack` holds them
+        ("trapped", np.int64),  # a fault has paid for the emulated store that comes
+        # counters, as KVM's own
+        ("taken", np.int64),  # pf_taken
+        ("fixed", np.int64),
+        ("spurious", np.int64),
+        ("emulated", np.int64),
+        ("to_guest", np.int64),  # pf_guest
+        ("cache_miss", np.int64),
+        ("zapped", np.int64),
+        ("recycled", np.int64),
+        ("flooded", np.int64),
+        ("pde_zapped", np.int64),
+    ]
+)
+"""KVM's shadow MMU."""
+
 HAP_DTYPE = np.dtype(
     [
         ("pml", np.int64),  # hardware logs writes
@@ -208,6 +237,7 @@ CORE_DTYPE = np.dtype(
         ("log", LOG_DTYPE),
         ("clean", CLEAN_DTYPE),
         ("shadow", SHADOW_DTYPE),
+        ("kvm", KVM_DTYPE),
         ("hap", HAP_DTYPE),
         ("tlb", TLB_STATE_DTYPE),
         ("group", GROUP_DTYPE),
@@ -252,6 +282,14 @@ PAGE_DTYPE = np.dtype(
         ("hash_next", np.int64),
         ("pin_next", np.int64),
         ("pin_prev", np.int64),
+        # KVM's
+        ("access", np.int64),  # of its role: W and U of the path to it, and of a superpage's entry
+        ("unsync", np.int64),  # its place in `stack`, plus one; 0 if it is in sync
+        ("floods", np.int64),  # emulated writes since it was last used
+        ("invalid", np.int64),  # zapped, and still some vCPU's root
+        ("mark", np.int64),  # epoch in which it was found below another page
+        ("older", np.int64),
+        ("newer", np.int64),
     ]
 )
 """One shadow page."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.kernels.account import BASE
 from paging_core.kernels.arrays import frame_at
+from paging_core.kernels.kvm_table_writes import kvm_table_write
 from paging_core.kernels.out_of_sync import forget_slot
 from paging_core.kernels.shadow_pages import clear_upper_entry, find_page
 from paging_core.kernels.state import FL1, L1, L4, Core
@@ -16,6 +17,9 @@ def after_table_write(m: Core, gfn: int, slot: int) -> None:
 
     They are built again, from the new guest entry, by the next fault that needs them.
     """
+    if m.kvm.mmu:
+        kvm_table_write(m, gfn, slot)
+        return
     for kind in range(L1, L4 + 1):
         if kind == FL1 or frame_at(m, gfn).types & (1 << kind) == 0:
             continue

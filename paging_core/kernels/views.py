@@ -61,6 +61,28 @@ class ShadowView:
     pages_dropped: int
 
 
+class KvmView:
+    """Fields of a KVM_DTYPE."""
+
+    mmu: int
+    oldest: int
+    newest: int
+    previous: Ints
+    epoch: int
+    unsync: int
+    trapped: int
+    taken: int
+    fixed: int
+    spurious: int
+    emulated: int
+    to_guest: int
+    cache_miss: int
+    zapped: int
+    recycled: int
+    flooded: int
+    pde_zapped: int
+
+
 class HapView:
     """Fields of a HAP_DTYPE."""
 
@@ -142,6 +164,7 @@ class CoreView:
     log: LogView
     clean: CleanView
     shadow: ShadowView
+    kvm: KvmView
     hap: HapView
     tlb: TlbStateView
     group: GroupView
@@ -182,6 +205,13 @@ class PageView:
     hash_next: int
     pin_next: int
     pin_prev: int
+    access: int
+    unsync: int
+    floods: int
+    invalid: int
+    mark: int
+    older: int
+    newer: int
 
 
 class OpView:

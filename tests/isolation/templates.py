@@ -12,6 +12,7 @@ from paging_core.config import (
     GroupPolicy,
     GroupScope,
     GuestConfig,
+    Hypervisor,
     MemoryFill,
     Paging,
     TrackerConfig,
@@ -40,6 +41,16 @@ _SHADOW = (
         group=GroupPolicy(adaptive=True, scope=GroupScope.PHYSICAL, d_bit_filter=True),
     ),
 )
+_KVM = (
+    TrackerConfig(hypervisor=Hypervisor.KVM, tlb_entries=16),
+    TrackerConfig(hypervisor=Hypervisor.KVM, clean=CleanPolicy.BLOW, shadow_pool_frames=32),
+    TrackerConfig(hypervisor=Hypervisor.KVM, clean=CleanPolicy.CLEAR_LOG, out_of_sync=False),
+    TrackerConfig(
+        hypervisor=Hypervisor.KVM, shadow_pool_frames=36, tlb_entries=16, prefetch=False,
+        group=GroupPolicy(512, d_bit_filter=True),
+    ),
+    TrackerConfig(hypervisor=Hypervisor.KVM, group=GroupPolicy(64, GroupScope.PHYSICAL)),
+)  # fmt: skip
 _HAP = (
     TrackerConfig(Paging.HAP, tlb_entries=16),
     TrackerConfig(Paging.HAP, CleanPolicy.EAGER, tlb_entries=64),
@@ -52,7 +63,7 @@ _HAP = (
     TrackerConfig(Paging.HAP, CleanPolicy.CLEAR_LOG, group=GroupPolicy(512, trigger=2)),
     TrackerConfig(Paging.HAP, group=GroupPolicy(adaptive=True)),
 )
-TRACKERS = _SHADOW + _HAP
+TRACKERS = _SHADOW + _KVM + _HAP
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from paging_core.config import CleanPolicy, GroupPolicy, Paging, TrackerConfig
+from paging_core.config import CleanPolicy, GroupPolicy, Hypervisor, Paging, TrackerConfig
 from paging_core.errors import GuestCrashed, InvalidInput
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
@@ -34,6 +34,7 @@ TRACKERS = {
     "out of sync": TrackerConfig(
         clean=CleanPolicy.WRITE_PROTECT, out_of_sync=True, group=GroupPolicy(64)
     ),
+    "kvm": TrackerConfig(hypervisor=Hypervisor.KVM),
     "hap": TrackerConfig(Paging.HAP, CleanPolicy.CLEAR_LOG),
     "pml": TrackerConfig(Paging.HAP, pml=True),
 }

@@ -19,6 +19,7 @@ from paging_core.config import (
     GroupPolicy,
     GroupScope,
     GuestConfig,
+    Hypervisor,
     Paging,
     TrackerConfig,
 )
@@ -57,6 +58,11 @@ def trackers() -> Iterator[TrackerConfig]:
             group = GroupPolicy(frames, GroupScope.VIRTUAL)
             yield TrackerConfig(Paging.SHADOW, clean, group=group, out_of_sync=False)
             yield TrackerConfig(Paging.SHADOW, clean, group=group, shadow_pool_frames=32)
+            yield TrackerConfig(clean=clean, group=group, hypervisor=Hypervisor.KVM)
+            yield TrackerConfig(
+                clean=clean, group=group, hypervisor=Hypervisor.KVM, shadow_pool_frames=32,
+                out_of_sync=frames == 1,
+            )  # fmt: skip
 
 
 def tracker_id(tracker: TrackerConfig) -> str:
@@ -67,6 +73,7 @@ def tracker_id(tracker: TrackerConfig) -> str:
         "trigger": group.trigger > 1,
         "adaptive": group.adaptive,
         "pml": tracker.pml,
+        "kvm": tracker.hypervisor is Hypervisor.KVM,
         "in-sync": not tracker.out_of_sync,
         "small-pool": tracker.shadow_pool_frames is not None,
     }

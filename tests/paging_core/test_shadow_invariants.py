@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 
-from paging_core.config import CleanPolicy, GroupPolicy, GroupScope, Paging, TrackerConfig
+from paging_core.config import (
+    CleanPolicy,
+    GroupPolicy,
+    GroupScope,
+    Paging,
+    ShadowMmu,
+    TrackerConfig,
+)
 from paging_core.model_guest import ModelGuest
 from paging_core.shadow_view import ShadowView
 from paging_core.workloads import ops
@@ -46,20 +53,20 @@ def check_along(guest: ModelGuest, program: Program) -> None:
     assert checker(guest).complaints() == []
 
 
-@given(programs(), trackers(paging=Paging.SHADOW))
+@given(programs(), trackers(paging=Paging.SHADOW, mmu=ShadowMmu.XEN))
 def test_shadows_are_in_order_at_every_moment(program: Program, tracker: TrackerConfig) -> None:
     check_along(boot(tracker), [Act.START, *program])
 
 
 @settings(max_examples=20)
-@given(huge_programs(), trackers(paging=Paging.SHADOW))
+@given(huge_programs(), trackers(paging=Paging.SHADOW, mmu=ShadowMmu.XEN))
 def test_shadows_of_superpages_are_in_order_at_every_moment(
     program: Program, tracker: TrackerConfig
 ) -> None:
     check_along(boot(tracker, HUGE_GUEST_FRAMES), [Act.START, *program])
 
 
-@given(programs(), trackers(paging=Paging.SHADOW, clean=CleanPolicy.BLOW))
+@given(programs(), trackers(paging=Paging.SHADOW, clean=CleanPolicy.BLOW, mmu=ShadowMmu.XEN))
 def test_a_blow_leaves_only_empty_roots_in_use(program: Program, tracker: TrackerConfig) -> None:
     guest = boot(tracker)
     run(guest, [Act.START, *program, Act.START])
@@ -67,7 +74,9 @@ def test_a_blow_leaves_only_empty_roots_in_use(program: Program, tracker: Tracke
     assert checker(guest).blown() == []
 
 
-@given(programs(), trackers(paging=Paging.SHADOW, clean=CleanPolicy.WRITE_PROTECT))
+@given(
+    programs(), trackers(paging=Paging.SHADOW, clean=CleanPolicy.WRITE_PROTECT, mmu=ShadowMmu.XEN)
+)
 def test_write_protecting_keeps_every_shadow(program: Program, tracker: TrackerConfig) -> None:
     guest = boot(tracker)
     run(guest, [Act.START, *program, Act.START])

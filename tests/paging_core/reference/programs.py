@@ -21,6 +21,7 @@ from paging_core.config import (
     GroupScope,
     Paging,
     ReadMapping,
+    ShadowMmu,
     TrackerConfig,
 )
 from paging_core.workloads import ops
@@ -199,8 +200,9 @@ def trackers(
     paging: Paging | None = None,
     clean: CleanPolicy | None = None,
     group: st.SearchStrategy[GroupPolicy] | None = None,
+    mmu: ShadowMmu | None = None,
 ) -> TrackerConfig:
-    """Any tracker that can be, or any with this paging, clean policy or these groups."""
+    """Any tracker that can be, or any with this paging, clean policy, these groups or shadows."""
     paging = paging or draw(st.sampled_from(Paging))
     policy = draw(groups() if group is None else group)
     return TrackerConfig(
@@ -211,6 +213,7 @@ def trackers(
         prefetch=draw(st.booleans()),
         out_of_sync=draw(st.booleans()),
         reads_map=draw(st.sampled_from(ReadMapping)),
+        shadow_mmu=mmu or draw(st.sampled_from(ShadowMmu)),
         shadow_pool_frames=draw(st.sampled_from([None, None, 32])),
         tlb_entries=draw(st.sampled_from([16, 64, 2048])),
     )
