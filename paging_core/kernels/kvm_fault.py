@@ -217,7 +217,6 @@ def _spurious(m: Core, gfn: int, write: int) -> None:
     """Everything but a link on the way was right."""
     pay(m, _EXIT, BASE, 1)
     count_fault(m, _F_WRITE_BUILD if write else _F_READ_BUILD, gfn)
-    m.kvm.taken += 1
     m.kvm.spurious += 1
 
 
@@ -244,12 +243,12 @@ def _fix(m: Core, va: int, write: int, gfn: int, parent_id: int) -> int:
     granted = _grants_write(m, gfn, flags, write)
     if granted:
         flags |= WRITABLE | DIRTY
+    m.kvm.taken += 1
+    m.log.fault_count += 1
     if entry == (gfn << FRAME_SHIFT) | flags:
         _spurious(m, gfn, write)
     else:
-        m.kvm.taken += 1
         m.kvm.fixed += 1
-        m.log.fault_count += 1
         _make_entry(m, page, slot, gfn, flags, write)
         if granted:
             _log_write(m, page, slot, parent_id, gfn)

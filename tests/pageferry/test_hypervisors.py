@@ -12,14 +12,14 @@ from pageferry.cli.axes import options_of
 from pageferry.configured import configured
 from pageferry.request import MigrationOptions
 
-PARTS = ("clean", "reads_map", "out_of_sync", "policy")
+PARTS = ("shadow_mmu", "clean", "reads_map", "out_of_sync", "policy")
 EXPECTED = {
-    ("xen", "shadow"): ("blow", "read-only", True, "xen"),
-    ("xen", "hap"): ("lazy", None, True, "xen"),
-    ("xen-2009", "shadow"): ("blow", "read-only", True, "xen-2009"),
-    ("xen-2009", "hap"): ("eager", None, True, "xen-2009"),
-    ("kvm", "shadow"): ("write-protect", "writable", True, "qemu"),
-    ("kvm", "hap"): ("write-protect", None, True, "qemu"),
+    ("xen", "shadow"): ("xen", "blow", "read-only", True, "xen"),
+    ("xen", "hap"): (None, "lazy", None, True, "xen"),
+    ("xen-2009", "shadow"): ("xen", "blow", "read-only", True, "xen-2009"),
+    ("xen-2009", "hap"): (None, "eager", None, True, "xen-2009"),
+    ("kvm", "shadow"): ("kvm", "write-protect", "writable", True, "qemu"),
+    ("kvm", "hap"): (None, "write-protect", None, True, "qemu"),
 }
 
 
@@ -40,6 +40,7 @@ def test_xen_is_the_default() -> None:
 
 
 ALONE = {
+    "shadow_mmu": "xen",
     "clean": "clear-log", "reads_map": "read-only", "out_of_sync": False, "policy": "xen-2009",
 }  # fmt: skip
 

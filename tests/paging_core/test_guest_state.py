@@ -116,6 +116,7 @@ ALLOWED = {
     ("config.tracker.clean", "null"),
     ("config.tracker.reads_map", "null"),
     ("config.tracker.violations", "null"),
+    ("config.tracker.shadow_mmu", "null"),
     ("config.tracker.shadow_pool_frames", "null"),
     ("config.trace", "text"),
 }

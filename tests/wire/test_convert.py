@@ -17,6 +17,7 @@ from paging_core.config import (
     MemoryFill,
     Paging,
     ReadMapping,
+    ShadowMmu,
     TrackerConfig,
 )
 from paging_core.costs import CostTable
@@ -41,6 +42,7 @@ def trackers(draw: st.DrawFn, n_frames: int) -> TrackerConfig:
         tlb_entries=2 ** draw(st.integers(4, 16)),
         hypervisor=draw(st.sampled_from(Hypervisor)),
         reads_map=draw(st.sampled_from([None, *ReadMapping])),
+        shadow_mmu=draw(st.sampled_from([None, *ShadowMmu])),
     )
 
 
@@ -85,6 +87,7 @@ def test_every_name_of_the_contract_means_one_thing() -> None:
         (common_pb2.GroupScope, GroupScope, "GROUP_SCOPE"),
         (common_pb2.Hypervisor, Hypervisor, "HYPERVISOR"),
         (common_pb2.ReadMapping, ReadMapping, "READ_MAPPING"),
+        (common_pb2.ShadowMmu, ShadowMmu, "SHADOW_MMU"),
         (common_pb2.MemoryFill, MemoryFill, "MEMORY_FILL"),
     ]
     for wire_enum, ours, prefix in cases:
