@@ -240,12 +240,16 @@ def _sources(given: Any, table: Mapping[str, Any], path: Path) -> dict[str, str]
     return dict(given)
 
 
+SINCE_0_1 = frozenset({Event.P2M_SYNC, Event.PAGE_DIGEST})
+"""Events that came after version 0.1, of which results of then have no price."""
+
+
 def prices_schema() -> dict[str, Any]:
-    """The prices of all events, as JSON Schema."""
+    """The prices of all events, as JSON Schema; documents of before an event was there lack it."""
     names = [event.name.lower() for event in Event]
     return {
         "type": "object",
         "additionalProperties": False,
-        "required": names,
+        "required": [event.name.lower() for event in Event if event not in SINCE_0_1],
         "properties": {name: {"type": "number", "minimum": 0} for name in names},
     }

@@ -37,6 +37,8 @@ from pageferry.analysis.break_even import (
 from pageferry.analysis.flow import Flow
 from pageferry.analysis.groups import prices_of
 from pageferry.document import Document
+from paging_core.costs import CostTable
+from paging_core.events import Event
 
 SIZES = tuple(1 << i for i in range(11))
 DEFAULT_LINK_BITS_PER_S = 1_000_000_000
@@ -104,7 +106,8 @@ def group_sizes(flow: Flow) -> dict[str, Any]:
     """Costs by group size, and the best ones for the guest alone and for a link that binds."""
     config = flow.document["config"]
     link = config["link_bits_per_s"] or DEFAULT_LINK_BITS_PER_S
-    digest_ns = config["costs_ns"]["page_digest"]
+    default_ns = CostTable().ns(Event.PAGE_DIGEST)  # for results of before it had a price
+    digest_ns = config["costs_ns"].get("page_digest", default_ns)
     # What the D-bit filter takes out of the bitmap does not cross.
     crosses = 0.0 if config["d_bit_filter"] else 1.0
     sends = {

@@ -119,7 +119,8 @@ def prices_of(document: Document) -> Prices:
     if document["config"]["paging"] == "shadow":
         repair_ns = costs["fixup"]
     else:
-        sync_ns = costs["p2m_sync"] if document["config"]["violations"] == "sync" else 0
+        syncs = document["config"].get("violations") == "sync"  # absent before 0.3
+        sync_ns = costs["p2m_sync"] if syncs else 0
         repair_ns = costs["p2m_violation"] + sync_ns
     # The D-bit filter looks at every opened frame when the log is cleaned.
     scan = costs["d_bit_scan"] if document["config"]["d_bit_filter"] else 0

@@ -50,6 +50,7 @@ def commands_in(line: str) -> Iterator[list[str]]:
     """The calls of our programs in a line for a shell."""
     if PLACEHOLDERS.search(line) or not any(program in line for program in PROGRAMS):
         return
+    line = re.sub(r"\$\([^)]*\)", "1", line)  # what the shell puts there, such as a process
     try:
         words = shlex.split(line.strip().removeprefix("$ "), comments=True)
     except ValueError:

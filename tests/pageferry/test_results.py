@@ -15,6 +15,7 @@ from pageferry.cli.main import main
 from pageferry.document import Document, document_of
 from pageferry.settings import SETTINGS
 from pageferry.sweep.settings import settings_of
+from paging_core.costs import SINCE_0_1
 from tests.pageferry import statuses
 
 
@@ -130,6 +131,9 @@ def test_a_document_from_before_a_setting_was_there_is_read(
     assert "pml_buffer_entries" in later
     for name in later:
         del old[name]
+    old["costs_ns"] = dict(old["costs_ns"])
+    for event in SINCE_0_1:
+        del old["costs_ns"][event.name.lower()]
     target = tmp_path / "old.json"
     target.write_text(json.dumps({**document, "config": old}))
     found = results.read(target)
