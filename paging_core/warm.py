@@ -19,6 +19,8 @@ from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.lackey import import_lackey
 from paging_core.traces.opening import make_replay
+from paging_core.traces.written.schema import VM, Recording
+from paging_core.traces.written.writer import WrittenPagesWriter
 from paging_core.units import FRAME_BYTES
 from paging_core.workloads.catalog import describe_workloads
 from paging_core.workloads.ops import OP_DTYPE
@@ -70,6 +72,10 @@ def _warm_traces() -> None:
     with TemporaryDirectory() as folder:
         trace = Path(folder) / "tiny.parquet"
         import_lackey(BytesIO(b"I  00001000,3\n S 00002000,8\n"), trace)
+        make_replay(str(trace), 0).fill(0, np.zeros(1, OP_DTYPE))
+        with WrittenPagesWriter(trace) as written:
+            written.window(0, 1, np.ones(1, np.uint64))
+            written.finish(Recording(VM))
         make_replay(str(trace), 0).fill(0, np.zeros(1, OP_DTYPE))
 
 

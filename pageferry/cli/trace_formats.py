@@ -257,4 +257,33 @@ def drmemtrace(
     )
 
 
-FORMATS = (pages, bitmaps, damon, drmemtrace)
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    epilog="""\b
+What is told apart for certain; dirty bitmaps look like anything:
+  pageferry trace import auto touched.csv --out vm.parquet
+""",
+)
+@click.argument("file", type=click.Path(), metavar="FILE|-")
+@_target
+@click.pass_context
+def auto(ctx: click.Context, /, file: str, out: str, force: bool, command: str) -> None:
+    """Look at the beginning of a FILE and import it as what it is; takes that format's options."""
+    from pageferry.cli.trace_import import beginning_of
+    from paging_core.traces.importing.detect import format_of
+
+    assert ctx.parent is not None  # noqa: S101 - see `pageferry trace import`
+    group = ctx.parent.command
+    assert isinstance(group, click.Group)  # noqa: S101 - see above
+    name = format_of(beginning_of(file))
+    if not name:
+        others = ", ".join(sorted(group.commands.keys() - {"auto"}))
+        raise click.UsageError(f"nothing says what {file} is; name its format: {others}")
+    given = [file, "--out", out, *(["--force"] if force else []), *ctx.args]
+    given += ["--command", command] if command else []
+    format_ = group.commands[name]
+    with format_.make_context(name, given, parent=ctx.parent) as made:
+        format_.invoke(made)
+
+
+FORMATS = (auto, pages, bitmaps, damon, drmemtrace)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import click
 from rich.progress import (
@@ -20,6 +21,7 @@ from rich.progress import (
 
 from pageferry.cli.output import stderr_console
 from paging_core.errors import BadTrace
+from paging_core.traces.importing.detect import HEAD_BYTES
 from paging_core.traces.schema import TraceInfo
 from paging_core.traces.written.schema import Description
 from paging_core.units import format_bytes, format_ns
@@ -44,6 +46,19 @@ def import_file(file: str, out: str, importer: Importer, *, force: bool) -> None
     with _opened(file) as (stream, size_bytes), progress(name, size_bytes) as advance:
         made = importer(stream, target, name, advance)
     say(target, made)
+
+
+def beginning_of(file: str) -> bytes:
+    """The first bytes of ``FILE`` or, for ``-``, of stdin, which can be read from there again.
+
+    Raises:
+        BadTrace: it cannot be read.
+    """
+    with _opened(file) as (stream, _):
+        try:
+            return cast("BufferedReader", stream).peek(HEAD_BYTES)[:HEAD_BYTES]
+        except OSError as error:
+            raise BadTrace(f"cannot read {file}: {error.strerror}") from error
 
 
 def checked_target(out: str, *, force: bool) -> Path:

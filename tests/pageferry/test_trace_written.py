@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from paging_core.traces.written.schema import PROCESS, VM, Recording
 from paging_core.traces.written.summary import Summary, summary_of
 from paging_core.traces.written.writer import WrittenPagesWriter
 from tests.pageferry.hosts import pageferry
-from tests.pageferry.test_trace import error_line, run
+from tests.pageferry.test_trace import CLI, error_line, run
 from tests.paging_core.test_traces_importing import DAMON, VIEW
 from tests.paging_core.test_traces_written import Plain, write
 
@@ -177,3 +178,39 @@ def test_what_cannot_be_imported(tmp_path: Path, arguments: tuple[str, ...], say
     assert done.exit_code == 2
     assert says.removeprefix("some ") in error_line(done)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_a_file_is_is_seen(tmp_path: Path) -> None:
+    """Imported as by the command of its format, from a file and from a pipe, with its options."""
+    lackey = "==7== Lackey\nI  04001000,3\n S 1ffe008,8\n"
+    listed = "time_ns,page,written\n0,1,w\n"
+    for name, text, options in (
+        ("pages", listed, ["--page-size", "64KiB"]),
+        ("damon", DAMON, ["--count-as", "read"]),
+        ("drmemtrace", VIEW, ["--window", "10"]),
+        ("lackey", lackey, ["--window", "10"]),
+        ("lackey", lackey.partition("\n")[2], []),
+    ):
+        (tmp_path / "text").write_text(text)
+        made = []
+        out = tmp_path / "o.parquet"
+        for by in (name, "auto"):
+            done = run("import", by, tmp_path / "text", *options, "--out", out, "--force")
+            assert done.exit_code == 0, done.stderr
+            made.append(out.read_bytes())
+        assert made[0] == made[1]
+    command = f"cat {tmp_path / 'text'} | {CLI} trace import auto - --force --out {out}"
+    subprocess.run(["sh", "-c", command], check=True, capture_output=True)
+    assert out.read_bytes() == made[0]
+
+
+def test_what_is_not_certain_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"\0\1\2")
+    done = run("import", "auto", tmp_path / "x.bin", "--out", tmp_path / "o.parquet")
+    assert done.exit_code == 2
+    assert "name its format: bitmaps, damon, drmemtrace, lackey, pages" in done.stderr
+    (tmp_path / "x.bin").write_text(DAMON)
+    done = run("import", "auto", tmp_path / "x.bin", "--out", tmp_path / "o.parquet")
+    assert done.exit_code == 2
+    assert "--count-as" in done.stderr
+    assert "No such file" in run("import", "auto", tmp_path / "no", "--out", "o.parquet").stderr
