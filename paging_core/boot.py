@@ -1,6 +1,6 @@
 """The guest as its boot loader leaves it: kernel tables, reference counts, one process.
 
-frame 0          reserved (never mapped)
+frame 0          reserved: the zero page
 1 …              16-bit reference count of every frame
 then             the kernel's L3 table and its L2 tables: a direct map of all guest
                  memory in 2 MiB superpages (4 KiB pages for an odd tail), shared by
@@ -112,8 +112,11 @@ def lay_out(
         for at in range(first, n, _STRIDE_FRAMES):
             look_up()
             fill_frames(machine.memory[: at + _STRIDE_FRAMES], at, mode, config.seed)
-    machine.memory[layout.kernel_table : root] = layout.direct_map()
-    machine.memory[root, KERNEL_SLOT] = (layout.kernel_table << FRAME_SHIFT) | KERNEL_ENTRY
+    fresh = int(machine.core["fresh_bits"][0])
+    tables = layout.direct_map()
+    machine.memory[layout.kernel_table : root] = np.where(tables, tables | fresh, 0)
+    kernel = (layout.kernel_table << FRAME_SHIFT) | KERNEL_ENTRY | fresh
+    machine.memory[root, KERNEL_SLOT] = kernel
     layout.counts(machine.memory)[:first] = 1
     vcpu = machine.core["vcpu"]
     vcpu["kernel_table"] = layout.kernel_table

@@ -193,6 +193,15 @@ class MemoryFill(StrEnum):
     RANDOM = "random"
 
 
+class GuestTables(StrEnum):
+    """How the guest's kernel writes its page tables."""
+
+    LINUX = "linux"
+    """Entries are young and dirty from the fault on; a read of a fresh page maps the zero page."""
+    CLEAN = "clean"
+    """Entries are born with A and D clear, for the walker to set; any access gets a frame."""
+
+
 def _own_scope(settings: Mapping[str, Any]) -> str:
     shadow = Paging(settings["paging"]) is Paging.SHADOW
     return (GroupScope.VIRTUAL if shadow else GroupScope.PHYSICAL).value
@@ -674,6 +683,21 @@ class GuestConfig:
         "What stands in memory before the workload writes to it; mixed is a third zeros, a third "
         "like text, a third random.",
         shown="What stood in memory before the workload wrote to it.",
+    )
+    guest_tables: GuestTables = setting(
+        "guest_tables",
+        Choice(GuestTables),
+        "linux",
+        Role.SURROUNDINGS,
+        Section.GUEST,
+        "How the guest's kernel writes its page tables. linux: entries are accessed and dirty from "
+        "the fault on, and a page that is only read is the shared zero page. clean: the walker "
+        "sets those bits, so that the first write after a read takes one more shadow fault.",
+        shown="How the guest's kernel writes its page tables: as Linux does, or with A and D "
+        "clear.",
+        since="0.2",
+        title="guest tables",
+        words="{} guest tables",
     )
     costs: CostTable = setting(
         "costs_ns",

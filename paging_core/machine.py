@@ -11,6 +11,7 @@ import numpy.typing as npt
 from paging_core.config import (
     GroupScope,
     GuestConfig,
+    GuestTables,
     Paging,
     ReadMapping,
     ShadowMmu,
@@ -20,9 +21,11 @@ from paging_core.kernels.adaptive import MAX_ORDER, REGION_WORDS
 from paging_core.kernels.exits import entry_addresses
 from paging_core.kernels.p2m import build_p2m
 from paging_core.kernels.state import (
+    ACCESSED,
     ARRAYS,
     BASELINE_WORDS,
     CORE_DTYPE,
+    DIRTY,
     ENTRIES,
     FRAME_DTYPE,
     HAP,
@@ -139,6 +142,8 @@ def _address(machine: Machine) -> None:
 def _configure(machine: Machine, config: GuestConfig) -> None:
     tracker = config.tracker
     core = machine.core
+    linux = config.guest_tables is GuestTables.LINUX
+    core["fresh_bits"] = ACCESSED | DIRTY if linux else 0
     core["paging"] = SHADOW if tracker.paging is Paging.SHADOW else HAP
     core["shadow"]["prefetch"] = tracker.prefetch
     core["shadow"]["out_of_sync"] = tracker.out_of_sync

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.boot import lay_out
-from paging_core.config import GuestConfig, Paging
+from paging_core.config import GuestConfig, GuestTables, Paging
 from paging_core.density import Written
 from paging_core.errors import (
     BadOption,
@@ -60,7 +60,8 @@ def _make_workload(config: GuestConfig) -> Workload:
         from paging_core.traces.opening import make_replay  # noqa: PLC0415 - pyarrow is slow
 
         shadow = config.tracker.paging is Paging.SHADOW
-        return make_replay(config.trace, config.seed, needs_reads=shadow)
+        linux = config.guest_tables is GuestTables.LINUX
+        return make_replay(config.trace, config.seed, needs_reads=shadow, demand_zero=linux)
     from paging_core.workloads.catalog import workload_of  # noqa: PLC0415 - see above
 
     return workload_of(config)
@@ -140,9 +141,10 @@ class ModelGuest:
         lay_out(guest.machine, config, look_up)
         load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
         setup = guest.workload.setup()
+        needed = getattr(guest.workload, "footprint", guest.workload.setup)()
         what = f"trace {Path(config.trace).name}" if config.trace else _named(config.workload)
         free_frames = int(guest.machine.core["vcpu"]["free_frames"][0])
-        check_fits(what, setup, free_frames, config.memory_bytes)
+        check_fits(what, needed, free_frames, config.memory_bytes)
         for first in range(0, len(setup), _CHUNK_OPS):
             look_up()
             guest.execute(setup[first : first + _CHUNK_OPS])

@@ -4,10 +4,11 @@ A guest that was handed over is walked once before it runs, so that nonsense is 
 guest can still go on at its source. What is checked holds on through everything that its kernel
 does from there on:
 
-- the kernel's own tables are those of `boot.Layout`;
+- the kernel's own tables are those of `boot.Layout`, and the zero page holds zeros;
 - each table is a table once, at one level, and no user mapping leads to it;
 - each entry that is present leads to a frame that the kernel hands out, a superpage to an aligned
-  run of them, with flags that the kernel sets; each that is not present is 0;
+  run of them, with flags that the kernel sets, or read-only to the zero page; each that is not
+  present is 0;
 - the reference count of each frame is what the tables say, and so is the number of free frames;
   none is mapped more often than there are processes.
 
@@ -35,6 +36,7 @@ from paging_core.kernels.state import (
     SUPERPAGE,
     USER,
     WRITABLE,
+    ZERO_FRAME,
     Records,
 )
 from paging_core.memory import GuestMemory, Words
@@ -44,6 +46,7 @@ _FLAGS = (1 << FRAME_SHIFT) - 1
 _SETTABLE = ACCESSED | DIRTY
 """What a walk sets, in any entry."""
 _COPY_ON_WRITE = PRESENT | USER | GUEST_COW
+_ZERO_PAGE = ZERO_FRAME << FRAME_SHIFT | _COPY_ON_WRITE
 _TABLES_AT_A_TIME = 4096  # 16 MiB of entries
 _HUGE_FRAMES = 512
 
@@ -87,6 +90,7 @@ class _Census:
         _demand(vcpu["out_of_memory"] == 0, "it has crashed")
         tables = self._words[layout.kernel_table : layout.root] & ~_SETTABLE
         _demand(np.array_equal(tables, layout.direct_map()), "its direct map is another one")
+        _demand(not self._words[ZERO_FRAME].any(), "its zero page holds something")
 
     def walk(self) -> None:
         """Every table and every mapping of every process."""
@@ -147,8 +151,9 @@ class _Census:
     def _count_pages(self, entries: Entries) -> None:
         entries = _present(entries)
         own = entries & WRITABLE != 0
+        zero = entries & ~_SETTABLE == _ZERO_PAGE
         np.add.at(self._mappings, self._frames(entries[own], LEAF), 1)
-        np.add.at(self._mappings, self._frames(entries[~own], _COPY_ON_WRITE), 1)
+        np.add.at(self._mappings, self._frames(entries[~own & ~zero], _COPY_ON_WRITE), 1)
 
     def _frames(self, entries: Entries, flags: int, frames_each: int = 1) -> Frames:
         """The frames to which present entries lead."""

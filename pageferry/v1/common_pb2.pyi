@@ -188,6 +188,26 @@ MEMORY_FILL_MIXED: MemoryFill.ValueType  # 2
 MEMORY_FILL_RANDOM: MemoryFill.ValueType  # 3
 Global___MemoryFill: _TypeAlias = MemoryFill  # noqa: Y015
 
+class _GuestTables:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GuestTablesEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GuestTables.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GUEST_TABLES_UNSPECIFIED: _GuestTables.ValueType  # 0
+    """linux"""
+    GUEST_TABLES_LINUX: _GuestTables.ValueType  # 1
+    GUEST_TABLES_CLEAN: _GuestTables.ValueType  # 2
+
+class GuestTables(_GuestTables, metaclass=_GuestTablesEnumTypeWrapper):
+    """How the guest's kernel writes its page tables. Since 1.3."""
+
+GUEST_TABLES_UNSPECIFIED: GuestTables.ValueType  # 0
+"""linux"""
+GUEST_TABLES_LINUX: GuestTables.ValueType  # 1
+GUEST_TABLES_CLEAN: GuestTables.ValueType  # 2
+Global___GuestTables: _TypeAlias = GuestTables  # noqa: Y015
+
 class _Clock:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -446,6 +466,7 @@ class GuestSpec(_message.Message):
     COST_OVERRIDES_NS_FIELD_NUMBER: _builtins.int
     COST_LOW_NS_FIELD_NUMBER: _builtins.int
     COST_HIGH_NS_FIELD_NUMBER: _builtins.int
+    GUEST_TABLES_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     """1 to 64 letters, digits, dots, - and _"""
     memory_bytes: _builtins.int
@@ -455,6 +476,8 @@ class GuestSpec(_message.Message):
     """path on the host that runs the guest; instead of a workload"""
     seed: _builtins.int
     fill: Global___MemoryFill.ValueType
+    guest_tables: Global___GuestTables.ValueType
+    """since 1.3"""
     @_builtins.property
     def tracker(self) -> Global___TrackerConfig: ...
     @_builtins.property
@@ -482,10 +505,11 @@ class GuestSpec(_message.Message):
         cost_overrides_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cost_low_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cost_high_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        guest_tables: Global___GuestTables.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tracker", b"tracker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_high_ns", b"cost_high_ns", "cost_low_ns", b"cost_low_ns", "cost_overrides_ns", b"cost_overrides_ns", "fill", b"fill", "guest_id", b"guest_id", "memory_bytes", b"memory_bytes", "seed", b"seed", "trace", b"trace", "tracker", b"tracker", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_high_ns", b"cost_high_ns", "cost_low_ns", b"cost_low_ns", "cost_overrides_ns", b"cost_overrides_ns", "fill", b"fill", "guest_id", b"guest_id", "guest_tables", b"guest_tables", "memory_bytes", b"memory_bytes", "seed", b"seed", "trace", b"trace", "tracker", b"tracker", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -60,7 +60,7 @@ def _user_access(m: Core, op: OpView, write: int) -> int:
         if faults > _MOST_FAULTS:
             panic(m)
             break
-        handle_guest_fault(m, va)
+        handle_guest_fault(m, va, write)
         gfn = translate_miss(m, va, write, 0)
     if m.vcpu.out_of_memory == PANICKED:
         return -1

@@ -1,5 +1,15 @@
 """The guest's own kernel: address spaces, demand paging, fork with copy-on-write, exit.
 
+By default it writes entries as Linux does (`core.fresh_bits`; functions of mm/memory.c, 6.6):
+
+    tables           _PAGE_TABLE has A and D (arch/x86/include/asm/pgtable_types.h)
+    write fault      do_anonymous_page: a frame of zeros; vm_page_prot has A, pte_mkdirty sets D
+    read fault       do_anonymous_page: the shared zero page, read-only, young
+    write to shared  do_wp_page: a copy, or the page itself for its last owner; young and dirty
+    fork             copy_present_pte: read-only in both (pte_wrprotect), old in the child
+
+`ZERO_FRAME` has no reference count, as a special entry (pte_mkspecial) has none.
+
 It edits real x86-64 tables in guest frames with stores of its own, so the hypervisor sees
 what it would see of a real kernel: traps on table writes, INVLPG, CR3 loads.
 
@@ -29,19 +39,22 @@ from paging_core.kernels.guest_frames import (
 )
 from paging_core.kernels.guest_walk import HUGE, slot_of
 from paging_core.kernels.state import (
+    ACCESSED,
     ENTRIES,
     GUEST_COW,
     PRESENT,
     SUPERPAGE,
     USER,
     WRITABLE,
+    ZERO_FRAME,
     Core,
 )
 from paging_core.units import FRAME_SHIFT
 from paging_core.workloads.ops import MAX_PROCESSES
 
 LEAF = PRESENT | WRITABLE | USER
-"""A fresh mapping: neither accessed nor dirty."""
+"""A fresh mapping, beside `core.fresh_bits`."""
+_ZERO_PAGE = ZERO_FRAME << FRAME_SHIFT | PRESENT | USER | ACCESSED | GUEST_COW
 KERNEL_SLOT = 256
 """The L4 slot of the direct map, in every address space."""
 
@@ -72,7 +85,7 @@ def _next_table(m: Core, table: int, slot: int) -> int:
     if entry & PRESENT:
         return frame_in(m, entry)
     below = _take_table(m)
-    kernel_store(m, table, slot, (below << FRAME_SHIFT) | LEAF)
+    kernel_store(m, table, slot, (below << FRAME_SHIFT) | LEAF | m.fresh_bits)
     return below
 
 
@@ -91,7 +104,7 @@ def _split_superpage(m: Core, l2: int, slot: int) -> int:
     table = _take_table(m)
     for i in range(ENTRIES):
         kernel_store(m, table, i, ((head + i) << FRAME_SHIFT) | flags)
-    kernel_store(m, l2, slot, (table << FRAME_SHIFT) | LEAF)
+    kernel_store(m, l2, slot, (table << FRAME_SHIFT) | LEAF | m.fresh_bits)
     return table
 
 
@@ -123,7 +136,7 @@ def map_page(m: Core, root: int, va: int) -> None:
         return
     gfn = take_frame(m)
     clear_frame(m, gfn)
-    kernel_store(m, l1, slot_of(va, 1), (gfn << FRAME_SHIFT) | LEAF)
+    kernel_store(m, l1, slot_of(va, 1), (gfn << FRAME_SHIFT) | LEAF | m.fresh_bits)
 
 
 @kernel
@@ -140,7 +153,7 @@ def _map_huge(m: Core, root: int, va: int) -> None:
         return
     for i in range(ENTRIES):
         clear_frame(m, head + i)
-    kernel_store(m, l2, slot_of(va, 2), (head << FRAME_SHIFT) | LEAF | SUPERPAGE)
+    kernel_store(m, l2, slot_of(va, 2), (head << FRAME_SHIFT) | LEAF | SUPERPAGE | m.fresh_bits)
 
 
 @kernel
@@ -204,14 +217,15 @@ def _share_table(m: Core, parent: int, child: int) -> None:
         entry = memory(m)[parent * ENTRIES + slot]
         if entry & PRESENT == 0:
             continue
-        if not _works_on(m):
+        gfn = frame_in(m, entry)
+        if gfn != ZERO_FRAME and not _works_on(m):
             return
         if entry & WRITABLE:
             entry = (entry & ~WRITABLE) | GUEST_COW
             kernel_store(m, parent, slot, entry)
-        gfn = frame_in(m, entry)
-        set_references(m, gfn, references(m, gfn) + 1)
-        kernel_store(m, child, slot, entry)
+        if gfn != ZERO_FRAME:
+            set_references(m, gfn, references(m, gfn) + 1)
+        kernel_store(m, child, slot, entry & ~(ACCESSED & m.fresh_bits))
 
 
 @kernel
@@ -252,6 +266,14 @@ def fork(m: Core, process: int) -> None:
 
 
 @kernel
+def _put_page(m: Core, entry: int) -> None:
+    if entry & PRESENT:
+        gfn = frame_in(m, entry)
+        if gfn != ZERO_FRAME and _works_on(m):
+            put_frame(m, gfn)
+
+
+@kernel
 def _free_l2(m: Core, l2: int) -> None:
     for slot in range(ENTRIES):
         entry = memory(m)[l2 * ENTRIES + slot]
@@ -264,8 +286,7 @@ def _free_l2(m: Core, l2: int) -> None:
             continue
         table = frame_in(m, entry)
         for i in range(ENTRIES):
-            if memory(m)[table * ENTRIES + i] & PRESENT and _works_on(m):
-                put_frame(m, frame_in(m, memory(m)[table * ENTRIES + i]))
+            _put_page(m, memory(m)[table * ENTRIES + i])
         put_frame(m, table)
 
 
@@ -310,8 +331,11 @@ def switch_process(m: Core, process: int) -> None:
 def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
     entry = memory(m)[l1 * ENTRIES + slot]
     gfn = frame_in(m, entry)
-    flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE
-    if references(m, gfn) > 1:
+    flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE | m.fresh_bits
+    if gfn == ZERO_FRAME:
+        gfn = take_frame(m)
+        clear_frame(m, gfn)
+    elif references(m, gfn) > 1:
         own = take_frame(m)
         copy_frame(m, gfn, own)
         put_frame(m, gfn)
@@ -321,13 +345,16 @@ def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
 
 
 @kernel
-def handle_guest_fault(m: Core, va: int) -> None:
-    """The guest's page fault handler: copy-on-write, else a demand-zero page."""
+def handle_guest_fault(m: Core, va: int, write: int) -> None:
+    """The guest's page fault handler: copy-on-write, the zero page, or a page of zeros."""
     pay(m, _GUEST_FAULT, BASE, 1)
     root = m.vcpu.cr3
     l1 = _l1_table(m, root, va)
     slot = slot_of(va, 1)
-    if memory(m)[l1 * ENTRIES + slot] & _COW == _COW:
+    entry = memory(m)[l1 * ENTRIES + slot]
+    if entry & _COW == _COW:
         _copy_on_write(m, l1, slot, va)
+    elif write == 0 and m.fresh_bits and entry & PRESENT == 0:
+        kernel_store(m, l1, slot, _ZERO_PAGE)
     else:
         map_page(m, root, va)

@@ -60,6 +60,8 @@ OPENED = 1
 """Value of `frames.opened`: dirty only as the neighbour of a fixup."""
 OPENED_AND_WRITTEN = 2
 """Likewise, and its first write was noted in the flow."""
+ZERO_FRAME = 0
+"""Reserved: a kernel like Linux maps it, shared and read-only, where a fresh page is only read."""
 KERNEL_BASE = 1 << 47
 """Where the guest kernel maps all guest memory (its direct map)."""
 BASELINE_WORDS = 16
@@ -231,6 +233,7 @@ CORE_DTYPE = np.dtype(
         # the guest
         ("vcpu", VCPU_DTYPE),
         ("n_frames", np.int64),
+        ("fresh_bits", np.int64),  # set in each new entry: A and D by a kernel like Linux, or 0
         ("kernel_work", np.int64),  # frames that a fork or an exit of its kernel has come by
         # the hypervisor, by what its parts are for
         ("paging", np.int64),

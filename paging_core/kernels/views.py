@@ -159,6 +159,7 @@ class CoreView:
     flow_full_at: int
     vcpu: VcpuView
     n_frames: int
+    fresh_bits: int
     kernel_work: int
     paging: int
     log: LogView

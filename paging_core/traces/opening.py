@@ -42,7 +42,12 @@ def what_it_lacks(path: str) -> str:
 
 
 def make_replay(
-    path: str, seed: int, expected_digest: int = 0, *, needs_reads: bool = False
+    path: str,
+    seed: int,
+    expected_digest: int = 0,
+    *,
+    needs_reads: bool = False,
+    demand_zero: bool = True,
 ) -> Replay | WrittenReplay:
     """The workload that replays a trace.
 
@@ -52,6 +57,7 @@ def make_replay(
         expected_digest: XXH3-64 that the file must have; 0 takes any.
         needs_reads: refuse a trace that holds written pages alone: shadow paging works for reads
             as well, and would look cheaper than it is.
+        demand_zero: see `Replay`; of written pages all are mapped at boot.
 
     Raises:
         BadTrace: it cannot be read, is no trace, is damaged, or is another one.
@@ -65,7 +71,7 @@ def make_replay(
             )
         replay: Replay | WrittenReplay
         if isinstance(trace, TraceFile):
-            replay = Replay(trace, seed)
+            replay = Replay(trace, seed, demand_zero=demand_zero)
         else:
             replay = WrittenReplay(trace, seed)
             if needs_reads and not replay.has_reads:

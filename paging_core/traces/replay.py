@@ -1,9 +1,10 @@
 """A recorded program as a workload: the rows of its trace, in an address space of their own.
 
-The guest maps every page that the program used, at the program's own addresses, while it
-boots. A page that the program read before it wrote it held something (code, libraries, a
-file), so it gets data; any other is fresh memory and begins as zeros. When the trace ends
-it begins again, as a server does that never stops, with other data.
+A page that the program read before it wrote it held something before it was recorded (code,
+libraries, a file, its heap): the guest maps it while it boots, at the program's own address, with
+data. Any other was born by the program's first write to it, and so it is here: the guest's kernel
+hands it out at that write, as zeros. When the trace ends it begins again, as a server does that
+never stops, with other data; nothing is born any more.
 """
 
 from __future__ import annotations
@@ -33,8 +34,13 @@ class Replay:
         digest: XXH3-64 of the trace's file.
     """
 
-    def __init__(self, trace: TraceFile, seed: int) -> None:
+    def __init__(self, trace: TraceFile, seed: int, *, demand_zero: bool = True) -> None:
         """Read the trace once, whole, so that nothing about it can be wrong later.
+
+        Args:
+            trace: to replay.
+            seed: of the data.
+            demand_zero: pages are born by their first write; else all are mapped at boot.
 
         Raises:
             BadTrace: something is.
@@ -49,7 +55,9 @@ class Replay:
         )
         found = profile(trace)
         key = key_of(seed, "content before the trace")
-        self._setup = map_pages(found.pages, found.pages[~found.born_written], key)
+        old = found.pages[~found.born_written]
+        self._pages = found.pages
+        self._setup = map_pages(old if demand_zero else found.pages, old, key)
         self._last = int(trace.group(trace.n_groups - 1).instruction[-1])
 
     def close(self) -> None:
@@ -57,8 +65,12 @@ class Replay:
         self._trace.close()
 
     def setup(self) -> Ops:
-        """Map every page, and put data where the program found some."""
+        """Map the pages that are there when it begins, and fill those that held something."""
         return self._setup
+
+    def footprint(self) -> Ops:
+        """Operations that would map every page that it will use: the room that it needs."""
+        return map_pages(self._pages, self._pages[:0], 0)
 
     def fill(self, position: int, ops: Ops) -> None:
         """The rows from `position` on; the same ones however they are cut in pieces."""
@@ -91,6 +103,8 @@ def map_pages(pages: Pages, filled: Pages, key: int) -> Ops:
         filled: those of them to fill with data.
         key: of the random sequence that the data is drawn from.
     """
+    if not len(pages):
+        return np.zeros(0, OP_DTYPE)
     if not len(pages):
         return np.zeros(0, OP_DTYPE)
     breaks = np.flatnonzero(np.diff(pages) != 1) + 1

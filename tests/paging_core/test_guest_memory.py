@@ -10,6 +10,7 @@ from paging_core.config import (
     CLEAN_POLICIES,
     GroupPolicy,
     GroupScope,
+    GuestTables,
     Paging,
     TrackerConfig,
 )
@@ -182,7 +183,7 @@ def test_the_last_owner_of_a_shared_frame_keeps_it(paging: Paging) -> None:
 
 @pytest.mark.parametrize("paging", Paging)
 def test_accessed_and_dirty_bits_follow_loads_and_stores(paging: Paging) -> None:
-    guest = boot(TrackerConfig(paging))
+    guest = boot(TrackerConfig(paging), tables=GuestTables.CLEAN)
     run(guest, [mmap(PAGE, 3), read(PAGE + 1), write(PAGE + 2)])
     leaves = walker(guest).leaves()
     bits = [(leaf.accessed, leaf.dirty) for _, leaf in sorted(leaves.items())]
@@ -196,7 +197,7 @@ def superpage_bits(guest: ModelGuest) -> tuple[bool, bool, bool]:
 
 @pytest.mark.parametrize("paging", Paging)
 def test_superpages_have_accessed_and_dirty_bits_of_their_own(paging: Paging) -> None:
-    guest = boot(TrackerConfig(paging), HUGE_GUEST_FRAMES)
+    guest = boot(TrackerConfig(paging), HUGE_GUEST_FRAMES, tables=GuestTables.CLEAN)
     run(guest, [Op(ops.MMAP_HUGE, HUGE_PAGE << 12, 512)])
     assert superpage_bits(guest) == (True, False, False)
     run(guest, [read(HUGE_PAGE + 3)])

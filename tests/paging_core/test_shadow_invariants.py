@@ -9,6 +9,7 @@ from paging_core.config import (
     CleanPolicy,
     GroupPolicy,
     GroupScope,
+    GuestTables,
     Paging,
     ShadowMmu,
     TrackerConfig,
@@ -168,7 +169,7 @@ def test_prefetch_maps_31_more_entries_and_stops_at_the_end_of_the_table(
 
 
 def test_prefetch_stops_at_a_guest_entry_that_was_never_used() -> None:
-    guest = boot(TrackerConfig(), 512)
+    guest = boot(TrackerConfig(), 512, tables=GuestTables.CLEAN)
     run(guest, [mmap(0x400, 20), *[write(0x400 + i) for i in range(20) if i != 5]])
     run(guest, [Act.START, read(0x400)])
     assert sorted(entry[1] for entry in leaves(guest)) == [0, 1, 2, 3, 4]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paging_core.config import GuestConfig
+from paging_core.config import GuestConfig, GuestTables
 from paging_core.errors import GuestOutOfMemory
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
@@ -110,11 +110,40 @@ def test_some_writes_are_silent(recorded: tuple[str, list[Row]]) -> None:
     assert SILENT_FRACTION * 0.8 < silent < SILENT_FRACTION * 1.2
 
 
-def test_setup_maps_every_page_and_fills_what_was_read_first(
+def test_setup_maps_and_fills_what_was_there_before_the_recording(
     recorded: tuple[str, list[Row]],
 ) -> None:
     path, rows = recorded
     setup = make_replay(path, 0).setup()
+    maps = setup[setup["kind"] == MMAP]
+    mapped = [
+        page
+        for op in maps
+        for page in range(op["address"] >> 12, (op["address"] >> 12) + op["value"])
+    ]
+    first_kind = {row.page: row.write for row in reversed(rows)}
+    assert mapped == sorted(page for page, write in first_kind.items() if not write)
+    assert (setup[setup["kind"] == WRITE]["address"] >> 12).tolist() == mapped
+    assert 0 < len(mapped) < len(first_kind)
+
+
+def test_a_page_that_was_born_by_a_write_is_so_in_the_guest(
+    recorded: tuple[str, list[Row]],
+) -> None:
+    """One demand-zero fault for each, at its first write, and none in the laps to come."""
+    path, rows = recorded
+    guest = ModelGuest.boot(GuestConfig(MIB, workload="", trace=path))
+    first_kind = {row.page: row.write for row in reversed(rows)}
+    booted = guest.counters().events["guest_fault"]
+    for _ in range(2):
+        guest.run_accesses(len(rows))
+        born = guest.counters().events["guest_fault"] - booted
+        assert born == sum(first_kind.values())
+
+
+def test_without_demand_zero_setup_maps_every_page(recorded: tuple[str, list[Row]]) -> None:
+    path, rows = recorded
+    setup = make_replay(path, 0, demand_zero=False).setup()
     maps = setup[setup["kind"] == MMAP]
     mapped = [
         page
@@ -145,9 +174,12 @@ def test_a_guest_that_moved_goes_on_as_one_that_did_not(recorded: tuple[str, lis
     assert moved.trace_digest == twin.trace_digest != 0
 
 
-def test_no_page_is_touched_that_was_not_mapped(recorded: tuple[str, list[Row]]) -> None:
+def test_with_clean_tables_no_page_is_touched_that_was_not_mapped(
+    recorded: tuple[str, list[Row]],
+) -> None:
     path, rows = recorded
-    guest = ModelGuest.boot(GuestConfig(MIB, workload="", trace=path))
+    config = GuestConfig(MIB, workload="", trace=path, guest_tables=GuestTables.CLEAN)
+    guest = ModelGuest.boot(config)
     guest.run_accesses(2 * len(rows))
     assert guest.counters().events["guest_fault"] == 0
 

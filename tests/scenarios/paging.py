@@ -12,6 +12,7 @@ from paging_core.config import (
     GroupPolicy,
     GroupScope,
     GuestConfig,
+    GuestTables,
     Hypervisor,
     MemoryFill,
     Paging,
@@ -107,6 +108,7 @@ class TrackedGuest:
             fill=MemoryFill.RANDOM,
             seed=7,
             costs=CostTable(self.prices),
+            guest_tables=GuestTables(settings.get("tables", "linux")),
         )
         self._guest = ModelGuest.boot(config, None, Silent())
         return ()

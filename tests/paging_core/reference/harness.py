@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core import log_dirty
-from paging_core.config import GuestConfig, MemoryFill, TrackerConfig
+from paging_core.config import GuestConfig, GuestTables, MemoryFill, TrackerConfig
 from paging_core.guest import Cleaned
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
@@ -21,6 +21,8 @@ from tests.paging_core.reference.programs import Act, Op, Program, Step, as_ops
 from tests.paging_core.reference.walker import Walker
 
 ZERO_PAGE = bytes(4096)
+ZERO_FRAME = 0
+"""What Linux maps where a fresh page is only read; nobody ever writes it."""
 Words = npt.NDArray[np.int64]
 
 
@@ -43,9 +45,12 @@ def boot(
     *,
     fill: MemoryFill = MemoryFill.RANDOM,
     memory: GuestMemory | None = None,
+    tables: GuestTables = GuestTables.LINUX,
 ) -> ModelGuest:
     """A guest whose free memory is full of junk, so that a page left uncleared shows."""
-    config = GuestConfig(n_frames * 4096, tracker, workload="silent", fill=fill, seed=7)
+    config = GuestConfig(
+        n_frames * 4096, tracker, workload="silent", fill=fill, seed=7, guest_tables=tables
+    )
     return ModelGuest.boot(config, memory, Silent())
 
 
@@ -149,13 +154,13 @@ def dirty_now(guest: ModelGuest) -> set[int]:
 
 
 def reachable(guest: ModelGuest) -> set[int]:
-    """Every frame that some process's tables name, the tables included."""
+    """Every frame that some process's tables name, the tables included, the zero page not."""
     found: set[int] = set()
     for process in roots(guest):
         view = walker(guest, process)
         found |= {table.gfn for table in view.tables(below_va=1 << 47)}
         found |= {leaf.gfn for leaf in view.leaves().values()}
-    return found
+    return found - {ZERO_FRAME}
 
 
 def written_by(guest: ModelGuest, op: Op) -> set[int]:
