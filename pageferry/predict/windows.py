@@ -19,6 +19,7 @@ import numpy.typing as npt
 from pageferry.predict.prediction import Prediction
 from pageferry.predict.simulation import Setting, simulate
 from pageferry.request import MigrationOptions
+from paging_core.config import MIN_GUEST_FRAMES
 from paging_core.errors import BadOption
 from paging_core.traces.replay import SILENT_FRACTION
 from paging_core.traces.written.profile import profile_of
@@ -57,13 +58,15 @@ class Recorded:
         recording = trace.recording
         found = profile_of(trace)
         self._parts = recording.frames_per_page
-        self.n_frames = (recording.memory_bytes or memory_bytes) // FRAME_BYTES
         least = len(found.pages) * recording.page_bytes
-        if least > self.n_frames * FRAME_BYTES:
+        if not recording.memory_bytes and least > memory_bytes:
             raise BadOption(
                 f"the trace has pages of {format_bytes(least)}, and the machine "
-                f"{format_bytes(self.n_frames * FRAME_BYTES)}; give --memory what it has"
+                f"{format_bytes(memory_bytes)}; give --memory what it has"
             )
+        # A process maps and unmaps: all that it wrote can be more than it had at once.
+        recorded = max(recording.memory_bytes, least, MIN_GUEST_FRAMES * FRAME_BYTES)
+        self.n_frames = (recorded if recording.memory_bytes else memory_bytes) // FRAME_BYTES
         self.duration_ns = trace.description.duration_ns
         self.dirty_frames_per_s = found.written_rows * self._parts * NS_PER_S / self.duration_ns
         self.measured = found.measured > 0

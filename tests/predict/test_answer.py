@@ -24,7 +24,7 @@ from paging_core.errors import BadOption
 from paging_core.migration_key import MigrationKey
 from paging_core.traces.replay import SILENT_FRACTION
 from paging_core.traces.written.reader import WrittenPagesFile
-from paging_core.traces.written.schema import VM, Recording
+from paging_core.traces.written.schema import PROCESS, VM, Recording
 from source_host.precopy.encoder import Encoder
 from tests.pageferry.hosts import pageferry
 from tests.paging_core.test_traces_written import Plain, recordings, write
@@ -102,6 +102,15 @@ def test_more_pages_than_memory(tmp_path: Path) -> None:
     write(tmp_path / "t.parquet", [(0, 10, dict.fromkeys(range(300)), set())])
     with pytest.raises(BadOption, match=r"1\.2 MiB, and the machine 1\.0 MiB; give --memory"):
         Recorded(WrittenPagesFile(str(tmp_path / "t.parquet")), MIB)
+
+
+@pytest.mark.parametrize(("said", "is_"), [(4096, 300), (MIB, 300), (2 * MIB, 512)])
+def test_memory_is_what_the_recording_says_or_all_that_was_touched(
+    tmp_path: Path, said: int, is_: int
+) -> None:
+    windows: Plain = [(0, 10, dict.fromkeys(range(300)), set())]
+    found = recorded(tmp_path / "t.parquet", windows, Recording(PROCESS, memory_bytes=said))
+    assert found.n_frames == is_
 
 
 # Bytes of unchanged frames.
