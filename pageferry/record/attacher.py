@@ -49,6 +49,9 @@ _STOP_WITHIN_S = 2.0
 _GIVE_UP_AFTER_S = 10.0
 _BETWEEN_S = 0.002
 _POLL_S = 50e-6
+_ENDED = "ZX"
+_NEVER_IN_USER_SPACE = 0x00000010 | 0x00004000 | 0x00200000
+"""PF_IO_WORKER, PF_USER_WORKER, PF_KTHREAD, of <linux/sched.h>."""
 _FIRST_BYTES_64_BIT = b"\x7fELF\x02"
 
 
@@ -239,17 +242,31 @@ def _interrupted(process: _Process, tid: int) -> Tracee | None:
 
 
 def _threads(pid: int) -> set[int]:
-    """All of them, those among them that have ended and stay for their leader."""
+    """Those that run the program: not the kernel's own, and not those that have ended.
+
+    A process that uses KVM, vhost or io_uring has threads that never leave the kernel.
+    """
+    found = set()
     with suppress(OSError):
-        return {int(name) for name in os.listdir(f"/proc/{pid}/task")}  # noqa: PTH208 - quick
-    return set()
+        for name in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - quick
+            state, flags = _state(int(name))
+            if state not in _ENDED and not flags & _NEVER_IN_USER_SPACE:
+                found.add(int(name))
+    return found
 
 
 def _has_ended(tid: int) -> bool:
-    with suppress(OSError):
+    return _state(tid)[0] in _ENDED
+
+
+def _state(tid: int) -> tuple[str, int]:
+    """State and flags of a thread; of one that is gone, that it is dead."""
+    try:
         text = Path(f"/proc/{tid}/stat").read_text("utf-8", "replace")
-        return text.rpartition(") ")[2][:1] in ("Z", "X", "")
-    return True
+        fields = text.rpartition(") ")[2].split()
+        return fields[0], int(fields[6])
+    except (OSError, IndexError):
+        return "X", 0
 
 
 def _wait_until_stopped(threads: dict[int, Tracee]) -> None:

@@ -32,7 +32,8 @@ _WALL = 0x40000000
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
 _LONG_MODE_CS = 0x33
 _USER_TOP = 1 << 47
-_POLL_S = 50e-6
+_POLL_S = 20e-6
+_WITHIN_S = 5.0
 
 
 class Registers(ctypes.Structure):
@@ -123,8 +124,7 @@ class Tracee:
                 self._request(_CONT, data=os.WSTOPSIG(status) if status >> 16 == 0 else 0)
         self.interrupt()
         self._request(_CONT)
-        while not self.poll_stopped():
-            time.sleep(_POLL_S)
+        self._wait_until_stopped()
 
     def go_on(self) -> None:
         """Let a stopped thread go on, seized as it is.
@@ -181,15 +181,23 @@ class Tracee:
 
         Raises:
             Gone: it has ended.
+            CannotRecord: it does not get there; it stands where it was interrupted.
         """
         self._request(_SYSCALL)
-        while True:
-            status = self._status(0)
-            if status is not None and os.WSTOPSIG(status) == _SYSCALL_STOP:
+        deadline = time.monotonic() + _WITHIN_S
+        while time.monotonic() < deadline:
+            status = self._status(os.WNOHANG)
+            if status is None:
+                time.sleep(_POLL_S)
+                continue
+            if os.WSTOPSIG(status) == _SYSCALL_STOP:
                 return
             # All its signals are blocked, so it is the stop of the process as a whole, which
             # takes effect again when the thread is let go.
             self._request(_SYSCALL)
+        self.interrupt()
+        self._wait_until_stopped()
+        raise CannotRecord(f"thread {self.tid} makes no system call; try again")
 
     def back_to_interrupted(self) -> None:
         """From the end of a system call to where an interrupted thread stands.
@@ -197,10 +205,8 @@ class Tracee:
         Only from there does the kernel restart the system call that was interrupted first.
         """
         self.interrupt()
-        self.stopped = False
         self._request(_CONT)
-        while not self.poll_stopped():
-            time.sleep(_POLL_S)
+        self._wait_until_stopped()
 
     def takes_a_call(self, registers: Registers) -> bool:
         """Whether a system call may be put in where it stands now.
@@ -213,6 +219,11 @@ class Tracee:
             and not self._in_rseq(registers.rip)
             and not self._dispatches_calls()
         )
+
+    def _wait_until_stopped(self) -> None:
+        self.stopped = False
+        while not self.poll_stopped():
+            time.sleep(_POLL_S)
 
     def _in_rseq(self, rip: int) -> bool:
         answer = (ctypes.c_uint64 * 3)()

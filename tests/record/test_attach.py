@@ -56,6 +56,18 @@ def test_threads_that_come_and_go(writing: Writing, track: Track) -> None:
         tracker.close()
 
 
+def test_threads_that_never_leave_the_kernel(writing: Writing, track: Track) -> None:
+    memory = writing.tell("private", 100)
+    if writing.tell("have_the_kernel_poll") < 0:
+        pytest.skip("this kernel gives no io_uring")
+    assert len(list(Path(f"/proc/{writing.pid}/task").iterdir())) == 2
+    for value in range(1, 11):
+        tracker = track()
+        writing.tell("write", memory, value, value)
+        assert within(tracker.take().pages, memory, 100) == [value]
+        tracker.close()
+
+
 def test_signals_that_arrive_meanwhile_are_seen(writing: Writing) -> None:
     writing.tell("count_signals")
     for seen in range(1, 21):
