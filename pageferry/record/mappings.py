@@ -61,8 +61,19 @@ class MapEntry(NamedTuple):
 
 
 def parse_maps(text: bytes) -> list[MapEntry]:
-    """The lines of /proc/PID/maps, ascending."""
-    return [_parsed(line) for line in os.fsdecode(text).splitlines()]
+    """The lines of /proc/PID/maps, ascending and apart.
+
+    The kernel prints them in parts. Where mappings merge or grow between two parts, the first line
+    of the second begins before the last one of the first ended: what was said already is left out.
+    """
+    entries, end = [], 0
+    for line in os.fsdecode(text).splitlines():
+        entry = _parsed(line)
+        start = max(entry.start, end)
+        if start < entry.end:
+            entries.append(entry._replace(start=start))
+            end = entry.end
+    return entries
 
 
 def _parsed(line: str) -> MapEntry:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pageferry.record import pagemap
 from pageferry.record.errors import CannotRecord
 from pageferry.record.guest_ram import GuestRam, find, is_qemu, parse_range, ram_bytes, split
 from pageferry.record.mappings import MapEntry, parse_maps
@@ -105,6 +106,16 @@ def test_lines_of_maps() -> None:
     assert parse_maps(b"") == []
 
 
+def test_what_the_kernel_says_twice_of_mappings_that_merge_is_taken_once() -> None:
+    """They are printed in parts and grow in between: pages would be found twice, in no order."""
+    text = b"".join(
+        b"%x-%x rw-p 00000000 00:00 0 \n" % bounds
+        for bounds in [(0x1000, 0x3000), (0x3000, 0x9000), (0x5000, 0xA000), (0x6000, 0x8000)]
+    )
+    found = [(one.start, one.end) for one in parse_maps(text)]
+    assert found == [(0x1000, 0x3000), (0x3000, 0x9000), (0x9000, 0xA000)]
+
+
 @given(st.sets(st.integers(0, 300)))
 def test_runs_of_pages(pages: set[int]) -> None:
     runs = page_ranges(np.array(sorted(pages), np.uint64))
@@ -119,3 +130,11 @@ def test_nothing_that_could_be_ram() -> None:
 
     with pytest.raises(CannotRecord, match="--guest-ram no"):
         find(NoMaps(), ["qemu-system-x86_64"])  # type: ignore[arg-type]
+
+
+def test_a_scan_that_comes_back_counts_a_page_once() -> None:
+    regions = np.array(
+        [(0x5000, 0x9000, 0), (0x3000, 0x6000, 0), (0xA000, 0xB000, 0)],
+        [("start", np.uint64), ("end", np.uint64), ("categories", np.uint64)],
+    )
+    assert pagemap._expanded(regions).pages.tolist() == [3, 4, 5, 6, 7, 8, 10]
