@@ -200,19 +200,23 @@ def test_a_32_bit_program_is_refused_by_name(can_record: None, tmp_path: Path) -
 
 
 RECORDERS = """
-import os, random, signal, sys, time
+import os, signal, sys, time
+from contextlib import suppress
 from pageferry.record.attach import attach
 from pageferry.record.tracker import Tracker
 pid, kills = map(int, sys.argv[1:])
 for number in range(kills):
     child = os.fork()
     if child == 0:
+        os.setpgid(0, 0)
         with Tracker(pid, attach(pid)) as tracker:
             while True:
                 tracker.take()
     # Attaching takes some 100 ms or more: kills fall before, into and behind it.
     time.sleep(0.004 * (number % 53))
-    os.kill(child, signal.SIGKILL)
+    with suppress(PermissionError, ProcessLookupError):
+        os.setpgid(child, child)  # if it has not yet
+    os.killpg(child, signal.SIGKILL)  # as a shell does it: all that it started, too
     _, status = os.waitpid(child, 0)
     print(os.waitstatus_to_exitcode(status), flush=True)
 """
