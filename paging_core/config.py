@@ -24,6 +24,10 @@ MAX_PML_ENTRIES = 2**16
 DEFAULT_WORKLOAD = "hotcold"
 POOL_FRAMES_PER_VCPU = 256
 FRAMES_PER_MIB = 256
+MIN_RING_ENTRIES, MAX_RING_ENTRIES = 128, 65536
+"""The most are KVM_DIRTY_RING_MAX_ENTRIES."""
+RESERVED_RING_ENTRIES = 64
+"""KVM_DIRTY_RING_RSVD_ENTRIES: with so few left the ring is full."""
 MIN_KVM_PAGES = 64
 FRAMES_PER_KVM_PAGE = 50
 """KVM_MIN_ALLOC_MMU_PAGES and KVM_PERMILLE_MMU_PAGES (20) of asm/kvm_host.h."""
@@ -356,6 +360,7 @@ class TrackerConfig(_Ways):
         shadow_pool_frames: size of the shadow pool; None gives Xen's default,
             256 frames per vCPU plus one per MiB of guest memory.
         tlb_entries: entries of the modelled TLB, a power of two.
+        dirty_ring: entries of KVM's dirty ring, a power of two; 0 for a bitmap.
         clear_chunk_frames: frames whose log is cleared at a time by CLEAR_LOG, a power of two.
             QEMU takes 1 GiB (clear-bitmap-shift 18); guests here are smaller.
         pml_buffer_entries: writes that the page-modification log holds; 512 in hardware (Intel SDM
@@ -531,6 +536,20 @@ class TrackerConfig(_Ways):
         title="shadow MMU",
         words="shadows of {}",
     )
+    dirty_ring: int = setting(
+        "dirty_ring",
+        Whole(0, MAX_RING_ENTRIES),
+        "0",
+        Role.REMEDY,
+        Section.TRACKING,
+        "KVM's shadows: the vCPU notes what it dirties in a ring of N entries, a power of two from "
+        "128, and stops to have it emptied when 64 are left. 0: a bitmap.",
+        shown="Entries of KVM's dirty ring; 0 for a bitmap.",
+        paging=Paging.SHADOW,
+        since="0.3",
+        title="dirty ring",
+        words="dirty ring of {}",
+    )
 
     @property
     def clean_policy(self) -> CleanPolicy:
@@ -571,6 +590,7 @@ class TrackerConfig(_Ways):
     def __post_init__(self) -> None:
         self._check_clean()
         self._check_pml()
+        self._check_ring()
         if self.paging is Paging.HAP and self.group.scope is GroupScope.VIRTUAL:
             # A P2M knows no virtual addresses: the natural group there is a run of gfns.
             physical = replace(self.group, scope=GroupScope.PHYSICAL)
@@ -594,6 +614,28 @@ class TrackerConfig(_Ways):
             raise BadOption(
                 f"--clean {self.clean} does not exist under {self.paging} paging; "
                 f"choose {' or '.join(allowed)}"
+            )
+
+    def _check_ring(self) -> None:
+        n = self.dirty_ring
+        if n == 0:
+            return
+        if not MIN_RING_ENTRIES <= n <= MAX_RING_ENTRIES or n & (n - 1):
+            raise BadOption(
+                f"a dirty ring of {n} entries is not a power of two from {MIN_RING_ENTRIES} to "
+                f"{MAX_RING_ENTRIES}; try --dirty-ring 4096"
+            )
+        if self.mmu is not ShadowMmu.KVM:
+            raise BadOption("--dirty-ring is KVM's; try --hypervisor kvm --paging shadow")
+        if self.clean_policy is not CleanPolicy.WRITE_PROTECT:
+            raise BadOption(
+                "--dirty-ring protects the frames in it when it is emptied, and excludes the "
+                "bitmap; use --clean write-protect"
+            )
+        if self.group.groups:
+            raise BadOption(
+                "--dirty-ring has an entry for each fault, so nothing is grouped; drop it or use "
+                "--group-pages 1"
             )
 
     def _check_pml(self) -> None:

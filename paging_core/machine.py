@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.config import (
+    RESERVED_RING_ENTRIES,
     GroupScope,
     GuestConfig,
     GuestTables,
@@ -64,6 +65,7 @@ class Machine(NamedTuple):
         groups: what adaptive groups know of each 512 frames, int64 (regions, 24).
         awaiting_send: opened frames of which only the sender can tell if they changed, int64
             words.
+        ring: KVM's dirty ring, int64 (dirty_ring,).
     """
 
     core: Records
@@ -83,6 +85,7 @@ class Machine(NamedTuple):
     snapshots: IntArray
     groups: IntArray
     awaiting_send: IntArray
+    ring: IntArray
 
     @property
     def record(self) -> Core:
@@ -115,6 +118,7 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
         snapshots=np.zeros((N_OOS, ENTRIES), np.int64),
         groups=np.zeros((regions, REGION_WORDS), np.int64),
         awaiting_send=np.zeros(n_words(n), np.int64),
+        ring=np.zeros(max(1, config.tracker.dirty_ring), np.int64),
     )
     _address(machine)
     _configure(machine, config)
@@ -151,6 +155,8 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["hap"]["pml"] = tracker.pml
     core["hap"]["pml_entries"] = tracker.pml_buffer_entries
     core["hap"]["syncs"] = tracker.violation_handling is ViolationHandling.SYNC
+    core["ring"]["entries"] = tracker.dirty_ring
+    core["ring"]["limit"] = max(0, tracker.dirty_ring - RESERVED_RING_ENTRIES)
     for name, value in asdict(tracker.clean_rules).items():
         core["clean"][name] = value
     core["group"]["adaptive"] = tracker.group.adaptive

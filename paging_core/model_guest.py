@@ -248,6 +248,7 @@ class ModelGuest:
         if core["log"]["enabled"][0]:
             raise IllegalTransition("this guest's writes are being logged already")
         take_bitmap(self.machine.record)
+        core["ring"]["used"] = 0
         reset_groups(self.machine.record)
         self._start = core.copy()
         core["log"]["enabled"] = 1

@@ -70,6 +70,10 @@ class KvmCounters:
     mmu_pde_zapped: int
     mmu_unsync: int
     """Now, and not since boot."""
+    ring_entries: int
+    """That were put into the dirty ring."""
+    ring_full: int
+    """Exits to user space, KVM_EXIT_DIRTY_RING_FULL."""
 
     def __sub__(self, earlier: KvmCounters) -> KvmCounters:
         """What was counted since then; `mmu_unsync` as it is now."""
@@ -105,8 +109,9 @@ class ShadowView:
     @property
     def kvm(self) -> KvmCounters:
         """The counters of KVM's shadow MMU; all of them 0 under Xen's."""
-        kvm = self._machine.core["kvm"][0]
-        return KvmCounters(*(int(kvm[name]) for name in _COUNTERS))
+        kvm, ring = self._machine.core["kvm"][0], self._machine.core["ring"][0]
+        counted = [int(kvm[name]) for name in _COUNTERS]
+        return KvmCounters(*[*counted, int(ring["pushed"]), int(ring["full"])])
 
     def pages(self) -> Iterator[ShadowPage]:
         """Every shadow page in use."""

@@ -340,6 +340,7 @@ class TrackerConfig(_message.Message):
     READS_MAP_FIELD_NUMBER: _builtins.int
     VIOLATIONS_FIELD_NUMBER: _builtins.int
     SHADOW_MMU_FIELD_NUMBER: _builtins.int
+    DIRTY_RING_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
@@ -362,6 +363,8 @@ class TrackerConfig(_message.Message):
     """since 1.3: HAP"""
     shadow_mmu: Global___ShadowMmu.ValueType
     """since 1.3"""
+    dirty_ring: _builtins.int
+    """since 1.3: 128 to 65536 entries; 0: a bitmap"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -381,10 +384,11 @@ class TrackerConfig(_message.Message):
         reads_map: Global___ReadMapping.ValueType = ...,
         violations: Global___ViolationHandling.ValueType = ...,
         shadow_mmu: Global___ShadowMmu.ValueType = ...,
+        dirty_ring: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "group", b"group", "out_of_sync", b"out_of_sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_mmu", b"shadow_mmu", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "dirty_ring", b"dirty_ring", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_mmu", b"shadow_mmu", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__out_of_sync: _TypeAlias = _typing.Literal["out_of_sync"]  # noqa: Y015
     _WhichOneofArgType__out_of_sync: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync"]  # noqa: Y015

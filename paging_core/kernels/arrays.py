@@ -100,6 +100,8 @@ groups: Callable[[Core], Ints] = _pointer("groups_at", types.int64)
 """What adaptive groups know of each region: `region * REGION_WORDS` (adaptive.py)."""
 awaiting_send: Callable[[Core], Ints] = _pointer("awaiting_send_at", types.int64)
 """Frames that a group opened and the hardware wrote, until the sender tells more; a bit each."""
+ring: Callable[[Core], Ints] = _pointer("ring_at", types.int64)
+"""Gfns in KVM's dirty ring, in the order in which they were marked."""
 frame_at: Callable[[Core, int], FrameView] = _record("frames_at", FRAME_DTYPE)
 """What the hypervisor knows of a guest frame (FRAME_DTYPE)."""
 page_at: Callable[[Core, int], PageView] = _record("pages_at", PAGE_DTYPE)

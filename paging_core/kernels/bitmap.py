@@ -6,7 +6,7 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.flow import FlowKind
 from paging_core.kernels.account import pay
-from paging_core.kernels.arrays import dirty, frame_at
+from paging_core.kernels.arrays import dirty, frame_at, ring
 from paging_core.kernels.flow import FIRST_WRITE, note
 from paging_core.kernels.state import OPENED, Core
 
@@ -34,6 +34,17 @@ def _note_dirty(m: Core, gfn: int, how: int) -> None:
 
 
 @kernel
+def _push(m: Core, gfn: int) -> None:
+    """kvm_dirty_ring_push: every mark is an entry, whatever is in the ring already."""
+    if m.ring.used == m.ring.entries:
+        m.ring.overrun = 1
+        return
+    ring(m)[m.ring.used] = gfn
+    m.ring.used += 1
+    m.ring.pushed += 1
+
+
+@kernel
 def set_dirty(m: Core, gfn: int, how: int) -> bool:
     """Mark without a price; True if the bit flipped.
 
@@ -41,6 +52,8 @@ def set_dirty(m: Core, gfn: int, how: int) -> bool:
         how: BY_FIXUP, BY_LOG, or WITH_GROUP if nobody wrote the frame and it is only opened
             with its group. A frame marked for its own sake loses that stain for good.
     """
+    if m.ring.limit > 0:
+        _push(m, gfn)
     word = dirty(m)[gfn >> 6]
     bit = 1 << (gfn & 63)
     frame = frame_at(m, gfn)

@@ -11,6 +11,7 @@ from paging_core.kernels.account import pay
 from paging_core.kernels.adaptive import adapt_groups, add_round_to_history, note_written
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
 from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
+from paging_core.kernels.dirty_ring import reset_ring
 from paging_core.kernels.hap import drain_pml
 from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.p2m import (
@@ -116,7 +117,9 @@ def judge_groups(m: Core, drop: bool) -> None:
 
 @kernel
 def pay_bitmap_copy(m: Core) -> None:
-    """Charge for copying the bitmap out."""
+    """Charge for copying the bitmap out; a dirty ring is memory of user space."""
+    if m.ring.limit > 0:
+        return
     leaves = (m.n_frames + FRAMES_PER_LEAF - 1) // FRAMES_PER_LEAF
     pay(m, _COPY, _BITMAP, leaves)
 
@@ -140,6 +143,8 @@ def rearm(m: Core, everything: bool) -> None:
             blow_tables(m)
         elif everything:
             protect_all(m)
+        elif m.ring.limit > 0:
+            reset_ring(m)
         else:
             protect_dirty(m)
     elif m.clean.by_bitmap and not everything:

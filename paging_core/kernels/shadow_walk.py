@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import entries
+from paging_core.kernels.dirty_ring import leave_full_ring
 from paging_core.kernels.guest_walk import frame_of, slot_of
 from paging_core.kernels.kvm_fault import kvm_fault
 from paging_core.kernels.shadow_fault import shadow_fault
@@ -17,6 +18,7 @@ from paging_core.kernels.state import (
     Core,
 )
 from paging_core.kernels.tlb import fill_tlb
+from paging_core.kernels.translation import EMULATE
 from paging_core.units import FRAME_SHIFT
 
 
@@ -37,12 +39,7 @@ def _shadow_l1(m: Core, va: int) -> int:
 
 
 @kernel
-def shadow_translate(m: Core, va: int, write: int) -> int:
-    """Translate after a TLB miss; a fault is handled on the way.
-
-    Returns:
-        As `shadow_fault` does.
-    """
+def _translate(m: Core, va: int, write: int) -> int:
     page = _shadow_l1(m, va)
     if page < 0:
         return _fault(m, va, write)
@@ -58,3 +55,17 @@ def shadow_translate(m: Core, va: int, write: int) -> int:
     gfn = frame_of(entry)
     fill_tlb(m, va >> FRAME_SHIFT, gfn, ready, 1 if entry & GUEST_WRITES else 0)
     return gfn
+
+
+@kernel
+def shadow_translate(m: Core, va: int, write: int) -> int:
+    """Translate after a TLB miss; a fault is handled on the way.
+
+    Returns:
+        As `shadow_fault` does.
+    """
+    found = _translate(m, va, write)
+    while leave_full_ring(m):
+        if 0 <= found < EMULATE:  # it runs only now, and may be protected again
+            found = _translate(m, va, write)
+    return found

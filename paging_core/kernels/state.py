@@ -82,6 +82,19 @@ VCPU_DTYPE = np.dtype(
 )
 """The guest itself beside its memory: all of it migrates."""
 
+RING_DTYPE = np.dtype(
+    [
+        ("entries", np.int64),  # that it holds
+        ("limit", np.int64),  # with which it is full; 0 if there is no ring
+        ("used", np.int64),
+        ("overrun", np.int64),  # something was marked that it had no room for
+        # counters
+        ("pushed", np.int64),
+        ("full", np.int64),
+    ]
+)
+"""KVM's dirty ring."""
+
 CLEAN_DTYPE = np.dtype(
     [
         ("drops_all", np.int64),
@@ -95,7 +108,7 @@ CLEAN_DTYPE = np.dtype(
 ARRAYS = (
     "memory", "tlb", "frames", "regions", "dirty", "pages", "entries", "links",
     "buckets", "stack", "baseline", "p2m", "pml", "snapshots",
-    "groups", "awaiting_send",
+    "groups", "awaiting_send", "ring",
 )  # fmt: skip
 """Names of the machine's arrays; the core record holds the address of each."""
 
@@ -238,6 +251,7 @@ CORE_DTYPE = np.dtype(
         # the hypervisor, by what its parts are for
         ("paging", np.int64),
         ("log", LOG_DTYPE),
+        ("ring", RING_DTYPE),
         ("clean", CLEAN_DTYPE),
         ("shadow", SHADOW_DTYPE),
         ("kvm", KVM_DTYPE),

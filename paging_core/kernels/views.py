@@ -22,6 +22,17 @@ class VcpuView:
     out_of_memory: int
 
 
+class RingView:
+    """Fields of a RING_DTYPE."""
+
+    entries: int
+    limit: int
+    used: int
+    overrun: int
+    pushed: int
+    full: int
+
+
 class CleanView:
     """Fields of a CLEAN_DTYPE."""
 
@@ -153,6 +164,7 @@ class CoreView:
     snapshots_at: int
     groups_at: int
     awaiting_send_at: int
+    ring_at: int
     translate_miss_at: int
     emulate_store_at: int
     flow_at: int
@@ -163,6 +175,7 @@ class CoreView:
     kernel_work: int
     paging: int
     log: LogView
+    ring: RingView
     clean: CleanView
     shadow: ShadowView
     kvm: KvmView

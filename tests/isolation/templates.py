@@ -50,6 +50,7 @@ _KVM = (
         group=GroupPolicy(512, d_bit_filter=True),
     ),
     TrackerConfig(hypervisor=Hypervisor.KVM, group=GroupPolicy(64, GroupScope.PHYSICAL)),
+    TrackerConfig(hypervisor=Hypervisor.KVM, dirty_ring=128, tlb_entries=16),
 )  # fmt: skip
 _HAP = (
     TrackerConfig(Paging.HAP, tlb_entries=16),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from paging_core.config import (
@@ -82,6 +84,25 @@ def test_pml_needs_hap_and_leaves_nothing_to_group() -> None:
     with pytest.raises(BadOption, match=r"--pml .*nothing to group.*--group-pages 1"):
         TrackerConfig(Paging.HAP, pml=True, group=GroupPolicy(2))
     assert TrackerConfig(Paging.HAP, pml=True).pml
+
+
+@pytest.mark.parametrize("entries", [-128, 1, 64, 1000, 2**17])
+def test_a_dirty_ring_is_a_power_of_two_from_128(entries: int) -> None:
+    with pytest.raises(BadOption, match=r"power of two from 128 to 65536; try --dirty-ring 4096"):
+        TrackerConfig(hypervisor=Hypervisor.KVM, dirty_ring=entries)
+
+
+def test_a_dirty_ring_is_kvms_and_excludes_the_bitmap_and_groups() -> None:
+    ring = TrackerConfig(hypervisor=Hypervisor.KVM, dirty_ring=128)
+    assert ring.dirty_ring == 128
+    with pytest.raises(BadOption, match=r"--dirty-ring is KVM's; try --hypervisor kvm"):
+        replace(ring, hypervisor=Hypervisor.XEN)
+    with pytest.raises(BadOption, match=r"--dirty-ring is KVM's"):
+        replace(ring, paging=Paging.HAP)
+    with pytest.raises(BadOption, match="use --clean write-protect"):
+        replace(ring, clean=CleanPolicy.CLEAR_LOG)
+    with pytest.raises(BadOption, match="--group-pages 1"):
+        replace(ring, group=GroupPolicy(8))
 
 
 @pytest.mark.parametrize("entries", [0, 8, 24, 2047, -2048, 2**21, 2**62])

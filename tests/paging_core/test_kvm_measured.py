@@ -147,6 +147,20 @@ def test_a_blow_zaps_every_page_and_the_root_in_use_twice() -> None:
     assert window.read().pf_fixed == COUNT + 1  # and all is built again
 
 
+@pytest.mark.parametrize(
+    ("entries", "full", "faults"), [(1_024, 17, COUNT + 17), (4_096, 4, COUNT + 4)]
+)
+def test_each_full_ring_costs_one_more_fault(entries: int, full: int, faults: int) -> None:
+    window = make_window(COUNT, bits=W | A | D, tracker=replace(KVM, dirty_ring=entries))
+    window.guest.start_tracking()
+    counted = window.write()
+    assert (counted.ring_full, counted.ring_entries, counted.pf_fixed) == (full, faults, faults)
+    assert window.dirty() == (COUNT, 0)
+    window.guest.clean()
+    assert window.read().pf_taken == 0
+    assert window.write().pf_fixed == faults  # nobody kept write access
+
+
 FAR_PAGE = 0x8000000
 """In another 512 GiB: its path has no table but the root in common with the window's."""
 UNUSED_SLOT = 300

@@ -63,6 +63,7 @@ def trackers() -> Iterator[TrackerConfig]:
                 clean=clean, group=group, hypervisor=Hypervisor.KVM, shadow_pool_frames=32,
                 out_of_sync=frames == 1,
             )  # fmt: skip
+    yield TrackerConfig(hypervisor=Hypervisor.KVM, dirty_ring=128)
 
 
 def tracker_id(tracker: TrackerConfig) -> str:
@@ -74,6 +75,7 @@ def tracker_id(tracker: TrackerConfig) -> str:
         "adaptive": group.adaptive,
         "pml": tracker.pml,
         "kvm": tracker.hypervisor is Hypervisor.KVM,
+        "ring": tracker.dirty_ring > 0,
         "in-sync": not tracker.out_of_sync,
         "small-pool": tracker.shadow_pool_frames is not None,
     }
