@@ -16,9 +16,9 @@ from paging_core.memory import GuestMemory, Words
 from paging_core.model_guest import ModelGuest
 
 _SLACK = 0xA5
-_MARK = 0x5EC2E7
-"""The upper 24 bits of every word of another guest."""
-_MARK_SHIFT = 40
+_MARK = 0x5EC2E7A1
+"""The upper 32 bits of every word of another guest: no guest's own random words begin like that."""
+_MARK_SHIFT = 32
 
 
 class Fences:
