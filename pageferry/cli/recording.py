@@ -280,8 +280,9 @@ def _lines_about(plan: Plan, summary: Summary, became: str) -> Iterator[str]:
         )
     if summary.huge:
         yield (
-            f"of the pages written, {summary.huge:,} are in huge pages that appeared: the kernel "
-            "zeroed all 512 of each, and nobody knows which were written (--content tells)"
+            f"of the pages written, {summary.huge:,} are in whole huge pages, fresh ones that "
+            "the kernel zeroed or those of hugetlbfs: which of the 512 were written, only "
+            "--content can tell"
         )
     _, sum_ns = summary.scan_ns
     scan = format_ns(sum_ns / max(summary.windows, 1))
