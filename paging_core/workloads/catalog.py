@@ -132,6 +132,17 @@ _WORKLOADS = (
         ),
     ),
     WorkloadInfo(
+        "switches",
+        "Processes that take turns, each with its own tables and working set.",
+        (
+            *_accesses("8MiB"),
+            Parameter("processes", Count(2, MAX_PROCESSES), "2", "that take turns"),
+            Parameter(
+                "switch_every", Count(1, _EVER), "5000", "accesses from a switch to the next"
+            ),
+        ),
+    ),
+    WorkloadInfo(
         "idle",
         "Nothing at all.",
         (

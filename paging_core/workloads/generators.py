@@ -14,7 +14,8 @@ from paging_core.workloads.ops import IDLE, MMAP, MMAP_HUGE, OP_DTYPE, WRITE, Op
 from paging_core.workloads.pacing import Fill, Pace, fill_paced, pace_of
 from paging_core.workloads.parameters import Settings, part_of
 from paging_core.workloads.randomness import fill_draws, in_units, key_of
-from paging_core.workloads.records import BASE, Rows, Shape, as_rows, tail_of
+from paging_core.workloads.records import Rows, Shape, as_rows, tail_of
+from paging_core.workloads.switches import Turns, fill_switches, first_page_of, setup_of
 from paging_core.workloads.zipf import EXPONENT_ONE, alias_table, fill_zipf
 
 
@@ -107,6 +108,11 @@ def _churn(settings: Settings, shape: Shape, _seed: int) -> Fill:
     return partial(fill_churn, shape, counts)
 
 
+def _switches(settings: Settings, shape: Shape, _seed: int) -> Fill:
+    turns = Turns(_pages(settings), int(settings["processes"]), int(settings["switch_every"]))
+    return partial(fill_switches, shape, turns)
+
+
 _PATTERNS: dict[str, Callable[[Settings, Shape, int], Fill]] = {
     "sequential": _sequential,
     "uniform": _uniform,
@@ -116,6 +122,7 @@ _PATTERNS: dict[str, Callable[[Settings, Shape, int], Fill]] = {
     "phased": _phased,
     "read-mostly": _read_mostly,
     "churn": _churn,
+    "switches": _switches,
 }
 
 
@@ -133,10 +140,10 @@ def make_idle(spec: str, settings: Settings, seed: int) -> Generator:
 
 def _setup(settings: Settings, seed: int) -> Ops:
     key = key_of(seed, "initial content")
-    huge = bool(settings.get("huge", 0))
-    return map_ops(
-        BASE >> FRAME_SHIFT, _pages(settings), key, huge=huge, init=bool(settings["init"])
-    )
+    huge, init = bool(settings.get("huge", 0)), bool(settings["init"])
+    firsts = [first_page_of(process) for process in range(int(settings.get("processes", 1)))]
+    parts = [map_ops(first, _pages(settings), key, huge=huge, init=init) for first in firsts]
+    return parts[0] if len(parts) == 1 else setup_of(parts)
 
 
 def make_generator(name: str, spec: str, settings: Settings, seed: int) -> Generator:
