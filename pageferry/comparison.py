@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pageferry.document import Document
-from pageferry.tables import overhead, percent
+from pageferry.tables import overhead, overhead_range, ranged
 from paging_core.units import format_bytes
 from wire.text import line
 
@@ -41,6 +41,7 @@ def document_of(documents: Sequence[Document], titles: Sequence[str]) -> dict[st
                 "outcome": document["outcome"],
                 "verified": document["verified"],
                 "overhead": overhead(document),
+                "overhead_range": overhead_range(document),
                 **{name: document[name] for name in ("faults", "guest", "pages", "bytes", "time")},
                 "density": document.get("density"),
                 "rounds": len(document["rounds"]),
@@ -70,13 +71,11 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
     """Two plain sentences about what grouping did to the guest and to the network."""
     n = grouped["config"]["group_pages"]
     fixups = [document["faults"]["fixup"] for document in (single, grouped)]
-    costs = [overhead(document) for document in (single, grouped)]
     wires = [document["bytes"]["wire"] for document in (single, grouped)]
     falsely, digests = grouped["pages"]["falsely_dirty"], grouped["pages"]["suppressed"]
     guest = (
         f"With groups of {n} the guest took {fixups[1]:,} fixup faults instead of {fixups[0]:,} "
-        f"({_change(*fixups)}), and tracking cost it {percent(costs[1])} of its time instead of "
-        f"{percent(costs[0])}{_factor(*costs)}."
+        f"({_change(*fixups)}){_cost_of(single, grouped)}."
     )
     network = (
         f"In return {falsely:,} pages were sent as dirty that nobody had written; {digests:,} "
@@ -87,8 +86,17 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
     return [guest, network]
 
 
-def _factor(before: float, after: float) -> str:
-    return f" (×{after / before:.2f})" if before else ""
+def _cost_of(single: Document, grouped: Document) -> str:
+    """What tracking cost both, where both had a twin to say so."""
+    before, after = overhead(single), overhead(grouped)
+    if before is None or after is None:
+        return ""
+    said = [
+        ranged(overhead_, overhead_range(d))
+        for overhead_, d in ((before, single), (after, grouped))
+    ]
+    factor = f" (×{after / before:.2f})" if before > 0 and after > 0 else ""
+    return f", and tracking cost it {said[1]} of its time instead of {said[0]}{factor}"
 
 
 def _change(before: int, after: int) -> str:

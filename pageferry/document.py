@@ -16,12 +16,14 @@ from msgspec import Meta
 
 from pageferry.command_line import command_of
 from pageferry.configured import Configured, configured
+from pageferry.price_range import Charged, charged_of
 from pageferry.run_record import version
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
+from paging_core.costs import CostTable, Level
 from paging_core.density import GROUPS, NOTHING, Written, mean_density
 from paging_core.errors import PageferryError
-from paging_core.events import CAUSES, FAULT_KINDS, Fault
+from paging_core.events import FAULT_KINDS, Event, Fault
 from paging_core.units import NS_PER_S
 from source_host.messages import plan_of
 from source_host.precopy.plan import Plan
@@ -36,6 +38,7 @@ OUTCOMES: dict[pb.MigrationState.ValueType, Outcome] = {
     pb.MIGRATION_STATE_IN_DOUBT: "in-doubt",
 }
 """How a migration can end, by its last state."""
+_DIGEST = Event.PAGE_DIGEST.name.lower()
 
 
 Count = Annotated[int, Meta(ge=0)]
@@ -118,8 +121,23 @@ class Round(TypedDict):
 
 Faults = dict[str, Count]
 """By kind: `paging_core.events.FAULT_HELP`, and their total."""
-Times = dict[str, Count]
-"""By cause: `paging_core.events.CAUSE_HELP`, and the base."""
+Times = dict[str, int]
+"""By cause: `paging_core.events.CAUSE_HELP`, the base, and what no cause explains."""
+
+
+class Repriced(TypedDict):
+    """What the events of this run take at one end of the intervals of their prices."""
+
+    slowdown: Annotated[float | None, about("As of the guest.")]
+    time_ns: Annotated[Times, about("As of the guest.")]
+    costs_ns: Annotated[dict[str, float], about("The prices.")]
+
+
+class PriceRange(TypedDict):
+    """The same events at the low and at the high end of all intervals."""
+
+    low: Annotated[Repriced, about("Every event at its least.")]
+    high: Annotated[Repriced, about("Every event at its most.")]
 
 
 class GuestResult(TypedDict):
@@ -127,12 +145,38 @@ class GuestResult(TypedDict):
 
     accesses: Annotated[Count, about("Accesses that the guest executed while it was tracked.")]
     slowdown: Annotated[
-        float, Meta(ge=1, description="Guest time with tracking over guest time without.")
+        float | None,
+        about(
+            "Guest time with tracking over that of an untracked twin that ran the same operations; "
+            "null without a twin (the real clock, --no-twin)."
+        ),
     ]
     time_ns: Annotated[
-        Times, about("Guest time by cause; base is what the same accesses take untracked.")
+        Times,
+        about(
+            "Guest time by cause, which adds up to all of it. base is the untracked twin's time "
+            "where there was a twin."
+        ),
     ]
     events: Annotated[dict[str, Count], about("Every event of the cost model, by name.")]
+    events_by: NotRequired[
+        Annotated[
+            dict[str, dict[str, Count]],
+            about(
+                "The events by what they are charged to: a cause, base, sender; untracked are the "
+                "twin's. Absent in documents of early versions."
+            ),
+        ]
+    ]
+    range: NotRequired[
+        Annotated[
+            PriceRange,
+            about(
+                "The same events at the ends of the intervals of prices. A run at those prices "
+                "may differ where they feed back (virtual clock). Absent likewise."
+            ),
+        ]
+    ]
 
 
 Density = TypedDict(
@@ -286,7 +330,7 @@ def document_of(
         "memory_digest": f"{status.memory_digest:016x}",
         "rounds": [round_of(stats) for stats in status.rounds],
         "faults": _faults(status),
-        "guest": _guest(status),
+        "guest": _guest(status, guest.costs),
         "density": _density(status),
         "pages": _pages(status.totals),
         "bytes": {"raw": status.totals.raw_bytes, "wire": status.totals.wire_bytes},
@@ -347,20 +391,45 @@ def _faults(status: pb.MigrationStatus) -> dict[str, int]:
     return faults
 
 
-def _guest(status: pb.MigrationStatus) -> GuestResult:
+def _guest(status: pb.MigrationStatus, costs: CostTable) -> GuestResult:
     cost = status.cost
     if not 0 <= cost.slowdown < math.inf:
         raise PageferryError(
             f"the source host says that the guest took {cost.slowdown} times as long; it is not "
             "pageferry's, or what it says was damaged on the way"
         )
-    time_ns = {"base": cost.base_ns}
-    time_ns.update((cause, cost.tracking_ns.get(cause, 0)) for cause in CAUSES)
+    charged = charged_of(cost)
+    events = {event: n for event, n in cost.events.items() if event != _DIGEST}
+    by = {name: dict(sorted(counts.items())) for name, counts in sorted(charged.events.items())}
+    digested = _digested(status)
+    if digested:
+        by["sender"] = {_DIGEST: digested}
     return {
         "accesses": cost.accesses,
-        "slowdown": cost.slowdown or 1.0,  # 0 on the wire: nothing ran
-        "time_ns": time_ns,
-        "events": dict(sorted(cost.events.items())),
+        "slowdown": charged.slowdown,
+        "time_ns": charged.by_cause(),
+        "events": dict(sorted({**events, _DIGEST: digested}.items())),
+        "events_by": by,
+        "range": {
+            "low": _repriced(charged, costs, Level.LOW),
+            "high": _repriced(charged, costs, Level.HIGH),
+        },
+    }
+
+
+def _digested(status: pb.MigrationStatus) -> int:
+    """Frames that the sender digested: of what it sent, all but zeros."""
+    if status.request.no_suppress:
+        return 0
+    return status.totals.data_frames + status.totals.suppressed_frames
+
+
+def _repriced(charged: Charged, costs: CostTable, level: Level) -> Repriced:
+    there = charged.at(costs, level)
+    return {
+        "slowdown": there.slowdown,
+        "time_ns": there.by_cause(),
+        "costs_ns": costs.at(level).prices_ns(),
     }
 
 

@@ -13,7 +13,8 @@ import msgspec
 from pageferry import configured
 from pageferry import document as documents
 from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
-from paging_core.events import CAUSE_HELP, FAULT_HELP
+from pageferry.price_range import UNATTRIBUTED
+from paging_core.events import CAUSE_HELP, FAULT_HELP, UNATTRIBUTED_HELP
 
 Schema = dict[str, Any]
 _COUNT = {"$ref": "#/$defs/count"}
@@ -31,8 +32,10 @@ def schema() -> Schema:
     fields = document["properties"]
     fields["config"] = configured.schema()
     fields["faults"] |= _counts({**FAULT_HELP, "total": "All kinds but fixup."})
-    base = {"base": "What the same accesses take untracked."}
-    fields["guest"]["properties"]["time_ns"] |= _counts({**base, **CAUSE_HELP})
+    guest = fields["guest"]["properties"]
+    _name_times(guest["time_ns"])
+    for end in guest["range"]["properties"].values():
+        _name_times(end["properties"]["time_ns"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:{SCHEMA_NAME.replace('.', ':')}:{SCHEMA_VERSION}",
@@ -40,6 +43,13 @@ def schema() -> Schema:
         **document,
         "$defs": dict(_DEFS),
     }
+
+
+def _name_times(node: Schema) -> None:
+    """Guest time by cause; what no cause explains is there with a twin, and may be negative."""
+    base = {"base": "What the same operations take untracked."}
+    node |= _counts({**base, **CAUSE_HELP})
+    node["properties"][UNATTRIBUTED] = {"description": UNATTRIBUTED_HELP, "type": "integer"}
 
 
 def _counts(help_of: Mapping[str, str]) -> Schema:

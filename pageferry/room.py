@@ -15,20 +15,23 @@ _CGROUPS = (
 """Limit and use of version 2 and of version 1, below the root of the file system of cgroups."""
 
 
-def check_room(memory_bytes: int) -> None:
-    """Refuse a guest that this machine cannot hold twice.
+def check_room(memory_bytes: int, *, twin: bool = False) -> None:
+    """Refuse a guest that this machine cannot hold twice, or three times with its twin.
 
     Raises:
         BadOption: naming what it can hold.
     """
     left = available_bytes()
-    if left is None or 2 * memory_bytes <= left:
+    times = 3 if twin else 2
+    if left is None or times * memory_bytes <= left:
         return
-    most = max(1, left // 2 // _MIB)
+    most = max(1, left // times // _MIB)
+    often, without = ("three times", "--no-twin, ") if twin else ("twice", "")
+    beside = ", its untracked twin among them," if twin else ""
     raise BadOption(
-        f"a guest of {format_bytes(memory_bytes)} exists twice while it migrates, and this machine "
-        f"has {format_bytes(left)} left; use --memory {most}MiB or less, or hosts on two machines "
-        "(--source, --dest)"
+        f"a guest of {format_bytes(memory_bytes)} exists {often}{beside} while it migrates, and "
+        f"this machine has {format_bytes(left)} left; use --memory {most}MiB or less, {without}or "
+        "hosts on two machines (--source, --dest)"
     )
 
 

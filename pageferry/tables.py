@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from pageferry.document import Document, Round
 from pageferry.fitting import Fitted
+from pageferry.price_range import UNATTRIBUTED
 from paging_core.density import GROUPS
 from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.units import NS_PER_S, format_bytes, format_ns
@@ -24,6 +25,7 @@ CAUSE_LABELS = {
     "pml": "draining PML buffers",
     "tlb": "TLB flushes and misses",
     "bitmap": "copying the bitmap",
+    UNATTRIBUTED: "unattributed",
 }
 """What each cause of tracking time means to a reader."""
 
@@ -61,7 +63,7 @@ class Row:
     """
 
     label: str
-    value: Callable[[Document], float]
+    value: Callable[[Document], float | None]
     show: Callable[[float, Document], str]
     always: bool = True
 
@@ -96,9 +98,51 @@ def _percent(value: float, _: Document) -> str:
     return percent(value)
 
 
-def overhead(document: Document) -> float:
-    """What tracking cost the guest, as a share of the time that it would have taken without."""
-    return document["guest"]["slowdown"] - 1
+ABSENT = "–"
+"""Stands for a figure that a document does not have."""
+
+
+def overhead(document: Document) -> float | None:
+    """What tracking cost the guest, as a share of its untracked twin's time; None without one."""
+    slowdown = document["guest"]["slowdown"]
+    return None if slowdown is None else slowdown - 1
+
+
+def overhead_range(document: Document) -> tuple[float, float] | None:
+    """The same events at the ends of their prices: the least and the most overhead; None: unknown.
+
+    Ascending, the overhead at the prices of the run among them.
+    """
+    ends = document["guest"].get("range")
+    at = overhead(document)
+    if ends is None or at is None:
+        return None
+    low, high = ends["low"]["slowdown"], ends["high"]["slowdown"]
+    if low is None or high is None:
+        return None
+    return min(low - 1, at, high - 1), max(low - 1, at, high - 1)
+
+
+def ranged(value: float, ends: tuple[float, float] | None) -> str:
+    """A share and between which it lies: ``+0.92 % (+0.41 % … +2.10 %)``."""
+    if ends is None or ends[0] == ends[1]:
+        return percent(value)
+    return f"{percent(value)} ({percent(ends[0])} … {percent(ends[1])})"
+
+
+def _ranged(value: float, document: Document) -> str:
+    return ranged(value, overhead_range(document))
+
+
+def _time_range(name: str, document: Document) -> str:
+    """Between which a time lies, in brackets; nothing where its prices are exact."""
+    ends = document["guest"].get("range")
+    if ends is None:
+        return ""
+    at = (ends["low"]["time_ns"].get(name, 0), ends["high"]["time_ns"].get(name, 0))
+    if at[0] == at[1]:
+        return ""
+    return f" ({format_ns(min(at))} … {format_ns(max(at))})"
 
 
 def _bytes(value: float, _: Document) -> str:
@@ -119,10 +163,16 @@ def _share_of_base(value: float, document: Document) -> str:
     return f"{format_ns(value)}{share}"
 
 
+def _untracked(document: Document) -> float | None:
+    """The twin's time; None without one."""
+    return None if overhead(document) is None else document["guest"]["time_ns"]["base"]
+
+
 def _cause(name: str) -> Row:
-    return Row(
-        f"  {CAUSE_LABELS[name]}", lambda d: d["guest"]["time_ns"][name], _share_of_base, False
-    )
+    def show(value: float, document: Document) -> str:
+        return _share_of_base(value, document) + _time_range(name, document)
+
+    return Row(f"  {CAUSE_LABELS[name]}", lambda d: d["guest"]["time_ns"].get(name), show, False)
 
 
 def _fault(name: str) -> Row:
@@ -153,9 +203,9 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
         *(_part(name) for name in PART_LABELS),
     ),
     (
-        Row("tracking overhead", overhead, _percent),
-        Row("untracked guest time", lambda d: d["guest"]["time_ns"]["base"], _share_of_base),
-        *(_cause(name) for name in CAUSES),
+        Row("tracking overhead", overhead, _ranged),
+        Row("untracked guest time", _untracked, _share_of_base),
+        *(_cause(name) for name in (*CAUSES, UNATTRIBUTED)),
     ),
     (
         Row("faults", lambda d: d["faults"]["total"], _count),
@@ -207,14 +257,18 @@ def _add(table: Fitted, row: Row, documents: Sequence[Document]) -> None:
     values = [row.value(document) for document in documents]
     if not row.always and not any(values):
         return
-    shown = [row.show(value, d) for value, d in zip(values, documents, strict=True)]
+    shown = [
+        ABSENT if value is None else row.show(value, d)
+        for value, d in zip(values, documents, strict=True)
+    ]
     style = "dim" if row.label.startswith(" ") else None
     table.add(row.label, *shown, *_ratio(values), style=style)
 
 
-def _ratio(values: Sequence[float]) -> Iterable[str]:
+def _ratio(values: Sequence[float | None]) -> Iterable[str]:
     if len(values) == 2:
-        yield times(values[1] / values[0]) if all(values) else ""
+        before, after = values
+        yield times(after / before) if before and after and after / before > 0 else ""
 
 
 def _outcome(document: Document) -> str:

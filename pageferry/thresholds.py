@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pageferry.document import Document
+from pageferry.tables import overhead
 from paging_core.errors import BadOption
 from paging_core.units import (
     NS_PER_S,
@@ -89,7 +90,7 @@ class Threshold:
     def value(self, document: Document) -> float | None:
         """The number; None where this document has none, such as a round that was not needed."""
         if self.path == "guest.overhead":
-            return document["guest"]["slowdown"] - 1
+            return overhead(document)
         return _number(document, self.path)
 
     def complaint(self, document: Document) -> str:

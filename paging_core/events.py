@@ -143,3 +143,8 @@ CAUSE_HELP: Mapping[str, str] = {
     "bitmap": "Copying the log-dirty bitmap out.",
 }
 """What each cause of tracking time is, for display."""
+UNATTRIBUTED_HELP = (
+    "What the causes do not explain of the tracked guest's time beyond its untracked twin's; "
+    "negative where they explain too much. Absent without a twin."
+)
+"""What stands beside the causes, for display."""

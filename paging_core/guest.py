@@ -8,7 +8,7 @@ this protocol only.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -68,8 +68,13 @@ class GuestCounters:
         events: every event counted by the cost model, by name.
         tracking_ns: guest time spent because of tracking, by cause
             (`paging_core.events.CAUSES`).
-        base_ns: guest time that the same accesses would have taken untracked.
+        base_ns: guest time that is charged to no cause: what the tracked guest's own accounts say
+            that it would have taken untracked.
         accesses: guest accesses executed.
+        untracked_ns: guest time that the untracked twin took for the same operations; None
+            without one.
+        events_by: the events by what they are charged to, zeros left out: a cause, `base`, and
+            `untracked` for those of the twin.
     """
 
     faults: Mapping[str, int]
@@ -77,13 +82,17 @@ class GuestCounters:
     tracking_ns: Mapping[str, int]
     base_ns: int
     accesses: int
+    untracked_ns: int | None = None
+    events_by: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
-    def slowdown(self) -> float:
-        """Guest time with tracking over guest time without; 1.0 when nothing ran."""
-        if self.base_ns == 0:
+    def slowdown(self) -> float | None:
+        """Tracked guest time over the twin's; 1.0 when nothing ran, None without a twin."""
+        if self.untracked_ns is None:
+            return None
+        if self.untracked_ns == 0:
             return 1.0
-        return (self.base_ns + sum(self.tracking_ns.values())) / self.base_ns
+        return (self.base_ns + sum(self.tracking_ns.values())) / self.untracked_ns
 
 
 class Guest(Protocol):
@@ -162,3 +171,11 @@ class LogClearer(Protocol):
         Only who is about to send every one of them may call this. Frames that became dirty
         since the clean that reported them, and are not to be sent yet, must not be among them.
         """
+
+
+@runtime_checkable
+class Twinned(Protocol):
+    """A guest that can have an untracked twin run the same operations beside it."""
+
+    def keep_twin(self) -> None:
+        """Have one from here until tracking stops; called before tracking starts."""

@@ -128,6 +128,19 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
     return machine
 
 
+def copy_machine(source: Machine, target: Machine) -> None:
+    """Make a machine stand as another of the same configuration does; memory is not copied.
+
+    It notes no flow, whatever the other does.
+    """
+    for name, array in source._asdict().items():
+        if name not in {"core", "memory"}:
+            getattr(target, name)[:] = array
+    for name in CORE_DTYPE.names or ():
+        if not name.endswith("_at") and name != "flow":
+            target.core[name] = source.core[name]
+
+
 def _address(machine: Machine) -> None:
     """Tell the core where the arrays are and how long."""
     core = machine.core

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from paging_core.accounts import counters_between
 from paging_core.boot import lay_out
 from paging_core.config import GuestConfig, GuestTables, Paging
 from paging_core.density import Written
@@ -25,7 +26,6 @@ from paging_core.errors import (
     InvalidInput,
     LimitExceeded,
 )
-from paging_core.events import CAUSES, FAULT_KINDS, Event
 from paging_core.flow import FlowRows
 from paging_core.flow_buffer import FlowBuffer
 from paging_core.footprint import check_fits
@@ -44,8 +44,9 @@ from paging_core.kernels.log_dirty_ops import (
     take_bitmap,
 )
 from paging_core.kernels.state import PANICKED
-from paging_core.machine import Machine, make_machine
+from paging_core.machine import Machine, copy_machine, make_machine
 from paging_core.memory import GuestMemory
+from paging_core.twin import copy_memory
 from paging_core.units import PS_PER_NS, format_bytes
 from paging_core.well_formed import check_well_formed
 from paging_core.workloads.ops import OP_DTYPE, Ops, Workload
@@ -98,6 +99,7 @@ class ModelGuest:
         self._ops_start = -1
         self._start: npt.NDArray[np.void] = self.machine.core.copy()
         self._flow: FlowBuffer | None = None
+        self._twin: ModelGuest | None = None
 
     @classmethod
     def boot(
@@ -152,6 +154,7 @@ class ModelGuest:
 
     def close(self) -> None:
         """Give its memory back, and whatever its workload holds open; nothing runs it any more."""
+        self._end_twin()
         self.memory.close()
         _close_workload(self.workload)
 
@@ -214,6 +217,7 @@ class ModelGuest:
         until_ps = until_ns * PS_PER_NS
         while self._time_ps() < until_ps:
             self._run_chunk(until_ps, _CHUNK_OPS)
+        self._run_twin()
 
     def run_accesses(self, count: int) -> None:
         """Run exactly `count` more workload operations.
@@ -224,6 +228,7 @@ class ModelGuest:
         end = self.position + count
         while self.position < end:
             self._run_chunk(_FOREVER_PS, end - self.position)
+        self._run_twin()
 
     def execute(self, ops: Ops) -> None:
         """Run the given operations now, outside the workload.
@@ -233,6 +238,36 @@ class ModelGuest:
         """
         execute(self.machine.record, ops, 0, _FOREVER_PS)
         self._check_alive()
+        if self._twin is not None:
+            self._twin.execute(ops)
+
+    def keep_twin(self) -> None:
+        """See `paging_core.guest.Twinned`. It takes as much memory again.
+
+        Raises:
+            IllegalTransition: tracking has started.
+            LimitExceeded: the machine has no room for it.
+        """
+        if self.machine.core["log"]["enabled"][0]:
+            raise IllegalTransition("a twin is made before tracking starts")
+        self._end_twin()
+        with ExitStack() as undo:
+            memory = undo.enter_context(GuestMemory(self.n_frames, "twin"))
+            copy_memory(self.memory, memory)
+            twin = ModelGuest(self.config, memory, self.workload)
+            copy_machine(self.machine, twin.machine)
+            twin._start = twin.machine.core.copy()
+            undo.pop_all()
+        self._twin = twin
+
+    def _run_twin(self) -> None:
+        if self._twin is not None:
+            self._twin.run_accesses(self.position - self._twin.position)
+
+    def _end_twin(self) -> None:
+        twin, self._twin = self._twin, None
+        if twin is not None:
+            twin.memory.close()  # the workload is shared
 
     def stall(self, duration_ns: int) -> None:
         """Let virtual time pass with the guest stopped."""
@@ -340,6 +375,7 @@ class ModelGuest:
         """Disable log-dirty; counters stay as they are."""
         if not self.machine.core["log"]["enabled"][0]:
             return
+        self._end_twin()
         sync_hardware_log(self.machine.record)
         self.machine.core["log"]["enabled"] = 0
         # Shadows heal by themselves, fault by fault; P2M entries must be given write back.
@@ -348,22 +384,9 @@ class ModelGuest:
 
     def counters(self) -> GuestCounters:
         """Totals since tracking was started (or since the guest came here)."""
-        now, then = self.machine.core["time"][0], self._start["time"][0]
-        faults = (now["faults"] - then["faults"]).tolist()
-        by_kind = dict(zip(FAULT_KINDS, faults, strict=True))
-        by_kind["total"] = sum(faults) - by_kind["fixup"]
-        events = (
-            now["base_events"] + now["tracking_events"]
-            - then["base_events"] - then["tracking_events"]
-        )  # fmt: skip
-        causes = (now["cause_ps"] - then["cause_ps"]) // PS_PER_NS
-        return GuestCounters(
-            faults=by_kind,
-            events={event.name.lower(): int(events[event]) for event in Event},
-            tracking_ns=dict(zip(CAUSES, causes.tolist(), strict=True)),
-            base_ns=int(now["base_ps"] - then["base_ps"]) // PS_PER_NS,
-            accesses=int(events[Event.ACCESS]),
-        )
+        twin = self._twin
+        beside = None if twin is None else (twin._start, twin.machine.core)  # noqa: SLF001 - ours
+        return counters_between((self._start, self.machine.core), beside)
 
     def state(self) -> bytes:
         """The guest beside its memory, for another host."""

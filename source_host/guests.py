@@ -318,6 +318,25 @@ class Guests:
             )
         return hosted
 
+    def check_room_for_twin(self, hosted: HostedGuest) -> None:
+        """Refuse a twin that the machine has no memory for; it needs as much as its guest.
+
+        Raises:
+            LimitExceeded: the migration can do without a twin.
+        """
+        if self._machine is None:
+            return
+        with self._lock:
+            untouched = sum(other.untouched_bytes for other in self._guests.values())
+            promised_bytes = untouched + sum(self._booting.values())
+        try:
+            self._machine.check(hosted.config.memory_bytes, promised_bytes)
+        except LimitExceeded as error:
+            raise LimitExceeded(
+                f"no room for the untracked twin of {hosted.guest_id!r}; --no-twin does without: "
+                f"{error}"
+            ) from None
+
     def delete(self, guest_id: str) -> HostedGuest:
         """Forget a guest and free its memory.
 

@@ -26,9 +26,10 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
 )
+from paging_core.events import Event as CostEvent
 from paging_core.exhaustion import named_limits, ran_out
 from paging_core.flow import FlowSource
-from paging_core.guest import Guest
+from paging_core.guest import Guest, Twinned
 from paging_core.proof import state_tag
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.clocks import Clock
@@ -237,7 +238,8 @@ class Migration:
         """Have memory reserved over there, warm the guest up, start tracking."""
         max_payload_bytes = self._prepare()
         self._check_cancelled()
-        clock = self._clock = self._plan.make_clock(guest, self._cancelled)
+        digest_ns = self._offer.config.costs.ns(CostEvent.PAGE_DIGEST)
+        clock = self._clock = self._plan.make_clock(guest, self._cancelled, digest_ns)
         if self._was_running:
             clock.resume()
             clock.let_run(self._plan.warmup_ns)
@@ -246,6 +248,8 @@ class Migration:
                 guest.note_flow(self._flow.events)
                 self._telling = guest
             self._flow.moment("tracking_started", clock.now_ns, 0)
+            if self._plan.keeps_twin and isinstance(guest, Twinned):
+                guest.keep_twin()
             guest.start_tracking()
             self._tracking = True
         return Engine(

@@ -279,6 +279,8 @@ class Migrations:
             migration_id = self._next_id(hosted.guest_id)
             guest = hosted.claim(migration_id)
             try:
+                if plan.keeps_twin:
+                    self._guests.check_room_for_twin(hosted)
                 offer = Offer(
                     migration_id,
                     hosted.guest_id,

@@ -52,5 +52,10 @@ def guest_cost(counters: GuestCounters) -> common_pb2.GuestCost:
         tracking_ns=counters.tracking_ns,
         base_ns=counters.base_ns,
         accesses=counters.accesses,
-        slowdown=counters.slowdown,
+        slowdown=counters.slowdown or 0.0,
+        untracked_ns=counters.untracked_ns,
+        events_by=[
+            common_pb2.ChargedEvents(charged_to=name, counts=counts)
+            for name, counts in counters.events_by.items()
+        ],
     )

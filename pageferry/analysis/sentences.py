@@ -25,8 +25,14 @@ def _slowdown(analysis: Analysis) -> str:
     )
     return (
         f"Tracking took {format_ns(slow['tracking_ns'])} of the guest's time, "
-        f"{100 * (slow['slowdown'] - 1):.2f} % on top of what it would have run: {shares}."
+        f"{_on_top(slow['slowdown'])}: {shares}."
     )
+
+
+def _on_top(slowdown: float | None) -> str:
+    if slowdown is None:
+        return "as it was charged (no untracked twin says what it would have run)"
+    return f"{100 * (slowdown - 1):.2f} % on top of what its untracked twin ran"
 
 
 def _groups(analysis: Analysis) -> list[str]:

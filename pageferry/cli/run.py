@@ -136,7 +136,7 @@ def check(options: MigrationOptions) -> None:
         return
     guest = options.guest_config()
     if options.source is None:
-        check_room(guest.memory_bytes)
+        check_room(guest.memory_bytes, twin=options.plan().keeps_twin)
 
 
 def interruptible(action: Callable[[Interrupts], int]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pageferry.report.repeats import Repeated, Spread
-from pageferry.tables import per_group
+from pageferry.tables import ABSENT, per_group
 from paging_core.density import GROUPS
 from paging_core.units import NS_PER_S, format_bytes, format_ns
 
@@ -31,7 +31,7 @@ class Figure:
 
 def percent(value: float) -> str:
     """Of the guest's time, to a hundredth of a percent, or two digits of less than that."""
-    return f"{value:.2f} %" if value >= 0.1 or value == 0 else f"{value:.2g} %"
+    return f"{value:.2f} %" if abs(value) >= 0.1 or value == 0 else f"{value:.2g} %"
 
 
 def count(value: float) -> str:
@@ -105,9 +105,21 @@ def _density(run: Repeated, n: int) -> str:
     return f'<td data-value="{found.mean if found else -1}">{spread(found, per_group)}</td>'
 
 
+def _by_prices(run: Repeated, figure: Figure) -> str:
+    """Of the overhead: what the same events cost with all prices low, and with all of them high."""
+    if figure is not OVERHEAD:
+        return ""
+    ends = [run.spread(f"overhead_{end}_percent") for end in ("low", "high")]
+    if ends[0] is None or ends[1] is None or ends[0].mean == ends[1].mean:
+        return ""
+    low, high = sorted(end.mean for end in ends if end is not None)
+    return f" <small>[{figure.show(low)} … {figure.show(high)}]</small>"
+
+
 def _cells(run: Repeated, figure: Figure) -> str:
     found, ratio = run.spread(figure.column), run.spread(figure.ratio)
+    shown = (spread(found, figure.show) or ABSENT) + _by_prices(run, figure)
     return (
-        f'<td data-value="{found.mean if found else -1}">{spread(found, figure.show)}</td>'
+        f'<td data-value="{found.mean if found else -1}">{shown}</td>'
         f'<td class="factor" data-value="{ratio.mean if ratio else -1}">{factor(ratio)}</td>'
     )

@@ -12,6 +12,7 @@ from typing import Any
 
 import altair as alt
 
+from pageferry.price_range import UNATTRIBUTED
 from pageferry.report.charts import COLOURS, Spec, chart_of, legend_of, spec_of
 from pageferry.report.repeats import Repeated
 from pageferry.sweep.settings import ADAPTIVE_PAGES, BY_NAME
@@ -186,9 +187,9 @@ def _of(axis: Any, name: str) -> Any:
 def _causes(run: Repeated) -> list[dict[str, Any]]:
     """Percent of base time by cause; nothing of a cause that took none."""
     rows = []
-    for cause in CAUSES:
+    for cause in (*CAUSES, UNATTRIBUTED):
         found = run.spread(partial(_percent, cause))
-        if found is not None and found.most:
+        if found is not None and found.mean:
             rows.append(
                 {"variant": run["variant"], "cause": CAUSE_LABELS[cause], "percent": found.mean}
             )
@@ -196,8 +197,8 @@ def _causes(run: Repeated) -> list[dict[str, Any]]:
 
 
 def _percent(cause: str, run: Any) -> float | None:
-    base_ns = run["base_ns"]
-    return 100 * run[f"time_{cause}_ns"] / base_ns if base_ns else None
+    base_ns, cause_ns = run["base_ns"], run.get(f"time_{cause}_ns")
+    return 100 * cause_ns / base_ns if base_ns and cause_ns is not None else None
 
 
 def _bars(runs: Sequence[Repeated], rows: Sequence[dict[str, Any]], title: str) -> Spec:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pageferry.price_range import UNATTRIBUTED
 from pageferry.sweep.settings import (
     ADAPTIVE_PAGES,
     ALIKE,
@@ -26,6 +27,8 @@ Row = Mapping[str, Any]
 
 MEASURES = {
     "overhead": "overhead_percent",
+    "overhead_low": "overhead_low_percent",
+    "overhead_high": "overhead_high_percent",
     "fixups": "faults_fixup",
     "faults": "faults_total",
     "wire": "bytes_wire",
@@ -43,10 +46,11 @@ def compared(results: pa.Table) -> pa.Table:
 
     Returns:
         Columns of the sweep's table and `variant`, `plain` (fixed groups and nothing else),
-        `overhead_percent` (what tracking cost the guest, on top of what it would have run),
-        `tracking_ns`, and the ratios `overhead`, `fixups`, `faults`, `wire`, `tracking`, `total`,
-        `downtime` to the baseline, whose own values are `base_<ratio>`; NULL where there is
-        none, or 0.
+        `overhead_percent` (what tracking cost the guest, on top of what its untracked twin ran),
+        `overhead_low_percent` and `overhead_high_percent` (the same events at the ends of their
+        prices), `tracking_ns`, and the ratios `overhead`, `overhead_low`, `overhead_high`,
+        `fixups`, `faults`, `wire`, `tracking`, `total`, `downtime` to the baseline, whose
+        own values are `base_<ratio>`; NULL where there is none, or 0.
     """
     runs = [_described(row) for row in results.to_pylist() if row["status"] == "ok"]
     baselines = {values_of(run, ALIKE): run for run in runs if _single(run)}
@@ -84,14 +88,20 @@ def _is_plain(row: Row, name: str) -> bool:
 
 
 def _described(row: Row) -> dict[str, Any]:
-    tracking_ns = sum(row[f"time_{cause}_ns"] for cause in CAUSES)
+    times = (row.get(f"time_{cause}_ns") for cause in (*CAUSES, UNATTRIBUTED))
     return {
         **row,
         "variant": variant_of(row),
         "plain": is_plain(row),
-        "tracking_ns": tracking_ns,
-        "overhead_percent": 100 * (row["slowdown"] - 1),
+        "tracking_ns": sum(ns or 0 for ns in times),
+        "overhead_percent": _percent(row["slowdown"]),
+        "overhead_low_percent": _percent(row.get("slowdown_low")),
+        "overhead_high_percent": _percent(row.get("slowdown_high")),
     }
+
+
+def _percent(slowdown: float | None) -> float | None:
+    return None if slowdown is None else 100 * (slowdown - 1)
 
 
 def _ratios(run: Row, baseline: Row | None) -> dict[str, Any]:
@@ -99,7 +109,7 @@ def _ratios(run: Row, baseline: Row | None) -> dict[str, Any]:
     for name, measure in MEASURES.items():
         base = baseline[measure] if baseline is not None else None
         ratios[f"base_{name}"] = base
-        ratios[name] = run[measure] / base if base else None
+        ratios[name] = run[measure] / base if base and run[measure] is not None else None
     return ratios
 
 
@@ -119,7 +129,8 @@ def _sortable(value: Any) -> tuple[bool, Any]:
 def _schema(results: pa.Schema) -> pa.Schema:
     fields: dict[str, pa.DataType] = {field.name: field.type for field in results}
     fields |= {"variant": pa.string(), "plain": pa.bool_(), "tracking_ns": pa.int64()}
-    fields["overhead_percent"] = pa.float64()
+    for name in ("overhead_percent", "overhead_low_percent", "overhead_high_percent"):
+        fields[name] = pa.float64()
     for name, measure in MEASURES.items():
         fields |= {f"base_{name}": fields[measure], name: pa.float64()}
     return pa.schema(fields)

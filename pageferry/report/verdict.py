@@ -47,13 +47,30 @@ class _Case:
     def change(self) -> str:
         ratio = self.ratio
         assert ratio is not None  # noqa: S101 - cases without one are left out
-        return _CHANGES[1] if abs(ratio - 1) <= _SAME else _CHANGES[0 if ratio < 1 else 2]
+        return _change(ratio)
+
+    @property
+    def at_ends(self) -> tuple[float, float] | None:
+        """The ratio with all prices low, and with all of them high; None: not about prices."""
+        if self.figure is not OVERHEAD:
+            return None
+        found = [self.run.spread(f"overhead_{end}") for end in ("low", "high")]
+        return None if found[0] is None or found[1] is None else (found[0].mean, found[1].mean)
+
+    @property
+    def flips(self) -> bool:
+        """Whether the change is another one at an end of the prices."""
+        return any(_change(ratio) != self.change for ratio in self.at_ends or ())
 
     def __str__(self) -> str:
         before, after = (each.spread(self.figure.column) for each in (self.single, self.run))
         assert before is not None and after is not None and self.ratio is not None  # noqa: S101, PT018
         show = self.figure.show
         return f"{show(before.mean)} → {show(after.mean)}, ×{self.ratio:.2f}"
+
+
+def _change(ratio: float) -> str:
+    return _CHANGES[1] if abs(ratio - 1) <= _SAME else _CHANGES[0 if ratio < 1 else 2]
 
 
 _ByLoad = Mapping[str, Sequence[Repeated]]
@@ -101,19 +118,31 @@ def _on_loads(found: int, of: int, name: str) -> str:
 def _alone(where: str, loads: _ByLoad, holds: list[str]) -> None:
     """What tracking costs with single pages, before anything is done about it."""
     costs = [
-        (found.mean, load)
+        (found.mean, load, _between(single))
         for load, runs in loads.items()
         if (single := _single(runs)) is not None
         and (found := single.spread(OVERHEAD.column)) is not None
     ]
     if not costs:
         return
-    (least, low), (most, high) = min(costs), max(costs)
+    (least, low, about), (most, high, about_most) = min(costs), max(costs)
     if len(costs) == 1:
-        said = f"{OVERHEAD.show(least)} on {low}"
+        said = f"{OVERHEAD.show(least)} on {low}{about}"
     else:
-        said = f"between {OVERHEAD.show(least)} ({low}) and {OVERHEAD.show(most)} ({high})"
+        said = (
+            f"between {OVERHEAD.show(least)} ({low}{about}) and {OVERHEAD.show(most)} "
+            f"({high}{about_most})"
+        )
     holds.append(f"{where}: single pages cost the guest {said}.")
+
+
+def _between(run: Repeated) -> str:
+    """Between which the overhead lies, as far as the prices are known; empty where exact."""
+    found = [run.spread(f"overhead_{end}_percent") for end in ("low", "high")]
+    if found[0] is None or found[1] is None or found[0].mean == found[1].mean:
+        return ""
+    low, high = sorted(end.mean for end in found if end is not None)
+    return f", {OVERHEAD.show(low)} to {OVERHEAD.show(high)} by the prices"
 
 
 def _first_objection(where: str, loads: _ByLoad, holds: list[str]) -> None:
@@ -158,9 +187,24 @@ def _groups(where: str, loads: _ByLoad, holds: list[str], exceptions: list[str])
             said, named = _over_loads(figure, cases)
             parts.append(said)
             exceptions += [f"{where}: {text}" for text in named]
+            exceptions += [f"{where}: {text}" for text in _flips(cases)]
     if parts:
         against = f"groups of {_listed(sizes)} against single pages"
         holds.append(f"{where}: {against}: {'; '.join(parts)}.")
+
+
+def _flips(loads: Mapping[str, Sequence[_Case]]) -> Iterator[str]:
+    """The loads on which it depends on the prices, within their intervals, what groups do."""
+    for load, cases in loads.items():
+        for case in cases:
+            if case.flips and case.at_ends is not None:
+                low, high = case.at_ends
+                yield (
+                    f"{case.figure.title} on {load} with n = {case.run['group_pages']} depends on "
+                    f"the prices: {case.change} (×{case.ratio:.2f}), with all of them low "
+                    f"{_change(low)} (×{low:.2f}), with all of them high {_change(high)} "
+                    f"(×{high:.2f})"
+                )
 
 
 def _cases(runs: Sequence[Repeated], figure: Figure) -> Iterator[_Case]:

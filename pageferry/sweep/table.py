@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from pageferry.document import Document
+from pageferry.price_range import UNATTRIBUTED
 from pageferry.sweep.point import Point
 from pageferry.sweep.settings import NAMES, SETTINGS, settings_of
 from pageferry.sweep.work import Finished
@@ -15,6 +16,7 @@ from paging_core.density import GROUPS
 from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.settings import Role
 
+_CAUSES = (*CAUSES, UNATTRIBUTED)
 _PAGES = ("sent", "unique", "resent", "data", "zero", "suppressed", "skipped", "falsely_dirty")
 _MEASURES = {
     "verified": pa.bool_(),
@@ -22,8 +24,10 @@ _MEASURES = {
     "rounds": pa.int32(),
     "accesses": pa.int64(),
     "slowdown": pa.float64(),
+    "slowdown_low": pa.float64(),
+    "slowdown_high": pa.float64(),
     "base_ns": pa.int64(),
-    **{f"time_{cause}_ns": pa.int64() for cause in CAUSES},
+    **{f"time_{cause}_ns": pa.int64() for cause in _CAUSES},
     **{f"faults_{kind}": pa.int64() for kind in (*FAULT_KINDS, "total")},
     **{f"pages_{kind}": pa.int64() for kind in _PAGES},
     **{f"density_{n}": pa.float64() for n in GROUPS},
@@ -83,7 +87,8 @@ def _whole(row: Row) -> Row:
 
 def _measures(document: Document) -> Row:
     guest, pages = document["guest"], document["pages"]
-    times = {f"time_{cause}_ns": guest["time_ns"][cause] for cause in CAUSES}
+    times = {f"time_{cause}_ns": guest["time_ns"].get(cause) for cause in _CAUSES}
+    ends = guest.get("range")
     faults = {f"faults_{kind}": count for kind, count in document["faults"].items()}
     return {
         "verified": document["verified"],
@@ -91,6 +96,8 @@ def _measures(document: Document) -> Row:
         "rounds": len(document["rounds"]),
         "accesses": guest["accesses"],
         "slowdown": guest["slowdown"],
+        "slowdown_low": ends["low"]["slowdown"] if ends else None,
+        "slowdown_high": ends["high"]["slowdown"] if ends else None,
         "base_ns": guest["time_ns"]["base"],
         **times,
         **faults,

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pageferry/v1/common.proto\x12\x0cpageferry.v1\"/\n\x0f\x43ontractVersion\x12\r\n\x05major\x18\x01 \x01(\r\x12\r\n\x05minor\x18\x02 \x01(\r\"\x7f\n\x0bGroupPolicy\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\'\n\x05scope\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GroupScope\x12\x14\n\x0c\x64_bit_filter\x18\x03 \x01(\x08\x12\x0f\n\x07trigger\x18\x04 \x01(\r\x12\x10\n\x08\x61\x64\x61ptive\x18\x05 \x01(\x08\"\x90\x04\n\rTrackerConfig\x12$\n\x06paging\x18\x01 \x01(\x0e\x32\x14.pageferry.v1.Paging\x12(\n\x05\x63lean\x18\x02 \x01(\x0e\x32\x19.pageferry.v1.CleanPolicy\x12\x0b\n\x03pml\x18\x03 \x01(\x08\x12(\n\x05group\x18\x04 \x01(\x0b\x32\x19.pageferry.v1.GroupPolicy\x12\x13\n\x0bno_prefetch\x18\x05 \x01(\x08\x12\x18\n\x0bout_of_sync\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\x12shadow_pool_frames\x18\x07 \x01(\x04\x12\x13\n\x0btlb_entries\x18\x08 \x01(\r\x12\x1a\n\x12\x63lear_chunk_frames\x18\t \x01(\x04\x12\x1a\n\x12pml_buffer_entries\x18\n \x01(\r\x12,\n\nhypervisor\x18\x0b \x01(\x0e\x32\x18.pageferry.v1.Hypervisor\x12,\n\treads_map\x18\x0c \x01(\x0e\x32\x19.pageferry.v1.ReadMapping\x12\x33\n\nviolations\x18\r \x01(\x0e\x32\x1f.pageferry.v1.ViolationHandling\x12+\n\nshadow_mmu\x18\x0e \x01(\x0e\x32\x17.pageferry.v1.ShadowMmu\x12\x12\n\ndirty_ring\x18\x0f \x01(\rB\x0e\n\x0c_out_of_sync\"\xcb\x04\n\tGuestSpec\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12,\n\x07tracker\x18\x03 \x01(\x0b\x32\x1b.pageferry.v1.TrackerConfig\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\r\n\x05trace\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12&\n\x04\x66ill\x18\x07 \x01(\x0e\x32\x18.pageferry.v1.MemoryFill\x12G\n\x11\x63ost_overrides_ns\x18\x08 \x03(\x0b\x32,.pageferry.v1.GuestSpec.CostOverridesNsEntry\x12;\n\x0b\x63ost_low_ns\x18\t \x03(\x0b\x32&.pageferry.v1.GuestSpec.CostLowNsEntry\x12=\n\x0c\x63ost_high_ns\x18\n \x03(\x0b\x32\'.pageferry.v1.GuestSpec.CostHighNsEntry\x12/\n\x0cguest_tables\x18\x0b \x01(\x0e\x32\x19.pageferry.v1.GuestTables\x1a\x36\n\x14\x43ostOverridesNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x30\n\x0e\x43ostLowNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x31\n\x0f\x43ostHighNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xfd\x01\n\x0bGuestStatus\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GuestState\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07time_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x15\n\rmemory_digest\x18\x06 \x01(\x06\x12\x14\n\x0cstate_digest\x18\x07 \x01(\x06\x12\x0f\n\x07message\x18\x08 \x01(\t\x12%\n\x04spec\x18\x14 \x01(\x0b\x32\x17.pageferry.v1.GuestSpec\x12\x15\n\rtrace_xxh3_64\x18\x15 \x01(\x06\"5\n\x0cGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x13\n\x0bwith_digest\x18\x02 \x01(\x08\"\x13\n\x11ListGuestsRequest\"6\n\tGuestList\x12)\n\x06guests\x18\x01 \x03(\x0b\x32\x19.pageferry.v1.GuestStatus\"n\n\x10StepGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x12\n\x08\x61\x63\x63\x65sses\x18\x02 \x01(\x04H\x00\x12\x15\n\x0b\x64uration_ns\x18\x03 \x01(\x04H\x00\x12\x13\n\x0bwith_digest\x18\x04 \x01(\x08\x42\x08\n\x06\x61mount\"\xf9\x02\n\tGuestCost\x12\x33\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32#.pageferry.v1.GuestCost.FaultsEntry\x12\x33\n\x06\x65vents\x18\x02 \x03(\x0b\x32#.pageferry.v1.GuestCost.EventsEntry\x12<\n\x0btracking_ns\x18\x03 \x03(\x0b\x32\'.pageferry.v1.GuestCost.TrackingNsEntry\x12\x0f\n\x07\x62\x61se_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x10\n\x08slowdown\x18\x06 \x01(\x01\x1a-\n\x0b\x46\x61ultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x31\n\x0fTrackingNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*C\n\x06Paging\x12\x16\n\x12PAGING_UNSPECIFIED\x10\x00\x12\x11\n\rPAGING_SHADOW\x10\x01\x12\x0e\n\nPAGING_HAP\x10\x02*\xad\x01\n\x0b\x43leanPolicy\x12\x1c\n\x18\x43LEAN_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43LEAN_POLICY_BLOW\x10\x01\x12\x1e\n\x1a\x43LEAN_POLICY_WRITE_PROTECT\x10\x02\x12\x15\n\x11\x43LEAN_POLICY_LAZY\x10\x03\x12\x16\n\x12\x43LEAN_POLICY_EAGER\x10\x04\x12\x1a\n\x16\x43LEAN_POLICY_CLEAR_LOG\x10\x05*i\n\nHypervisor\x12\x1a\n\x16HYPERVISOR_UNSPECIFIED\x10\x00\x12\x12\n\x0eHYPERVISOR_XEN\x10\x01\x12\x17\n\x13HYPERVISOR_XEN_2009\x10\x02\x12\x12\n\x0eHYPERVISOR_KVM\x10\x03*b\n\x0bReadMapping\x12\x1c\n\x18READ_MAPPING_UNSPECIFIED\x10\x00\x12\x1a\n\x16READ_MAPPING_READ_ONLY\x10\x01\x12\x19\n\x15READ_MAPPING_WRITABLE\x10\x02*t\n\x11ViolationHandling\x12\"\n\x1eVIOLATION_HANDLING_UNSPECIFIED\x10\x00\x12\x1b\n\x17VIOLATION_HANDLING_SYNC\x10\x01\x12\x1e\n\x1aVIOLATION_HANDLING_NO_SYNC\x10\x02*O\n\tShadowMmu\x12\x1a\n\x16SHADOW_MMU_UNSPECIFIED\x10\x00\x12\x12\n\x0eSHADOW_MMU_XEN\x10\x01\x12\x12\n\x0eSHADOW_MMU_KVM\x10\x02*\\\n\nGroupScope\x12\x1b\n\x17GROUP_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13GROUP_SCOPE_VIRTUAL\x10\x01\x12\x18\n\x14GROUP_SCOPE_PHYSICAL\x10\x02*n\n\nMemoryFill\x12\x1b\n\x17MEMORY_FILL_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_FILL_ZERO\x10\x01\x12\x15\n\x11MEMORY_FILL_MIXED\x10\x02\x12\x16\n\x12MEMORY_FILL_RANDOM\x10\x03*[\n\x0bGuestTables\x12\x1c\n\x18GUEST_TABLES_UNSPECIFIED\x10\x00\x12\x16\n\x12GUEST_TABLES_LINUX\x10\x01\x12\x16\n\x12GUEST_TABLES_CLEAN\x10\x02*A\n\x05\x43lock\x12\x15\n\x11\x43LOCK_UNSPECIFIED\x10\x00\x12\x11\n\rCLOCK_VIRTUAL\x10\x01\x12\x0e\n\nCLOCK_REAL\x10\x02*\xa4\x01\n\nGuestState\x12\x1b\n\x17GUEST_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12GUEST_STATE_PAUSED\x10\x01\x12\x17\n\x13GUEST_STATE_RUNNING\x10\x02\x12\x18\n\x14GUEST_STATE_IN_DOUBT\x10\x03\x12\x15\n\x11GUEST_STATE_MOVED\x10\x04\x12\x17\n\x13GUEST_STATE_CRASHED\x10\x05\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19pageferry/v1/common.proto\x12\x0cpageferry.v1\"/\n\x0f\x43ontractVersion\x12\r\n\x05major\x18\x01 \x01(\r\x12\r\n\x05minor\x18\x02 \x01(\r\"\x7f\n\x0bGroupPolicy\x12\x0e\n\x06\x66rames\x18\x01 \x01(\r\x12\'\n\x05scope\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GroupScope\x12\x14\n\x0c\x64_bit_filter\x18\x03 \x01(\x08\x12\x0f\n\x07trigger\x18\x04 \x01(\r\x12\x10\n\x08\x61\x64\x61ptive\x18\x05 \x01(\x08\"\x90\x04\n\rTrackerConfig\x12$\n\x06paging\x18\x01 \x01(\x0e\x32\x14.pageferry.v1.Paging\x12(\n\x05\x63lean\x18\x02 \x01(\x0e\x32\x19.pageferry.v1.CleanPolicy\x12\x0b\n\x03pml\x18\x03 \x01(\x08\x12(\n\x05group\x18\x04 \x01(\x0b\x32\x19.pageferry.v1.GroupPolicy\x12\x13\n\x0bno_prefetch\x18\x05 \x01(\x08\x12\x18\n\x0bout_of_sync\x18\x06 \x01(\x08H\x00\x88\x01\x01\x12\x1a\n\x12shadow_pool_frames\x18\x07 \x01(\x04\x12\x13\n\x0btlb_entries\x18\x08 \x01(\r\x12\x1a\n\x12\x63lear_chunk_frames\x18\t \x01(\x04\x12\x1a\n\x12pml_buffer_entries\x18\n \x01(\r\x12,\n\nhypervisor\x18\x0b \x01(\x0e\x32\x18.pageferry.v1.Hypervisor\x12,\n\treads_map\x18\x0c \x01(\x0e\x32\x19.pageferry.v1.ReadMapping\x12\x33\n\nviolations\x18\r \x01(\x0e\x32\x1f.pageferry.v1.ViolationHandling\x12+\n\nshadow_mmu\x18\x0e \x01(\x0e\x32\x17.pageferry.v1.ShadowMmu\x12\x12\n\ndirty_ring\x18\x0f \x01(\rB\x0e\n\x0c_out_of_sync\"\xcb\x04\n\tGuestSpec\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x02 \x01(\x04\x12,\n\x07tracker\x18\x03 \x01(\x0b\x32\x1b.pageferry.v1.TrackerConfig\x12\x10\n\x08workload\x18\x04 \x01(\t\x12\r\n\x05trace\x18\x05 \x01(\t\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12&\n\x04\x66ill\x18\x07 \x01(\x0e\x32\x18.pageferry.v1.MemoryFill\x12G\n\x11\x63ost_overrides_ns\x18\x08 \x03(\x0b\x32,.pageferry.v1.GuestSpec.CostOverridesNsEntry\x12;\n\x0b\x63ost_low_ns\x18\t \x03(\x0b\x32&.pageferry.v1.GuestSpec.CostLowNsEntry\x12=\n\x0c\x63ost_high_ns\x18\n \x03(\x0b\x32\'.pageferry.v1.GuestSpec.CostHighNsEntry\x12/\n\x0cguest_tables\x18\x0b \x01(\x0e\x32\x19.pageferry.v1.GuestTables\x1a\x36\n\x14\x43ostOverridesNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x30\n\x0e\x43ostLowNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x1a\x31\n\x0f\x43ostHighNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xfd\x01\n\x0bGuestStatus\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\'\n\x05state\x18\x02 \x01(\x0e\x32\x18.pageferry.v1.GuestState\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x04\x12\x0f\n\x07time_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x15\n\rmemory_digest\x18\x06 \x01(\x06\x12\x14\n\x0cstate_digest\x18\x07 \x01(\x06\x12\x0f\n\x07message\x18\x08 \x01(\t\x12%\n\x04spec\x18\x14 \x01(\x0b\x32\x17.pageferry.v1.GuestSpec\x12\x15\n\rtrace_xxh3_64\x18\x15 \x01(\x06\"5\n\x0cGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x13\n\x0bwith_digest\x18\x02 \x01(\x08\"\x13\n\x11ListGuestsRequest\"6\n\tGuestList\x12)\n\x06guests\x18\x01 \x03(\x0b\x32\x19.pageferry.v1.GuestStatus\"n\n\x10StepGuestRequest\x12\x10\n\x08guest_id\x18\x01 \x01(\t\x12\x12\n\x08\x61\x63\x63\x65sses\x18\x02 \x01(\x04H\x00\x12\x15\n\x0b\x64uration_ns\x18\x03 \x01(\x04H\x00\x12\x13\n\x0bwith_digest\x18\x04 \x01(\x08\x42\x08\n\x06\x61mount\"\xd5\x03\n\tGuestCost\x12\x33\n\x06\x66\x61ults\x18\x01 \x03(\x0b\x32#.pageferry.v1.GuestCost.FaultsEntry\x12\x33\n\x06\x65vents\x18\x02 \x03(\x0b\x32#.pageferry.v1.GuestCost.EventsEntry\x12<\n\x0btracking_ns\x18\x03 \x03(\x0b\x32\'.pageferry.v1.GuestCost.TrackingNsEntry\x12\x0f\n\x07\x62\x61se_ns\x18\x04 \x01(\x04\x12\x10\n\x08\x61\x63\x63\x65sses\x18\x05 \x01(\x04\x12\x10\n\x08slowdown\x18\x06 \x01(\x01\x12\x19\n\x0cuntracked_ns\x18\x07 \x01(\x04H\x00\x88\x01\x01\x12.\n\tevents_by\x18\x08 \x03(\x0b\x32\x1b.pageferry.v1.ChargedEvents\x1a-\n\x0b\x46\x61ultsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a-\n\x0b\x45ventsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x1a\x31\n\x0fTrackingNsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\x42\x0f\n\r_untracked_ns\"\x8b\x01\n\rChargedEvents\x12\x12\n\ncharged_to\x18\x01 \x01(\t\x12\x37\n\x06\x63ounts\x18\x02 \x03(\x0b\x32\'.pageferry.v1.ChargedEvents.CountsEntry\x1a-\n\x0b\x43ountsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01*C\n\x06Paging\x12\x16\n\x12PAGING_UNSPECIFIED\x10\x00\x12\x11\n\rPAGING_SHADOW\x10\x01\x12\x0e\n\nPAGING_HAP\x10\x02*\xad\x01\n\x0b\x43leanPolicy\x12\x1c\n\x18\x43LEAN_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x43LEAN_POLICY_BLOW\x10\x01\x12\x1e\n\x1a\x43LEAN_POLICY_WRITE_PROTECT\x10\x02\x12\x15\n\x11\x43LEAN_POLICY_LAZY\x10\x03\x12\x16\n\x12\x43LEAN_POLICY_EAGER\x10\x04\x12\x1a\n\x16\x43LEAN_POLICY_CLEAR_LOG\x10\x05*i\n\nHypervisor\x12\x1a\n\x16HYPERVISOR_UNSPECIFIED\x10\x00\x12\x12\n\x0eHYPERVISOR_XEN\x10\x01\x12\x17\n\x13HYPERVISOR_XEN_2009\x10\x02\x12\x12\n\x0eHYPERVISOR_KVM\x10\x03*b\n\x0bReadMapping\x12\x1c\n\x18READ_MAPPING_UNSPECIFIED\x10\x00\x12\x1a\n\x16READ_MAPPING_READ_ONLY\x10\x01\x12\x19\n\x15READ_MAPPING_WRITABLE\x10\x02*t\n\x11ViolationHandling\x12\"\n\x1eVIOLATION_HANDLING_UNSPECIFIED\x10\x00\x12\x1b\n\x17VIOLATION_HANDLING_SYNC\x10\x01\x12\x1e\n\x1aVIOLATION_HANDLING_NO_SYNC\x10\x02*O\n\tShadowMmu\x12\x1a\n\x16SHADOW_MMU_UNSPECIFIED\x10\x00\x12\x12\n\x0eSHADOW_MMU_XEN\x10\x01\x12\x12\n\x0eSHADOW_MMU_KVM\x10\x02*\\\n\nGroupScope\x12\x1b\n\x17GROUP_SCOPE_UNSPECIFIED\x10\x00\x12\x17\n\x13GROUP_SCOPE_VIRTUAL\x10\x01\x12\x18\n\x14GROUP_SCOPE_PHYSICAL\x10\x02*n\n\nMemoryFill\x12\x1b\n\x17MEMORY_FILL_UNSPECIFIED\x10\x00\x12\x14\n\x10MEMORY_FILL_ZERO\x10\x01\x12\x15\n\x11MEMORY_FILL_MIXED\x10\x02\x12\x16\n\x12MEMORY_FILL_RANDOM\x10\x03*[\n\x0bGuestTables\x12\x1c\n\x18GUEST_TABLES_UNSPECIFIED\x10\x00\x12\x16\n\x12GUEST_TABLES_LINUX\x10\x01\x12\x16\n\x12GUEST_TABLES_CLEAN\x10\x02*A\n\x05\x43lock\x12\x15\n\x11\x43LOCK_UNSPECIFIED\x10\x00\x12\x11\n\rCLOCK_VIRTUAL\x10\x01\x12\x0e\n\nCLOCK_REAL\x10\x02*\xa4\x01\n\nGuestState\x12\x1b\n\x17GUEST_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12GUEST_STATE_PAUSED\x10\x01\x12\x17\n\x13GUEST_STATE_RUNNING\x10\x02\x12\x18\n\x14GUEST_STATE_IN_DOUBT\x10\x03\x12\x15\n\x11GUEST_STATE_MOVED\x10\x04\x12\x17\n\x13GUEST_STATE_CRASHED\x10\x05\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,28 +43,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GUESTCOST_EVENTSENTRY']._serialized_options = b'8\001'
   _globals['_GUESTCOST_TRACKINGNSENTRY']._loaded_options = None
   _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_options = b'8\001'
-  _globals['_PAGING']._serialized_start=2222
-  _globals['_PAGING']._serialized_end=2289
-  _globals['_CLEANPOLICY']._serialized_start=2292
-  _globals['_CLEANPOLICY']._serialized_end=2465
-  _globals['_HYPERVISOR']._serialized_start=2467
-  _globals['_HYPERVISOR']._serialized_end=2572
-  _globals['_READMAPPING']._serialized_start=2574
-  _globals['_READMAPPING']._serialized_end=2672
-  _globals['_VIOLATIONHANDLING']._serialized_start=2674
-  _globals['_VIOLATIONHANDLING']._serialized_end=2790
-  _globals['_SHADOWMMU']._serialized_start=2792
-  _globals['_SHADOWMMU']._serialized_end=2871
-  _globals['_GROUPSCOPE']._serialized_start=2873
-  _globals['_GROUPSCOPE']._serialized_end=2965
-  _globals['_MEMORYFILL']._serialized_start=2967
-  _globals['_MEMORYFILL']._serialized_end=3077
-  _globals['_GUESTTABLES']._serialized_start=3079
-  _globals['_GUESTTABLES']._serialized_end=3170
-  _globals['_CLOCK']._serialized_start=3172
-  _globals['_CLOCK']._serialized_end=3237
-  _globals['_GUESTSTATE']._serialized_start=3240
-  _globals['_GUESTSTATE']._serialized_end=3404
+  _globals['_CHARGEDEVENTS_COUNTSENTRY']._loaded_options = None
+  _globals['_CHARGEDEVENTS_COUNTSENTRY']._serialized_options = b'8\001'
+  _globals['_PAGING']._serialized_start=2456
+  _globals['_PAGING']._serialized_end=2523
+  _globals['_CLEANPOLICY']._serialized_start=2526
+  _globals['_CLEANPOLICY']._serialized_end=2699
+  _globals['_HYPERVISOR']._serialized_start=2701
+  _globals['_HYPERVISOR']._serialized_end=2806
+  _globals['_READMAPPING']._serialized_start=2808
+  _globals['_READMAPPING']._serialized_end=2906
+  _globals['_VIOLATIONHANDLING']._serialized_start=2908
+  _globals['_VIOLATIONHANDLING']._serialized_end=3024
+  _globals['_SHADOWMMU']._serialized_start=3026
+  _globals['_SHADOWMMU']._serialized_end=3105
+  _globals['_GROUPSCOPE']._serialized_start=3107
+  _globals['_GROUPSCOPE']._serialized_end=3199
+  _globals['_MEMORYFILL']._serialized_start=3201
+  _globals['_MEMORYFILL']._serialized_end=3311
+  _globals['_GUESTTABLES']._serialized_start=3313
+  _globals['_GUESTTABLES']._serialized_end=3404
+  _globals['_CLOCK']._serialized_start=3406
+  _globals['_CLOCK']._serialized_end=3471
+  _globals['_GUESTSTATE']._serialized_start=3474
+  _globals['_GUESTSTATE']._serialized_end=3638
   _globals['_CONTRACTVERSION']._serialized_start=43
   _globals['_CONTRACTVERSION']._serialized_end=90
   _globals['_GROUPPOLICY']._serialized_start=92
@@ -90,11 +92,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STEPGUESTREQUEST']._serialized_start=1730
   _globals['_STEPGUESTREQUEST']._serialized_end=1840
   _globals['_GUESTCOST']._serialized_start=1843
-  _globals['_GUESTCOST']._serialized_end=2220
-  _globals['_GUESTCOST_FAULTSENTRY']._serialized_start=2077
-  _globals['_GUESTCOST_FAULTSENTRY']._serialized_end=2122
-  _globals['_GUESTCOST_EVENTSENTRY']._serialized_start=2124
-  _globals['_GUESTCOST_EVENTSENTRY']._serialized_end=2169
-  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_start=2171
-  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_end=2220
+  _globals['_GUESTCOST']._serialized_end=2312
+  _globals['_GUESTCOST_FAULTSENTRY']._serialized_start=2152
+  _globals['_GUESTCOST_FAULTSENTRY']._serialized_end=2197
+  _globals['_GUESTCOST_EVENTSENTRY']._serialized_start=2199
+  _globals['_GUESTCOST_EVENTSENTRY']._serialized_end=2244
+  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_start=2246
+  _globals['_GUESTCOST_TRACKINGNSENTRY']._serialized_end=2295
+  _globals['_CHARGEDEVENTS']._serialized_start=2315
+  _globals['_CHARGEDEVENTS']._serialized_end=2454
+  _globals['_CHARGEDEVENTS_COUNTSENTRY']._serialized_start=2409
+  _globals['_CHARGEDEVENTS_COUNTSENTRY']._serialized_end=2454
 # @@protoc_insertion_point(module_scope)

@@ -741,10 +741,15 @@ class GuestCost(_message.Message):
     BASE_NS_FIELD_NUMBER: _builtins.int
     ACCESSES_FIELD_NUMBER: _builtins.int
     SLOWDOWN_FIELD_NUMBER: _builtins.int
+    UNTRACKED_NS_FIELD_NUMBER: _builtins.int
+    EVENTS_BY_FIELD_NUMBER: _builtins.int
     base_ns: _builtins.int
     """the same accesses untracked"""
     accesses: _builtins.int
     slowdown: _builtins.float
+    """since 1.3 against the untracked twin; 0: none, or nothing ran"""
+    untracked_ns: _builtins.int
+    """Since 1.3. Of the untracked twin, which ran the same operations beside it; absent without one."""
     @_builtins.property
     def faults(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """by kind"""
@@ -757,6 +762,8 @@ class GuestCost(_message.Message):
     def tracking_ns(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """guest time lost to tracking, by cause"""
 
+    @_builtins.property
+    def events_by(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChargedEvents]: ...
     def __init__(
         self,
         *,
@@ -766,11 +773,61 @@ class GuestCost(_message.Message):
         base_ns: _builtins.int = ...,
         accesses: _builtins.int = ...,
         slowdown: _builtins.float = ...,
+        untracked_ns: _builtins.int | None = ...,
+        events_by: _abc.Iterable[Global___ChargedEvents] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_untracked_ns", b"_untracked_ns", "untracked_ns", b"untracked_ns"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_untracked_ns", b"_untracked_ns", "accesses", b"accesses", "base_ns", b"base_ns", "events", b"events", "events_by", b"events_by", "faults", b"faults", "slowdown", b"slowdown", "tracking_ns", b"tracking_ns", "untracked_ns", b"untracked_ns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__untracked_ns: _TypeAlias = _typing.Literal["untracked_ns"]  # noqa: Y015
+    _WhichOneofArgType__untracked_ns: _TypeAlias = _typing.Literal["_untracked_ns", b"_untracked_ns"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__untracked_ns) -> _WhichOneofReturnType__untracked_ns | None: ...
+
+Global___GuestCost: _TypeAlias = GuestCost  # noqa: Y015
+
+@_typing.final
+class ChargedEvents(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class CountsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    CHARGED_TO_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    charged_to: _builtins.str
+    """a cause, base; untracked for all of the twin's"""
+    @_builtins.property
+    def counts(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """by event"""
+
+    def __init__(
+        self,
+        *,
+        charged_to: _builtins.str = ...,
+        counts: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accesses", b"accesses", "base_ns", b"base_ns", "events", b"events", "faults", b"faults", "slowdown", b"slowdown", "tracking_ns", b"tracking_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["charged_to", b"charged_to", "counts", b"counts"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GuestCost: _TypeAlias = GuestCost  # noqa: Y015
+Global___ChargedEvents: _TypeAlias = ChargedEvents  # noqa: Y015

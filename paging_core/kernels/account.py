@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paging_core.compiled import kernel
-from paging_core.events import Fault
+from paging_core.events import N_EVENTS, Fault
 from paging_core.kernels.flow import FAULT, note
 from paging_core.kernels.state import Core
 
@@ -22,7 +22,7 @@ def pay(m: Core, event: int, cause: int, times: int) -> None:
         m.time.base_events[event] += times
     else:
         m.time.cause_ps[cause] += cost_ps
-        m.time.tracking_events[event] += times
+        m.time.cause_events[cause * N_EVENTS + event] += times
 
 
 @kernel

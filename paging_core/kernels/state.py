@@ -219,7 +219,7 @@ TIME_DTYPE = np.dtype(
         ("cause_ps", np.int64, (N_CAUSES,)),
         ("cost_ps", np.int64, (N_EVENTS,)),
         ("base_events", np.int64, (N_EVENTS,)),
-        ("tracking_events", np.int64, (N_EVENTS,)),
+        ("cause_events", np.int64, (N_CAUSES * N_EVENTS,)),  # by cause, then by event
         ("faults", np.int64, (N_FAULTS,)),
     ]
 )

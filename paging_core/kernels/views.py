@@ -133,7 +133,7 @@ class TimeView:
     cause_ps: Ints
     cost_ps: Ints
     base_events: Ints
-    tracking_events: Ints
+    cause_events: Ints
     faults: Ints
 
 

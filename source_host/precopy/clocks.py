@@ -39,6 +39,9 @@ class Clock(Protocol):
     def exclusive(self) -> AbstractContextManager[Guest]:
         """The guest between two of its turns, for as long as the context lasts."""
 
+    def digested(self, n_frames: int) -> None:
+        """The sender read and digested so many frames, to find those that did not change."""
+
     def carry(self, n_bytes: int) -> None:
         """A message of so many bytes was put on the link.
 
@@ -85,17 +88,26 @@ class VirtualClock:
     """Guest and link advance together, one message at a time; nothing else takes time.
 
     A message occupies the link for its bytes, and the guest runs until it has left; an
-    answer takes a round trip; what stalls the guest (a clean) stalls the link with it.
+    answer takes a round trip; what stalls the guest (a clean) stalls the link with it. The sender
+    has one thread, as Xen's and QEMU's: what it digests it sends when it has digested it.
     """
 
-    def __init__(self, guest: Guest, link: Link, cancelled: Event | None = None) -> None:
+    def __init__(
+        self,
+        guest: Guest,
+        link: Link,
+        cancelled: Event | None = None,
+        digest_ns: float = 0.0,
+    ) -> None:
         """The guest stands still.
 
         Args:
             guest: who runs.
             link: what carries messages.
             cancelled: ends what would take long, with `MigrationCancelled`; None for never.
+            digest_ns: what the sender takes to digest a frame.
         """
+        self._digest_ns = digest_ns
         self._cancelled = cancelled or Event()
         self._strides = Strides(self._check_cancelled)
         self._guest = guest
@@ -125,6 +137,10 @@ class VirtualClock:
         before_ns = self._guest.time_ns
         yield self._guest
         self._now_ns += self._guest.time_ns - before_ns
+
+    def digested(self, n_frames: int) -> None:
+        """Time passes for each frame."""
+        self._pass(round(n_frames * self._digest_ns))
 
     def carry(self, n_bytes: int) -> None:
         """Time passes until the message has left."""
@@ -194,6 +210,9 @@ class RealClock:
     def exclusive(self) -> AbstractContextManager[Guest]:
         """The guest between two slices."""
         return self._thread.exclusive()
+
+    def digested(self, n_frames: int) -> None:
+        """That took its time already."""
 
     def carry(self, n_bytes: int) -> None:  # noqa: ARG002
         """The message took its time already."""

@@ -38,10 +38,12 @@ class Encoded:
         batch: what to send.
         changed: for each frame, whether it holds other content than what was said of it
             before; bool, shape (n,).
+        digested: frames that a sender must digest to say so: all but those of zeros.
     """
 
     batch: Batch
     changed: npt.NDArray[np.bool_]
+    digested: int = 0
 
 
 class Encoder:
@@ -108,7 +110,7 @@ class Encoder:
             unchanged_digests=digests[kinds == _UNCHANGED],
         )
         self._next_sequence += 1
-        return Encoded(batch, changed)
+        return Encoded(batch, changed, int(np.count_nonzero(~zero)))
 
     def _kinds(self, zero: Flags, changed: npt.NDArray[np.bool_]) -> KindArray:
         """Zero is said first: it costs least. Unchanged needs an earlier sending."""

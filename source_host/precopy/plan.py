@@ -39,6 +39,7 @@ class Plan:
         zstd_level: 0 for none; None where it pays.
         max_rounds: live rounds at most; 0 for the policy's own limit.
         warmup_ns: guest time before tracking starts.
+        twin: an untracked twin runs the same operations; only on the virtual clock.
         max_downtime_ns: a stop-and-copy that takes longer is given up; 0 for the default.
     """
 
@@ -136,6 +137,19 @@ class Plan:
         shown="Guest time before tracking was switched on.",
         title="warm-up",
     )
+    twin: bool = setting(
+        "twin",
+        Flag(),
+        "true",
+        Role.SURROUNDINGS,
+        Section.MIGRATION,
+        "Do without the untracked twin, which runs the same operations beside the guest to say "
+        "what tracking costs it: half the time and memory, and no tracking overhead is shown.",
+        shown="An untracked twin ran the same operations; never on the real clock.",
+        since="0.2",
+        read=lambda plan, _: plan.keeps_twin,
+        title="untracked twin",
+    )
 
     def __post_init__(self) -> None:
         if self.clock is ClockName.VIRTUAL and self.link is None:
@@ -171,6 +185,11 @@ class Plan:
             return max(DEFAULT_MAX_DOWNTIME_NS, 2 * self.downtime_limit_ns)
         return DEFAULT_MAX_DOWNTIME_NS
 
+    @property
+    def keeps_twin(self) -> bool:
+        """Whether there is a twin: on the real clock it would take the guest's processor."""
+        return self.twin and self.clock is ClockName.VIRTUAL
+
     def make_policy(self) -> Policy:
         """The policy object."""
         return make_policy(self.policy, self.max_rounds)
@@ -192,15 +211,18 @@ class Plan:
             return MigrationKey.of_seed(seed)
         return MigrationKey.random()
 
-    def make_clock(self, guest: Guest, cancelled: Event | None = None) -> Clock:
+    def make_clock(
+        self, guest: Guest, cancelled: Event | None = None, digest_ns: float = 0.0
+    ) -> Clock:
         """The clock, with the guest standing still in it.
 
         Args:
             guest: who runs.
             cancelled: ends what takes long; None for never.
+            digest_ns: what the sender takes to digest a frame; the real clock measures it.
         """
         from source_host.precopy.clocks import RealClock, VirtualClock  # noqa: PLC0415
 
         if self.clock is ClockName.REAL or self.link is None:
             return RealClock(guest, cancelled)
-        return VirtualClock(guest, self.link, cancelled)
+        return VirtualClock(guest, self.link, cancelled, digest_ns if self.suppress else 0.0)

@@ -186,6 +186,7 @@ class RoundSender:
         self.ledger.settle(gfns)
         read_ns = self._clock.now_ns
         encoded = self._encoder.encode(gfns, ever_sent, self._stats.round, last=last, level=level)
+        self._clock.digested(encoded.digested)
         wire_bytes = self._transport.send(encoded.batch)
         self._report_sent(gfns, encoded.changed)
         self._flow.sent(read_ns, encoded.batch, encoded.changed, wire_bytes)

@@ -359,7 +359,7 @@ class MigrationMetrics:
     def _ended(self, report: Report) -> None:
         outcome = self._metrics.outcome
         self._add(outcome.migrations.labels(report.state.value), 1)
-        if report.cost is not None:
+        if report.cost is not None and report.cost.slowdown is not None:
             outcome.slowdown.observe(report.cost.slowdown, self._who)
         if report.downtime is not None:
             self._happened("handover")

@@ -17,8 +17,10 @@ PAGE = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def row_of(document: Document) -> str:
     """The figures of a row of the README's table."""
+    slowdown = document["guest"]["slowdown"]
+    assert slowdown is not None
     return (
-        f"| +{100 * (document['guest']['slowdown'] - 1):.2f} % "
+        f"| +{100 * (slowdown - 1):.2f} % "
         f"| {document['faults']['total']:,} "
         f"| {document['pages']['falsely_dirty']:,} "
         f"| {document['bytes']['wire'] / 2**20:.2f} MiB "

@@ -55,9 +55,38 @@ def test_it_says_what_the_status_said() -> None:
     assert document["bytes"] == {"raw": 4436 * 4096, "wire": 6_700_000}
     assert document["time"]["total_s"] == 0.054
     assert document["time"]["downtime_s"] == 0.00619
-    assert document["guest"]["slowdown"] == 1.1085
+    assert document["guest"]["slowdown"] == 1.1185
     assert document["guest"]["time_ns"]["base"] == 1_000_000
     assert document["guest"]["time_ns"]["teardown"] == 0
+    assert document["guest"]["time_ns"]["unattributed"] == 10_000
+    assert document["guest"]["events"]["page_digest"] == 3070  # all that crossed but zeros
+    assert document["guest"]["events_by"]["sender"] == {"page_digest": 3070}
+
+
+def test_the_same_events_at_the_ends_of_their_prices() -> None:
+    """The status has its events by cause; priced again by hand."""
+    guest = completed()["guest"]
+    low, high = guest["range"]["low"], guest["range"]["high"]
+    # An access costs 0.5, 1, 2 ns; an exit 450, 840, 2000; a fixup 300, 500, 2000.
+    assert low["time_ns"]["base"] == 1_000_000 - 500_000 * 0.5
+    assert high["time_ns"]["base"] == 1_000_000 + 500_000
+    assert low["time_ns"]["fixup"] == 75_000 - 50 * (390 + 200)
+    assert high["time_ns"]["fixup"] == 75_000 + 50 * (1160 + 1500)
+    for end in (low, high):
+        times = end["time_ns"]
+        assert times["unattributed"] == 10_000  # the same events on both sides
+        assert end["slowdown"] == sum(times.values()) / times["base"]
+    assert guest["slowdown"] == sum(guest["time_ns"].values()) / guest["time_ns"]["base"]
+
+
+def test_without_a_twin_nothing_is_made_up() -> None:
+    status = statuses.completed()
+    status.cost.ClearField("untracked_ns")
+    guest = document_of(status, statuses.GUEST)["guest"]
+    assert guest["slowdown"] is None
+    assert "unattributed" not in guest["time_ns"]
+    assert guest["time_ns"]["base"] == 1_010_000
+    assert guest["range"]["low"]["slowdown"] is None
 
 
 def test_a_repair_is_shown_where_there_was_one() -> None:
@@ -180,7 +209,7 @@ BROKEN: dict[str, Callable[[dict[str, Any]], Any]] = {
     "a round without its number": lambda d: d["rounds"][0].pop("round"),
     "a fault kind left out": lambda d: d["faults"].pop("fixup"),
     "a fault kind of its own": lambda d: d["faults"].update(triple=1),
-    "a guest that got faster": lambda d: d["guest"].update(slowdown=0.9),
+    "a slowdown that is a word": lambda d: d["guest"].update(slowdown="none"),
     "a cause left out": lambda d: d["guest"]["time_ns"].pop("rebuild"),
     "memory that is no multiple of a frame": lambda d: d["config"].update(memory_bytes=1048577),
     "repaired pages that are none": lambda d: d["pages"].update(repaired=0),

@@ -24,6 +24,8 @@ def grouped() -> Document:
     document["config"]["group_pages"] = 64
     document["faults"]["fixup"] = 5
     document["guest"]["slowdown"] = 1.02
+    document["guest"]["range"]["low"]["slowdown"] = 1.021
+    document["guest"]["range"]["high"]["slowdown"] = 1.024
     document["pages"]["falsely_dirty"] = 400
     document["bytes"]["wire"] = 13_400_000
     return document
@@ -44,9 +46,11 @@ def row(table: Fitted, label: str) -> list[str]:
 def test_every_figure_of_the_result_is_in_the_table() -> None:
     table = summary([single()], ["this"])
     assert row(table, "rounds") == ["2"]
-    assert row(table, "fixup faults") == ["75", "µs", "7.5", "%"]
+    between = ["(45.5", "µs", "…", "208", "µs)"]
+    assert row(table, "fixup faults") == ["75", "µs", "7.5", "%", *between]
     assert row(table, "rebuilding shadows") == ["30", "µs", "3.0", "%"]
-    assert row(table, "tracking overhead") == ["+10.9", "%"]
+    assert row(table, "unattributed") == ["10", "µs", "1.0", "%"]
+    assert row(table, "tracking overhead") == ["+11.9", "%", "(+11.9", "%", "…", "+16.8", "%)"]
     assert row(table, "pages sent") == ["4,436"]
     assert row(table, "unique") == ["4,096"]
     assert row(table, "resent") == ["340"]
@@ -107,7 +111,8 @@ def test_columns_are_named_after_their_files_when_nothing_differs() -> None:
 def test_the_conclusions_say_which_way_it_went() -> None:
     faults, network = conclusions(single(), grouped())
     assert "5 fixup faults instead of 50 (−90 %)" in faults
-    assert "tracking cost it +2.00 % of its time instead of +10.9 % (×0.18)" in faults
+    cost = "tracking cost it +2.00 % (+2.00 % … +2.40 %) of its time instead of +11.9 % "
+    assert f"{cost}(+11.9 % … +16.8 %) (×0.17)" in faults
     assert "400 pages" in network
     assert "12.8 MiB instead of 6.4 MiB (+100 %)" in network
     worse, better = conclusions(grouped(), single())

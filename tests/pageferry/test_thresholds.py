@@ -36,7 +36,8 @@ def test_every_number_of_a_document_can_be_named() -> None:
     found = numbers(DOCUMENT)
     assert len(found) > 60
     for path, number in found.items():
-        if path.startswith("guest.events.") or path == "schema.version":
+        by_event = path.startswith(("guest.events", "guest.range.")) and "time_ns" not in path
+        if (by_event and "slowdown" not in path) or path == "schema.version":
             continue  # kept by the events' names; the schema's version measures nothing
         assert Threshold.parse(f"{path} >= {number!r}").holds(DOCUMENT), path
         assert not Threshold.parse(f"{path} > {number!r}").holds(DOCUMENT), path
@@ -45,8 +46,8 @@ def test_every_number_of_a_document_can_be_named() -> None:
 @pytest.mark.parametrize(
     ("text", "fails"),
     [
-        ("overhead > 10%", True),  # the guest of this document takes 10.9 % longer
-        ("overhead > 11%", False),
+        ("overhead > 10%", True),  # the guest of this document takes 11.9 % longer
+        ("overhead > 12%", False),
         ("overhead > 0.1", True),
         ("slowdown>=1.108", True),
         ("downtime > 6ms", True),  # 6.19 ms
@@ -100,7 +101,7 @@ def test_what_is_none_is_refused_with_a_way_out(text: str, says: str) -> None:
 def test_the_complaint_says_what_was_found() -> None:
     given = [Threshold.parse(text) for text in ("overhead > 1%", "downtime > 1s", "wire > 1MB")]
     assert list(failed(given, DOCUMENT)) == [
-        "--fail-if 'overhead > 1%': it is 10.85 %",
+        "--fail-if 'overhead > 1%': it is 11.85 %",
         "--fail-if 'wire > 1MB': it is 6.4 MiB",
     ]
 

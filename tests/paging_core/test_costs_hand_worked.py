@@ -71,7 +71,7 @@ PRICES: dict[str, float] = {
 }
 
 
-def guest_with(tracker: TrackerConfig, pages: int = 4) -> ModelGuest:
+def guest_with(tracker: TrackerConfig, pages: int = 4, *, twin: bool = False) -> ModelGuest:
     """A guest that came from elsewhere and has written its pages here once, untracked.
 
     Its tables are accessed and dirty, its shadows hold these pages and nothing else.
@@ -85,6 +85,8 @@ def guest_with(tracker: TrackerConfig, pages: int = 4) -> ModelGuest:
     memory.words[:] = elsewhere.memory.words
     guest = ModelGuest.resume(memory, elsewhere.state(), Silent())
     run(guest, [write(PAGE + i) for i in range(pages)])
+    if twin:
+        guest.keep_twin()
     guest.start_tracking()
     return guest
 
@@ -190,17 +192,24 @@ def test_the_d_bit_filter_reads_each_opened_entry_once() -> None:
 
 
 def test_slowdown_is_time_with_tracking_over_time_without() -> None:
-    guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT), pages=1)
+    guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT), pages=1, twin=True)
     start_ns = 33 + 5000
     run(guest, [Op(ops.WRITE, PAGE << 12, 1, gap_ps=9_999_000), write(PAGE)])
     counters = guest.counters()
     base_ns, tracking_ns = 9_999 + 2, start_ns + 30 + 1512
     assert (counters.base_ns, sum(counters.tracking_ns.values())) == (base_ns, tracking_ns)
+    assert counters.untracked_ns == base_ns  # the twin's: no miss, no fault
     assert counters.slowdown == (base_ns + tracking_ns) / base_ns
+
+
+def test_without_a_twin_there_is_no_slowdown_to_tell() -> None:
+    counters = guest_with(shadow(), pages=1).counters()
+    assert (counters.untracked_ns, counters.slowdown) == (None, None)
 
 
 def test_nothing_ran_is_no_slowdown() -> None:
     guest = boot(TrackerConfig(), 256)
+    guest.keep_twin()
     guest.start_tracking()
     assert guest.counters().base_ns == 0
     assert guest.counters().slowdown == 1.0
@@ -306,3 +315,31 @@ def test_a_group_under_hap_syncs_once_and_marks_each_neighbour() -> None:
     run(guest, [read(PAGE)])
     fixup, opened = 1000 + 450 + 260 + 12, 3 * (7 + 12)
     assert spent(guest, [write(PAGE)]) == {"base": 1, "tlb": 80, "fixup": fixup, "group": opened}
+
+
+@given(programs(), trackers())
+def test_causes_the_twin_and_what_is_unattributed_are_the_whole(
+    program: Program, tracker: TrackerConfig
+) -> None:
+    """The twin against a guest that was booted apart and never tracked; the sum in plain Python."""
+    config = GuestConfig(512 * 4096, tracker, "silent", costs=CostTable(PRICES))
+    program = [step for step in program if step not in {Act.START, Act.STOP}]
+    tracked, alone = (ModelGuest.boot(config, workload=Silent()) for _ in range(2))
+    booted_ns = alone.time_ns
+    tracked.keep_twin()
+    tracked.start_tracking()
+    run(tracked, program)
+    run(alone, [step for step in program if not isinstance(step, Act)])
+    counters = tracked.counters()
+    idle_ns = sum(op.value for op in operations(program) if op.kind == ops.IDLE)
+    untracked = counters.events_by.get("untracked", {})
+    assert counters.untracked_ns == alone.time_ns - booted_ns
+    assert counters.untracked_ns == idle_ns + sum(n * PRICES[e] for e, n in untracked.items())
+    by_cause = {
+        cause: sum(n * PRICES[e] for e, n in counters.events_by.get(cause, {}).items())
+        for cause in CAUSES
+    }
+    assert by_cause == counters.tracking_ns
+    unattributed = counters.base_ns - counters.untracked_ns
+    whole = counters.untracked_ns + sum(by_cause.values()) + unattributed
+    assert whole == tracked.time_ns - booted_ns

@@ -9,7 +9,7 @@ import pytest
 
 from paging_core.config import CleanPolicy, GuestConfig, Paging, TrackerConfig
 from paging_core.costs import CostTable
-from paging_core.events import Event
+from paging_core.events import N_EVENTS, Event
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.workloads import ops
@@ -38,7 +38,7 @@ def shadow(clean: CleanPolicy = CleanPolicy.BLOW, *, out_of_sync: bool = False) 
 def events_of(guest: ModelGuest) -> dict[str, int]:
     """Events by name, whoever paid for them."""
     time = guest.machine.core["time"][0]
-    both = time["base_events"] + time["tracking_events"]
+    both = time["base_events"] + time["cause_events"].reshape(-1, N_EVENTS).sum(axis=0)
     return {event.name.lower(): int(both[event]) for event in Event if both[event]}
 
 

@@ -62,10 +62,20 @@ def tracking_ns(document: Document) -> int:
     return sum(ns for cause, ns in document["guest"]["time_ns"].items() if cause != "base")
 
 
-def figures(document: Document) -> dict[str, float]:
+def _overheads(document: Document) -> dict[str, float | None]:
+    """Percent, at the prices of the run and at the ends of their intervals; None: no twin."""
+    guest = document["guest"]
+    ends = {"overhead_low": guest["range"]["low"], "overhead_high": guest["range"]["high"]}
+    return {
+        name: None if at["slowdown"] is None else 100 * (at["slowdown"] - 1)
+        for name, at in {"overhead": guest, **ends}.items()
+    }
+
+
+def figures(document: Document) -> dict[str, Any]:
     """What is set against single pages."""
     return {
-        "overhead": 100 * (document["guest"]["slowdown"] - 1),
+        **_overheads(document),
         "fixups": document["faults"]["fixup"],
         "faults": document["faults"]["total"],
         "wire": document["bytes"]["wire"],

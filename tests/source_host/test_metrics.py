@@ -73,6 +73,7 @@ def counters(times: int) -> GuestCounters:
                 "shadow_teardown_page": 6 * times},
         tracking_ns={"fixup": 20_000_000 * times, "rebuild": 50_000_000 * times},
         base_ns=700_000_000 * times,
+        untracked_ns=700_000_000 * times,
         accesses=1000 * times,
     )  # fmt: skip
 
