@@ -6,9 +6,11 @@ from one access to the next; two processes share all of it below their roots.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -207,3 +209,19 @@ def test_the_model_does_what_the_rules_say(
         if kind == "clean":
             both.compare()
     both.compare()
+
+
+def test_long_runs_come_by_everything_that_is_counted() -> None:
+    """Floods and recycling need more steps than a short program has."""
+    rng = np.random.default_rng(3)
+    total: Counter[str] = Counter()
+    for _ in range(16):
+        bits = rng.choice([WRITABLE | ACCESSED | DIRTY, WRITABLE | ACCESSED, ACCESSED], 8).tolist()
+        both = make(replace(KVM, shadow_pool_frames=32), bits)
+        both.step("start", 0, 0, 0)
+        for kind in rng.choice(KINDS, 250).tolist():
+            both.step(kind, *rng.integers(0, 4096, 3).tolist())
+            both.compare_counters()
+        both.compare()
+        total += both.reference.count
+    assert all(total[name] > 0 for name in COUNTERS), total
