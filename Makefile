@@ -6,7 +6,7 @@ MINUTES ?= 5
 # One more than there are cores: some tests wait for a host and not for the processor.
 WORKERS ?= $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 
-.PHONY: help setup demo answer test fuzz test-isolation test-containers test-machines \
+.PHONY: help setup demo answer answer-quick test fuzz test-isolation test-containers test-machines \
     test-observability kind-test image check \
     format docs docs-check dashboards dashboards-check proto proto-check views views-check bench clean
 
@@ -21,9 +21,15 @@ setup: $(VENV)/ready ## make the virtual environment
 demo: setup ## migrate the redis trace with groups of 1 and of 64, tables side by side
 	@$(BIN)/pageferry demo
 
-answer: setup ## settle the question of 2009: a sweep of some 400 migrations, and its report
+answer: setup ## ask the question of 2009: a sweep of 851 migrations, its tables and report
 	@$(BIN)/pageferry sweep examples/answer.toml --out out/answer
+	@$(BIN)/python examples/answer_tables.py out/answer
 	@$(BIN)/pageferry report out/answer
+
+answer-quick: setup ## a quarter of it in five minutes
+	@$(BIN)/pageferry sweep examples/answer-quick.toml --out out/answer-quick
+	@$(BIN)/python examples/answer_tables.py out/answer-quick
+	@$(BIN)/pageferry report out/answer-quick
 
 test: setup ## run the everyday tests
 	@$(BIN)/python -m paging_core.warm

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pageferry.cli.axes import command_of, options_of
+from pageferry.cli.run_sweep import points_of
 from pageferry.settings import AXES
 from pageferry.sweep.grid import Grid, read_grids
 from paging_core.errors import BadOption
@@ -145,3 +146,26 @@ def test_a_dry_run_lists_commands_that_ask_for_the_same_points(tmp_path: Path) -
         for n in ("1", "16")
     ]
     assert not (tmp_path / "out").exists()
+
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.mark.parametrize("name", ["answer", "answer-quick"])
+def test_the_shipped_grids_can_be_run_and_half_of_their_generated_loads_converge(name: str) -> None:
+    """Of the loads that are given by their rate, what forks (churn) writes more than is carried."""
+    grids = read_grids(EXAMPLES / f"{name}.toml", list(AXES))
+    assert points_of(grids, EXAMPLES.parent)
+    first = [str(load) for grid in grids for load in grid.axes.get("workload", ())]
+    small = {load for load in first if "wss=128MiB" not in load and "wss=512MiB" not in load}
+    shares = {load: re.search(r"dirty=([\d.]+)link", load) for load in small}
+    below = [load for load, found in shares.items() if found and float(found[1]) <= 0.5]
+    assert len(below) * 2 == len(small)
+
+
+def test_the_quick_answer_is_a_quarter_of_the_answer_or_less() -> None:
+    sizes = [
+        len(points_of(read_grids(EXAMPLES / f"{name}.toml", list(AXES)), EXAMPLES.parent))
+        for name in ("answer", "answer-quick")
+    ]
+    assert sizes[1] <= sizes[0] / 4
