@@ -30,6 +30,8 @@ ADAPTIVE = 0
 """As the table of a sweep writes adaptive."""
 SIZES = (4, 16, 64, 256, ADAPTIVE)
 TRACES = Path(__file__).parent.parent / "examples" / "traces"
+PROGRAMS = ("redis", "sqlite")
+"""Traces of accesses: shadow paging cannot replay those of written pages."""
 TRACKERS = (("shadow", "blow"), ("shadow", "write-protect"), ("hap", "lazy"))
 
 Row = dict[str, Any]
@@ -37,7 +39,7 @@ Row = dict[str, Any]
 
 def loads(chosen: Sequence[str]) -> dict[str, list[Value]]:
     """Axes of what guests run: all that there is, or what was chosen of it by name."""
-    traces = {path.stem: str(path) for path in sorted(TRACES.glob("*.parquet"))}
+    traces = {name: str(TRACES / f"{name}.parquet") for name in PROGRAMS}
     workloads = [info.name for info in describe_workloads()]
     if unknown := set(chosen) - {*workloads, *traces}:
         sys.exit(f"error: no load {', '.join(sorted(unknown))}")

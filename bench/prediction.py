@@ -27,6 +27,8 @@ from paging_core.units import parse_memory_bytes, parse_rate_bits_per_s
 from paging_core.workloads.catalog import describe_workloads
 
 TRACES = Path(__file__).parents[1] / "examples" / "traces"
+PROGRAMS = ("redis", "sqlite")
+"""Traces of accesses: shadow paging cannot replay those of written pages."""
 SETTINGS: dict[str, dict[str, Any]] = {
     "shadow, blow, single pages, xen": {},
     "HAP, lazy, groups of 16, qemu": {"paging": "hap", "group_pages": 16, "policy": "qemu"},
@@ -39,7 +41,7 @@ _Found = TypeVar("_Found")
 def loads(chosen: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What guests run, by short name: all that there is, or what was chosen of it."""
     named: dict[str, dict[str, Any]] = {w.name: {"workload": w.name} for w in describe_workloads()}
-    named |= {path.stem: {"trace": str(path)} for path in sorted(TRACES.glob("*.parquet"))}
+    named |= {name: {"trace": str(TRACES / f"{name}.parquet")} for name in PROGRAMS}
     if unknown := set(chosen) - set(named):
         sys.exit(f"error: no load {', '.join(sorted(unknown))}")
     return {name: load for name, load in named.items() if name in chosen or not chosen}
