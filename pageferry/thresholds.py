@@ -38,6 +38,8 @@ SHORT: Mapping[str, str] = {
     "rounds": "rounds",
 }
 """Names for the numbers that are asked for most."""
+_MADE_OF: Mapping[str, str] = {"guest.overhead": "guest.slowdown"}
+"""Numbers that are computed, and the field of the document that they are computed from."""
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
@@ -83,9 +85,15 @@ class Threshold:
         return cls(text, path, comparison, _limit(limit, path, text))
 
     def holds(self, document: Document) -> bool:
-        """Whether the document fulfils the condition, and so fails."""
+        """Whether the document fulfils the condition, and so fails.
+
+        A number that the document does not know fails as well: a script that sets a limit must not
+        be told that all is well because nobody measured.
+        """
         value = self.value(document)
-        return value is not None and _COMPARISONS[self.comparison](value, self.limit)
+        if value is None:
+            return _is_unknown(document, self.path)
+        return _COMPARISONS[self.comparison](value, self.limit)
 
     def value(self, document: Document) -> float | None:
         """The number; None where this document has none, such as a round that was not needed."""
@@ -96,7 +104,9 @@ class Threshold:
     def complaint(self, document: Document) -> str:
         """One line that says what was found."""
         value = self.value(document)
-        return f"--fail-if {self.text!r}: it is {shown(0.0 if value is None else value, self.path)}"
+        if value is None:
+            return f"--fail-if {self.text!r}: it is not known{_why(self.path)}"
+        return f"--fail-if {self.text!r}: it is {shown(value, self.path)}"
 
 
 def failed(thresholds: Sequence[Threshold], document: Document) -> Iterator[str]:
@@ -122,15 +132,37 @@ def shown(value: float, path: str) -> str:
 
 
 def _number(document: Any, path: str) -> float | None:
-    found = document
-    for name, index in _STEP.findall(path):
-        try:
-            found = found[int(index)] if index else found[name]
-        except (IndexError, KeyError, TypeError):
-            return None
+    try:
+        found = _found(document, path)
+    except (IndexError, KeyError, TypeError):
+        return None
     if isinstance(found, list):
         return len(found)
     return float(found) if isinstance(found, int | float) else None
+
+
+def _is_unknown(document: Any, path: str) -> bool:
+    """Whether the document has the field and says null; a round that was not needed has none."""
+    try:
+        return _found(document, _MADE_OF.get(path, path)) is None
+    except (IndexError, KeyError, TypeError):
+        return False
+
+
+def _found(document: Any, path: str) -> Any:
+    found = document
+    for name, index in _STEP.findall(path):
+        found = found[int(index)] if index else found[name]
+    return found
+
+
+def _why(path: str) -> str:
+    if _MADE_OF.get(path, path).startswith(("guest.slowdown", "guest.range")):
+        return (
+            ", for the guest had no untracked twin (there is none on the real clock, "
+            "nor with --no-twin)"
+        )
+    return ""
 
 
 def _unit(path: str) -> str:

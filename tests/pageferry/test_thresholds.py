@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -103,6 +104,21 @@ def test_the_complaint_says_what_was_found() -> None:
     assert list(failed(given, DOCUMENT)) == [
         "--fail-if 'overhead > 1%': it is 11.85 %",
         "--fail-if 'wire > 1MB': it is 6.4 MiB",
+    ]
+
+
+def test_what_is_not_known_is_not_within_a_limit() -> None:
+    unknown = copy.deepcopy(DOCUMENT)
+    unknown["guest"]["slowdown"] = None
+    given = [
+        Threshold.parse(text) for text in ("overhead > 900%", "slowdown < 1", "rounds[9].dirty > 0")
+    ]
+    why = (
+        "for the guest had no untracked twin (there is none on the real clock, nor with --no-twin)"
+    )
+    assert list(failed(given, unknown)) == [
+        f"--fail-if 'overhead > 900%': it is not known, {why}",
+        f"--fail-if 'slowdown < 1': it is not known, {why}",
     ]
 
 
