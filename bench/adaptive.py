@@ -16,6 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from pageferry.cli.axes import command_of, options_of
@@ -78,43 +79,50 @@ def results(chosen: Sequence[Point]) -> list[Row]:
     return rows
 
 
-def total(rows: Sequence[Row], size: int, measure: str) -> int:
-    """The sum of a measure over the rows of one size."""
-    return sum(int(row[measure]) for row in rows if row["group_pages"] == size)
+def figure(rows: Sequence[Row], size: int, measure: str) -> int:
+    """A measure of the one migration of a load with groups of this size."""
+    (row,) = (row for row in rows if row["group_pages"] == size)
+    return int(row[measure])
 
 
 def ratio(rows: Sequence[Row], size: int, measure: str) -> float:
-    """Of a measure's sum to that of n = 1; 1 where there was nothing to begin with."""
-    return total(rows, size, measure) / (total(rows, 1, measure) or 1) if rows else 1.0
+    """A load's measure to that of n = 1; 1 where there was nothing to begin with."""
+    single = figure(rows, 1, measure)
+    return figure(rows, size, measure) / single if single else 1.0
 
 
-def show(name: str, rows: Sequence[Row]) -> None:
-    """One line: fixup faults × n = 1 and bytes beyond n = 1, for every size."""
-    cells = []
-    for size in SIZES:
-        faults = ratio(rows, size, "faults_fixup")
-        more = 100 * (ratio(rows, size, "bytes_wire") - 1)
-        cells.append(f"{faults:8.3f} {more:+6.1f}%")
-    print(f"{name:<22}{total(rows, 1, 'faults_fixup'):>8}" + "".join(cells))
+def cell(faults: float, wire_bytes: float) -> str:
+    """Fixup faults × n = 1, and bytes beyond those of n = 1."""
+    return f"{faults:8.3f} {100 * (wire_bytes - 1):+6.1f}%"
 
 
 def show_tracker(rows: Sequence[Row], paging: str, clean: str) -> None:
-    """The table of one tracker, and its sums."""
+    """The table of one tracker: a line for each load, then the middle and the worst of the loads.
+
+    Loads are never added up: a sum would be the answer of the load that writes most.
+    """
     mine = [row for row in rows if (row["paging"], row["clean"]) == (paging, clean)]
+    of_loads = [
+        [row for row in mine if row["load"] == load]
+        for load in dict.fromkeys(row["load"] for row in mine)
+    ]
     sizes = "".join(f"{size or 'adaptive':>16}" for size in SIZES)
     print(f"\n{f'{paging}, {clean}':<22}{'n = 1':>8}{sizes}")
-    for load in dict.fromkeys(row["load"] for row in mine):
-        show(load, [row for row in mine if row["load"] == load])
-    show("all", mine)
-    totals = (("all faults", "faults_total"), ("falsely dirty", "pages_falsely_dirty"))
-    for label, measure in totals:
-        figures = (
-            f"{ratio(mine, size, measure):16.3f}"
-            if measure == "faults_total"
-            else f"{total(mine, size, measure):16}"
+    for load in of_loads:
+        cells = (
+            cell(ratio(load, size, "faults_fixup"), ratio(load, size, "bytes_wire"))
             for size in SIZES
         )
-        print(f"{label:<22}{total(mine, 1, measure):>8}" + "".join(figures))
+        print(f"{load[0]['load']:<22}{figure(load, 1, 'faults_fixup'):>8}" + "".join(cells))
+    for name, of in (("median of the loads", median), ("most of any load", max)):
+        cells = (
+            cell(
+                of([ratio(load, size, "faults_fixup") for load in of_loads]),
+                of([ratio(load, size, "bytes_wire") for load in of_loads]),
+            )
+            for size in SIZES
+        )
+        print(f"{name:<30}" + "".join(cells))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
