@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from paging_core.config import GuestConfig
+from paging_core.default_costs import DEFAULTS
+from paging_core.events import Event
 from paging_core.guest import Cleaned, GuestCounters
 from source_host.migration import Migration
 from source_host.precopy.link import Link
@@ -24,6 +26,8 @@ from wire.hosting.lifecycle import Lifecycle
 
 GIGABIT = 10**9
 PLAN = Plan(link=Link(GIGABIT), zstd_level=0)
+DIGEST_NS = int(DEFAULTS[Event.PAGE_DIGEST].typical)
+"""What the sender takes, on the virtual clock, for a frame that is not zeros."""
 
 
 @dataclass

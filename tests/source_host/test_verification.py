@@ -17,7 +17,7 @@ from source_host.states import MigrationState
 from tests.keyed import KEY
 from tests.source_host.fake_destination import FakeDestination
 from tests.source_host.fake_guest import FakeGuest, busy
-from tests.source_host.harness import PLAN, Trip, filled
+from tests.source_host.harness import DIGEST_NS, PLAN, Trip, filled
 from wire.batch import Batch
 from wire.runs import FrameKind
 
@@ -80,8 +80,8 @@ def test_a_repair_is_part_of_the_downtime() -> None:
     assert whole.downtime is not None
     assert repaired.downtime is not None
     assert whole.downtime.verify_ns == 0
-    # One message of 100 frames and 100 bytes more, at 8 ns a byte.
-    assert repaired.downtime.verify_ns == (100 * 4096 + 100) * 8
+    # 100 frames digested, and one message of them and 100 bytes more, at 8 ns a byte.
+    assert repaired.downtime.verify_ns == 100 * DIGEST_NS + (100 * 4096 + 100) * 8
 
 
 def test_frames_that_are_zero_here_are_repaired_without_content() -> None:
