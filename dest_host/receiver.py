@@ -169,12 +169,14 @@ class Receiver:
     ) -> list[int]:
         """Compare part of the proof; see `Incoming.compare`."""
         incoming = self.incoming(migration_id)
-        before = incoming.state
-        with self.metrics.verifying():
+        # Alone, so that no question is taken to have ended the proof when another one did.
+        with self.metrics.verifying(), incoming.exclusive():
+            before = incoming.state
             differing = incoming.compare(level, nodes, theirs)
+            ended_it = before is not incoming.state
         if differing:
             _log.warning("differs", migration=migration_id, level=level, nodes=differing[:16])
-        elif before is not incoming.state:
+        elif ended_it:
             result = "repaired" if incoming.differed else "equal"
             self.metrics.verified(migration_id, result)
         return differing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -69,6 +69,26 @@ def test_why_a_batch_was_refused(receiver: Receiver, reason: str) -> None:
     with pytest.raises(PageferryError):
         receiver.accept("m-1", BAD[reason](source))
     assert counted(receiver, "batches_refused") == {reason: 1}
+
+
+def test_a_proof_is_counted_by_the_question_that_ended_it(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source has the proof made, and may ask about it before that was answered."""
+    source = Source()
+    arrived(receiver, source)
+    timed = receiver.metrics.verifying
+
+    @contextmanager
+    def overtaken() -> Iterator[None]:
+        monkeypatch.setattr(receiver.metrics, "verifying", timed)
+        with timed():
+            yield
+        assert receiver.compare("m-1", 2, [0], source.root) == []
+
+    monkeypatch.setattr(receiver.metrics, "verifying", overtaken)
+    assert receiver.compare("m-1", 0, [], b"") == []
+    assert counted(receiver, "verifications") == {"equal": 1}
 
 
 def test_a_batch_after_the_end(receiver: Receiver) -> None:
