@@ -19,10 +19,14 @@ Document = Mapping[str, Any]
 
 REMEDY = (
     "clean", "clear_chunk_bytes", "pml", "group_pages", "group_trigger", "group_scope",
-    "d_bit_filter", "pml_buffer_entries",
+    "d_bit_filter", "pml_buffer_entries", "dirty_ring",
 )  # fmt: skip
 """Settings of a document in which a run may differ from the single pages it is set against."""
-OWN_CLEAN = {"shadow": "blow", "hap": "lazy"}
+OWN_CLEAN = {
+    "xen": {"shadow": "blow", "hap": "lazy"},
+    "xen-2009": {"shadow": "blow", "hap": "eager"},
+    "kvm": {"shadow": "write-protect", "hap": "write-protect"},
+}
 
 _done: dict[str, dict[str, Any]] = {}
 
@@ -93,7 +97,8 @@ def is_single(config: Mapping[str, Any]) -> bool:
         and config["group_scope"] == scope
         and not config["pml"]
         and not config["d_bit_filter"]
-        and config["clean"] == OWN_CLEAN[config["paging"]]
+        and not config["dirty_ring"]
+        and config["clean"] == OWN_CLEAN[config["hypervisor"]][config["paging"]]
     )
 
 
