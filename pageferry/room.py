@@ -25,14 +25,22 @@ def check_room(memory_bytes: int, *, twin: bool = False) -> None:
     times = 3 if twin else 2
     if left is None or times * memory_bytes <= left:
         return
-    most = max(1, left // times // _MIB)
-    often, without = ("three times", "--no-twin, ") if twin else ("twice", "")
-    beside = ", its untracked twin among them," if twin else ""
+    often, beside = ("three times", ", its untracked twin among them,") if twin else ("twice", "")
     raise BadOption(
         f"a guest of {format_bytes(memory_bytes)} exists {often}{beside} while it migrates, and "
-        f"this machine has {format_bytes(left)} left; use --memory {most}MiB or less, {without}or "
-        "hosts on two machines (--source, --dest)"
+        f"this machine has {format_bytes(left)} left; use {_ways_out(memory_bytes, left, twin)}"
     )
+
+
+def _ways_out(memory_bytes: int, left: int, twin: bool) -> str:
+    """What can be done; to keep no twin is one where that is enough by itself."""
+    two, three = (f"--memory {max(1, left // times // _MIB)}MiB or less" for times in (2, 3))
+    machines = "or hosts on two machines (--source, --dest)"
+    if not twin:
+        return f"{two}, {machines}"
+    if 2 * memory_bytes <= left:
+        return f"--no-twin, {three}, {machines}"
+    return f"{three}, --no-twin and {two}, {machines}"
 
 
 def available_bytes(

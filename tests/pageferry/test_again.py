@@ -21,7 +21,8 @@ from pageferry.cli.sections import in_sections
 from pageferry.settings import SETTINGS
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
-from paging_core.kinds import Flag
+from paging_core.errors import BadOption
+from paging_core.kinds import Choice, Flag
 from tests.journey.hosts import Destination, Pair, new_name, spec, start, until
 from tests.pageferry.hosts import SMALL, pageferry
 
@@ -138,9 +139,10 @@ def test_a_guest_that_did_not_boot_is_nowhere(pair: Pair) -> None:
 
 
 VALUES = {
-    one.option: one.default for one in SETTINGS.values() if not isinstance(one.kind, Flag)
-} | {"--workload": "idle", "--trace": "x", "--clean": "lazy", "--group-scope": "physical",
-     "--costs": "x"}  # fmt: skip
+    one.option: next(iter(one.kind.of)) if isinstance(one.kind, Choice) else one.default
+    for one in SETTINGS.values()
+    if not isinstance(one.kind, Flag)
+} | {"--workload": "idle", "--trace": "x", "--costs": "x"}
 """Something that each option takes."""
 HERE = ["--guest", "web", "--source", "127.0.0.1:1", "--dest", "127.0.0.1:2"]
 
@@ -164,9 +166,7 @@ def test_a_guest_is_at_a_host() -> None:
     assert "give --source and --dest too" in result.stderr
 
 
-def test_more_than_this_machine_holds_twice_is_refused_with_what_it_can_hold(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_this_machine_has_left_is_the_least_of_its_limits(tmp_path: Path) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 32000000 kB\nMemAvailable: 16777216 kB\n")
     assert room.available_bytes(meminfo, tmp_path) == 16 << 30
@@ -177,9 +177,25 @@ def test_more_than_this_machine_holds_twice_is_refused_with_what_it_can_hold(
     assert room.available_bytes(meminfo, tmp_path) == 16 << 30
     assert room.available_bytes(tmp_path / "none", tmp_path) is None
 
+
+@pytest.mark.parametrize(
+    ("arguments", "often", "use"),
+    [
+        (["9GiB"], "three times", "--memory 1365MiB or less, --no-twin and --memory 2048MiB or less"),
+        (["2GiB"], "three times", "--no-twin, --memory 1365MiB or less"),
+        (["9GiB", "--no-twin"], "twice", "--memory 2048MiB or less"),
+    ],
+)
+def test_more_than_this_machine_holds_is_refused_with_what_it_can_hold(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], often: str, use: str
+) -> None:
+    """Guest, destination and twin take memory; what is advised fits, and not a MiB more does."""
     monkeypatch.setattr(room, "available_bytes", lambda: 4 << 30)
-    result = CliRunner().invoke(main, ["migrate", "--memory", "9GiB", "--workload", "idle"])
+    result = CliRunner().invoke(main, ["migrate", "--workload", "idle", "--memory", *arguments])
     assert result.exit_code == 2
-    assert "use --memory 2048MiB or less, or hosts on two machines (--source, --dest)" in (
-        result.stderr
-    )
+    assert f"exists {often}" in result.stderr
+    assert f"left; use {use}, or hosts on two machines (--source, --dest)\n" in result.stderr
+    for copies, fits in ((2, 2048), (3, 1365)):
+        room.check_room(fits << 20, twin=copies == 3)
+        with pytest.raises(BadOption):
+            room.check_room((fits + 1) << 20, twin=copies == 3)
