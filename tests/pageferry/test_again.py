@@ -181,7 +181,11 @@ def test_what_this_machine_has_left_is_the_least_of_its_limits(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("arguments", "often", "use"),
     [
-        (["9GiB"], "three times", "--memory 1365MiB or less, --no-twin and --memory 2048MiB or less"),
+        (
+            ["9GiB"],
+            "three times",
+            "--memory 1365MiB or less, --no-twin and --memory 2048MiB or less",
+        ),
         (["2GiB"], "three times", "--no-twin, --memory 1365MiB or less"),
         (["9GiB", "--no-twin"], "twice", "--memory 2048MiB or less"),
     ],
