@@ -26,7 +26,6 @@ from paging_core.errors import (
     OutcomeUnknown,
     PageferryError,
 )
-from paging_core.events import Event as CostEvent
 from paging_core.exhaustion import named_limits, ran_out
 from paging_core.flow import FlowSource
 from paging_core.guest import Guest, Twinned
@@ -238,8 +237,8 @@ class Migration:
         """Have memory reserved over there, warm the guest up, start tracking."""
         max_payload_bytes = self._prepare()
         self._check_cancelled()
-        digest_ns = self._offer.config.costs.ns(CostEvent.PAGE_DIGEST)
-        clock = self._clock = self._plan.make_clock(guest, self._cancelled, digest_ns)
+        costs = self._offer.config.costs
+        clock = self._clock = self._plan.make_clock(guest, costs, self._cancelled)
         if self._was_running:
             clock.resume()
             clock.let_run(self._plan.warmup_ns)

@@ -12,10 +12,11 @@ from pageferry.configured import Configured, configured
 from pageferry.predict.answer import Answer
 from pageferry.predict.history import WriteLog, avg, hist, window_ns
 from pageferry.predict.prediction import Prediction
-from pageferry.predict.rehearsal import frame_bytes, rehearse
+from pageferry.predict.rehearsal import frame_cost, rehearse
 from pageferry.predict.simulation import Setting
 from pageferry.request import MigrationOptions
 from paging_core.config import GuestConfig
+from paging_core.costs import CostTable
 from paging_core.errors import BadOption
 from paging_core.model_guest import ModelGuest
 from paging_core.units import NS_PER_S, parse_count
@@ -52,7 +53,7 @@ def from_log(options: MigrationOptions) -> list[Prediction]:
     config, plan = checked(options)
     with _booted(config) as guest:
         guest.run(guest.time_ns + plan.warmup_ns)
-        setting = _setting(guest, plan)
+        setting = _setting(guest, plan, config.costs)
         log = WriteLog(guest, window_ns(setting))
         predictions = []
         for model in (avg, hist):
@@ -65,7 +66,7 @@ def from_rehearsal(options: MigrationOptions) -> Prediction:
     """The rehearsal; raises as `predict`."""
     config, plan = checked(options)
     with _booted(config) as guest:
-        return rehearse(guest, plan)
+        return rehearse(guest, plan, config.costs)
 
 
 class OfGuest:
@@ -139,12 +140,14 @@ def _booted(config: GuestConfig) -> Iterator[ModelGuest]:
         guest.close()
 
 
-def _setting(guest: ModelGuest, plan: Plan) -> Setting:
+def _setting(guest: ModelGuest, plan: Plan, costs: CostTable) -> Setting:
     assert plan.link is not None  # noqa: S101 - the virtual clock has one
+    frame = frame_cost(guest.memory.frames, plan)
     return Setting(
         memory_frames=guest.n_frames,
-        frame_bytes=frame_bytes(guest.memory.frames, plan),
+        frame_bytes=frame.link_bytes,
         link=plan.link,
         policy=plan.make_policy(),
         downtime_limit_ns=plan.downtime_limit_ns,
+        frame_digest_ns=frame.digested * plan.digest_ns(costs),
     )

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from threading import Event
+from typing import NamedTuple
 
 import numpy as np
 
 from pageferry.predict.prediction import Prediction
+from paging_core.costs import CostTable
 from paging_core.errors import IllegalTransition
 from paging_core.guest import Guest
 from paging_core.memory import Frames
@@ -113,23 +115,40 @@ class Nowhere:
         """Nothing to close."""
 
 
-def frame_bytes(frames: Frames, plan: Plan) -> float:
-    """What a frame costs on the link on average, by a sample of memory as it stands."""
+class FrameCost(NamedTuple):
+    """What a frame costs on average.
+
+    Attributes:
+        link_bytes: on the link.
+        digested: share of frames that the sender digests: all but those of zeros.
+    """
+
+    link_bytes: float
+    digested: float
+
+
+def frame_cost(frames: Frames, plan: Plan) -> FrameCost:
+    """What a frame costs on average, by a sample of memory as it stands."""
     encoder = SamplingEncoder(frames, _KEY, suppress=plan.suppress)
     level = plan.make_compression().after(0)
     gfns = np.unique(np.linspace(0, len(frames) - 1, 1024).astype(np.int64))
     never_sent = np.zeros(len(gfns), np.bool_)
     encoded = encoder.encode(gfns, never_sent, 1, last=False, level=level)
-    return len(encode_batch(encoded.batch)) / len(gfns)
+    return FrameCost(len(encode_batch(encoded.batch)) / len(gfns), encoded.digested / len(gfns))
 
 
-def rehearse(guest: Guest, plan: Plan) -> Prediction:
+def rehearse(guest: Guest, plan: Plan, costs: CostTable) -> Prediction:
     """Let a guest go through its warm-up and its migration; it ends paused.
+
+    Args:
+        guest: who is rehearsed.
+        plan: how it would be moved.
+        costs: the guest's cost table, which prices the sender's work too.
 
     Raises:
         GuestCrashed: its kernel gave up meanwhile, as it would in the migration.
     """
-    clock, progress = plan.make_clock(guest), Progress("rehearsal", ())
+    clock, progress = plan.make_clock(guest, costs), Progress("rehearsal", ())
     nobody_cancels = Event()
     clock.resume()
     clock.let_run(plan.warmup_ns)

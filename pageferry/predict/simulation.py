@@ -31,6 +31,7 @@ class Setting:
     Attributes:
         memory_frames: of the guest; all of them are sent in round 1.
         frame_bytes: what a frame costs on the link; 4096 where nothing is encoded.
+        frame_digest_ns: what the sender takes to digest a frame before it is sent.
         link: what carries it.
         policy: when it ends.
         downtime_limit_ns: the goal of the qemu policy.
@@ -41,6 +42,11 @@ class Setting:
     link: Link
     policy: Policy
     downtime_limit_ns: int
+    frame_digest_ns: float = 0.0
+
+    def digest_ns(self, frames: int) -> int:
+        """How long the sender digests so many frames, sent or found unchanged."""
+        return round(frames * self.frame_digest_ns)
 
     def carry_ns(self, frames: int) -> int:
         """How long so many frames occupy the link."""
@@ -90,7 +96,8 @@ class _Rounds:
         began_ns = self.now_ns
         on_the_link = self.bytes_of(sent)
         link = self.setting.link
-        self.now_ns += link.carry_ns(on_the_link) + link.round_trip_ns
+        digested_ns = self.setting.digest_ns(sent)
+        self.now_ns += digested_ns + link.carry_ns(on_the_link) + link.round_trip_ns
         left = self.to_send - sent
         owed = left + dirtied(began_ns, self.now_ns)
         self.unchanged *= left / self.to_send
@@ -126,7 +133,8 @@ def simulate(
             break
     # The answer to the last round, and the one to the commit.
     last_bytes = rounds.bytes_of(rounds.to_send)
-    downtime_ns = setting.link.carry_ns(last_bytes) + 2 * setting.link.round_trip_ns
+    carry_ns = setting.link.carry_ns(last_bytes) + 2 * setting.link.round_trip_ns
+    downtime_ns = setting.digest_ns(rounds.to_send) + carry_ns
     return Prediction(
         model=model,
         rounds=len(rounds.sent_frames) + 1,

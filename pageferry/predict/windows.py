@@ -20,6 +20,7 @@ from pageferry.predict.prediction import Prediction
 from pageferry.predict.simulation import Setting, simulate
 from pageferry.request import MigrationOptions
 from paging_core.config import MIN_GUEST_FRAMES
+from paging_core.costs import CostTable
 from paging_core.errors import BadOption
 from paging_core.traces.replay import SILENT_FRACTION
 from paging_core.traces.written.profile import profile_of
@@ -126,13 +127,19 @@ def _same_share(changed: npt.NDArray[np.int8]) -> npt.NDArray[np.float32]:
 
 
 def from_windows(
-    recorded: Recorded, plan: Plan, *, packed: float = 1.0, slowed: float = 1.0
+    recorded: Recorded,
+    plan: Plan,
+    costs: CostTable,
+    *,
+    packed: float = 1.0,
+    slowed: float = 1.0,
 ) -> list[Prediction]:
     """What happens to a migration that begins at each of `STARTS` moments of the recording.
 
     Args:
         recorded: what the machine writes.
         plan: how it is moved.
+        costs: what the sender's work takes.
         packed: share of its size that a frame has on the link.
         slowed: share of its speed at which the machine runs meanwhile.
     """
@@ -143,6 +150,7 @@ def from_windows(
         link=plan.link,
         policy=plan.make_policy(),
         downtime_limit_ns=plan.downtime_limit_ns,
+        frame_digest_ns=plan.digest_ns(costs),
     )
     return [
         _from(recorded, setting, plan, recorded.duration_ns * i // STARTS, slowed)
@@ -164,7 +172,8 @@ class OfWindows:
         self, options: MigrationOptions, *, packed: float = 1.0, slowed: float = 1.0
     ) -> list[Prediction]:
         """At each of `STARTS` moments; see `Asked`."""
-        return from_windows(self.recorded, options.plan(), packed=packed, slowed=slowed)
+        costs = options.guest_config().costs
+        return from_windows(self.recorded, options.plan(), costs, packed=packed, slowed=slowed)
 
 
 def _from(

@@ -7,6 +7,7 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from paging_core.errors import BadOption
+from paging_core.events import Event as CostEvent
 from paging_core.kinds import Choice, Duration, Flag, Whole
 from paging_core.migration_key import MigrationKey
 from paging_core.settings import Role, Section, setting
@@ -16,6 +17,7 @@ from source_host.precopy.link import Link
 from source_host.precopy.policies import Policy, PolicyName, make_policy
 
 if TYPE_CHECKING:
+    from paging_core.costs import CostTable
     from paging_core.guest import Guest
     from source_host.precopy.clocks import Clock
     from source_host.precopy.compression import CompressionLevel
@@ -211,18 +213,24 @@ class Plan:
             return MigrationKey.of_seed(seed)
         return MigrationKey.random()
 
-    def make_clock(
-        self, guest: Guest, cancelled: Event | None = None, digest_ns: float = 0.0
-    ) -> Clock:
+    def digest_ns(self, costs: CostTable) -> float:
+        """What the sender takes to digest a frame: nothing where it does not suppress.
+
+        Args:
+            costs: the guest's cost table.
+        """
+        return costs.ns(CostEvent.PAGE_DIGEST) if self.suppress else 0.0
+
+    def make_clock(self, guest: Guest, costs: CostTable, cancelled: Event | None = None) -> Clock:
         """The clock, with the guest standing still in it.
 
         Args:
             guest: who runs.
+            costs: its cost table; the real clock measures what the sender takes.
             cancelled: ends what takes long; None for never.
-            digest_ns: what the sender takes to digest a frame; the real clock measures it.
         """
         from source_host.precopy.clocks import RealClock, VirtualClock  # noqa: PLC0415
 
         if self.clock is ClockName.REAL or self.link is None:
             return RealClock(guest, cancelled)
-        return VirtualClock(guest, self.link, cancelled, digest_ns if self.suppress else 0.0)
+        return VirtualClock(guest, self.link, cancelled, self.digest_ns(costs))

@@ -73,6 +73,15 @@ def test_answers_take_round_trips_and_encoded_frames_take_less() -> None:
     assert said.downtime_s == pytest.approx(0.020)
 
 
+def test_what_is_digested_takes_the_sender_time() -> None:
+    """A quarter of a millisecond a frame: 1000 frames in 1.25 s dirty 125; those in 0.15625 s 16
+    (15.6); those, the last live ones, in 20 ms 2; and 2 are left. The link carries no byte more."""
+    said = simulate("AVG", setting(frame_digest_ns=MS / 4), at_rate(100))
+    assert (said.rounds, said.bytes_wire) == (4, (1000 + 125 + 16 + 2) * 4096)
+    assert said.total_s == pytest.approx(1143 * 0.00125)
+    assert said.downtime_s == pytest.approx(0.0025)
+
+
 def test_qemu_stops_when_the_rest_fits() -> None:
     """4096 frames in batches of 1024; 1100 ms of link carry 1100 frames: after three batches the
     1024 left fit. 100 frames/s dirtied 307 meanwhile; 1331 do not fit. Then 1024 of them go,

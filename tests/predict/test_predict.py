@@ -34,17 +34,19 @@ TRACKED: list[dict[str, Any]] = [
     {"workload": "churn:wss=1MiB,region=256KiB,fork_every=2000", "suppress": False},
     {"workload": None, "trace": str(TRACES / "sqlite.parquet"), "memory_bytes": 32 << 20},
 ]
-every_tracker = pytest.mark.parametrize("changed", TRACKED, ids=str)
+BURSTS = {**TRACKED[-1], "max_rounds": 1}
+"""sqlite writes in bursts: a percent of the first round decides which of them falls into a late one
+of a few milliseconds (docs/prediction.md). So samples are held to one long round."""
 
 
-@every_tracker
+@pytest.mark.parametrize("changed", [*TRACKED, {"costs_ns": "high"}], ids=str)
 def test_without_compression_a_rehearsal_is_the_migration(changed: dict[str, Any]) -> None:
     options = SMALL.but(**changed, zstd_level=0)
     off = errors(from_rehearsal(options), in_process.run(options))
     assert off == dict.fromkeys(WITHIN, 0)
 
 
-@every_tracker
+@pytest.mark.parametrize("changed", [*TRACKED[:-1], BURSTS], ids=str)
 def test_with_compression_it_is_near(changed: dict[str, Any]) -> None:
     options = SMALL.but(**changed)
     off = errors(from_rehearsal(options), in_process.run(options))
