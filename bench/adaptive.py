@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -86,20 +87,22 @@ def figure(rows: Sequence[Row], size: int, measure: str) -> int:
 
 
 def ratio(rows: Sequence[Row], size: int, measure: str) -> float:
-    """A load's measure to that of n = 1; 1 where there was nothing to begin with."""
+    """A load's measure to that of n = 1; not a number where there was nothing to begin with."""
     single = figure(rows, 1, measure)
-    return figure(rows, size, measure) / single if single else 1.0
+    return figure(rows, size, measure) / single if single else nan
 
 
 def cell(faults: float, wire_bytes: float) -> str:
     """Fixup faults × n = 1, and bytes beyond those of n = 1."""
-    return f"{faults:8.3f} {100 * (wire_bytes - 1):+6.1f}%"
+    of_faults = f"{faults:8.3f}" if not isnan(faults) else f"{'–':>8}"
+    return f"{of_faults} {100 * (wire_bytes - 1):+6.1f}%"
 
 
 def show_tracker(rows: Sequence[Row], paging: str, clean: str) -> None:
     """The table of one tracker: a line for each load, then the middle and the worst of the loads.
 
-    Loads are never added up: a sum would be the answer of the load that writes most.
+    Loads are never added up: a sum would be the answer of the load that writes most. One without
+    fixup faults has no ratio and stays out of those two lines.
     """
     mine = [row for row in rows if (row["paging"], row["clean"]) == (paging, clean)]
     of_loads = [
@@ -114,11 +117,12 @@ def show_tracker(rows: Sequence[Row], paging: str, clean: str) -> None:
             for size in SIZES
         )
         print(f"{load[0]['load']:<22}{figure(load, 1, 'faults_fixup'):>8}" + "".join(cells))
+    faulting = [load for load in of_loads if figure(load, 1, "faults_fixup")] or of_loads
     for name, of in (("median of the loads", median), ("most of any load", max)):
         cells = (
             cell(
-                of([ratio(load, size, "faults_fixup") for load in of_loads]),
-                of([ratio(load, size, "bytes_wire") for load in of_loads]),
+                of([ratio(load, size, "faults_fixup") for load in faulting]),
+                of([ratio(load, size, "bytes_wire") for load in faulting]),
             )
             for size in SIZES
         )
