@@ -4,7 +4,7 @@
                              [--memory 64MiB] [--loads hotcold,redis]
 
 Every shipped workload at its defaults and the two traces of real programs, migrated whole and
-verified, under shadow blow, shadow write-protect and HAP lazy: 198 migrations of a 64 MiB
+verified, under shadow blow, shadow write-protect and HAP lazy: 216 migrations of a 64 MiB
 guest, three to five minutes on two cores. docs/adaptive.md shows and discusses the tables.
 """
 
