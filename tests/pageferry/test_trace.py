@@ -18,7 +18,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pageferry.cli.main import main
+from paging_core.traces.opening import open_trace
 from paging_core.traces.reader import TraceFile
+from paging_core.traces.written.reader import WrittenPagesFile
 from tests.pageferry.hosts import interrupt, pageferry, running
 
 PAGES = 400
@@ -219,20 +221,43 @@ def test_show_says_what_it_holds(recorded: Path) -> None:
     assert regions[1].split()[:4] == ["0x10000000", "0x10190000", "400", "400"]
 
 
-def test_the_traces_that_are_shipped_are_sound_and_small() -> None:
-    folder = Path(__file__).parents[2] / "examples" / "traces"
-    # Those of written pages: tests/docs/test_shipped_traces.py.
-    shipped = [folder / "redis.parquet", folder / "sqlite.parquet"]
-    assert sum(file.stat().st_size for file in shipped) < 4 << 20
-    readme = (folder / "README.md").read_text()
-    for file in shipped:
-        done = run("show", file)
-        assert done.exit_code == 0, done.stderr
-        facts = dict(line.split("  ", 1) for line in done.stdout.splitlines()[:9])
+TRACES = Path(__file__).parents[2] / "examples" / "traces"
+SHIPPED = sorted(TRACES.glob("*.parquet"))
+OF_ACCESSES = {"redis", "sqlite"}
+
+
+def facts_of(file: Path) -> dict[str, str]:
+    """What is shown of a trace, by name; a command line that folds is shown to its fold."""
+    done = run("show", file)
+    assert (done.exit_code, done.stderr) == (0, "")
+    lines = takewhile(str.strip, done.stdout.splitlines())
+    return dict(re.split("  +", line, maxsplit=1) for line in lines if not line.startswith(" "))
+
+
+@pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.stem)
+def test_a_trace_that_is_shipped_is_sound(file: Path) -> None:
+    """All of it is read, by the reader of its kind, and the page about it has its numbers."""
+    of_accesses = file.stem in OF_ACCESSES
+    assert type(open_trace(str(file))) is (TraceFile if of_accesses else WrittenPagesFile)
+    facts, readme = facts_of(file), (TRACES / "README.md").read_text()
+    if of_accesses:
         for name in ("instructions", "accesses", "rows", "pages"):
             for number in re.findall(r"\d+,[\d,]+\d", facts[name].partition(";")[0]):
-                assert number in readme, f"{file.name}: {name} {number}"
-    subprocess.run(["sh", "-n", folder / "capture.sh"], check=True)
+                assert number in readme, f"{name} {number}"
+        return
+    table = [line for line in readme.splitlines() if line.startswith(f"| {file.stem} |")]
+    pages, guest = facts["pages"].split()[0], facts["suggested"].split()[1]
+    _, _, pages_told, *_, guest_told, _ = map(str.strip, table[0].split("|"))
+    assert (pages_told, guest_told) == (pages, guest.replace("MiB", " MiB"))
+
+
+def test_the_traces_that_are_shipped_are_small() -> None:
+    assert len(SHIPPED) == 13
+    assert sum(file.stat().st_size for file in SHIPPED) < 20 << 20
+    assert all(0 < file.stat().st_size < 4 << 20 for file in SHIPPED)
+    for script in TRACES.glob("*.sh"):
+        shell = script.read_text().partition("\n")[0].rpartition("/")[2]
+        subprocess.run([shell, "-n", script], check=True)
 
 
 def test_what_cannot_be_shown(tmp_path: Path, log: Path, recorded: Path) -> None:
