@@ -1,7 +1,8 @@
 """Tables that lose no digit, however narrow the terminal.
 
 Columns stand beside the first one as far as there is room; the others go below, beside the first
-column again. Prose and headings are wrapped between words before that. Where the first column
+column again. Prose and headings are wrapped between words before that, and a figure goes on below
+itself where its cell says that it may (`MAY_BREAK`). Where the first column
 alone takes the room (names of forty letters), every row is a small table of its own. Only a word
 that is wider than the terminal is folded.
 """
@@ -21,6 +22,8 @@ _GAP = 3
 """Blanks between two columns."""
 _PROSE = 24
 """Prose and headings are not made narrower than this to have more columns beside each other."""
+MAY_BREAK = "\u200b"
+"""In a cell: a blank where there is room for all of the cell, else the end of a line."""
 
 Cell = str | Text
 """Rich markup, or text as it is."""
@@ -105,12 +108,13 @@ class Fitted:
 
     def _width(self, column: int) -> _Width:
         title = Text.from_markup(self.titles[column])
-        cells = [_text(line.cells[column]) for line in self.lines]
+        cells = [_in_one(_text(line.cells[column])) for line in self.lines]
+        broken = [_broken(_text(line.cells[column])) for line in self.lines]
         wraps = column == 0 or self.titles[column] in self.prose
         whole = max(map(_length, [title, *cells]))
-        least = max([_wrapped(title), *(map(_wrapped if wraps else _length, cells))])
+        least = max([_wrapped(title), *(map(_wrapped if wraps else _length, broken))])
         if column == 0:
-            least = max(_longest_word(each) for each in (title, *cells))
+            least = max(_indent(each) + _longest_word(each) for each in (title, *cells))
         return _Width(whole, min(least, whole))
 
     def _table(self, first: int, columns: Mapping[int, int]) -> Table:
@@ -123,7 +127,8 @@ class Fitted:
                 title, justify="left" if text else "right", overflow="fold", width=width
             )
         for line in self.lines:
-            cells = [line.cells[0], *(line.cells[column] for column in columns)]
+            widths = {0: first, **columns}
+            cells = [_within(line.cells[column], width) for column, width in widths.items()]
             table.add_row(*cells, style=line.style, end_section=line.ends_section)
         return table
 
@@ -137,13 +142,13 @@ class Fitted:
         if any(_longest_word(_text(cell)) > room for cell in line.cells[1:]):
             for title, cell in zip(titles, line.cells[1:], strict=True):
                 card.add_row(title, style=line.style)
-                card.add_row(Text("    ") + _text(cell), style=line.style)
+                card.add_row(Text("    ") + _within(cell, width - 4), style=line.style)
             return card
         inner = Table.grid(padding=(0, _GAP, 0, 0))
         inner.add_column(overflow="fold")
         inner.add_column(overflow="fold")
         for title, cell in zip(titles, line.cells[1:], strict=True):
-            inner.add_row(title, cell, style=line.style)
+            inner.add_row(title, _within(cell, room), style=line.style)
         card.add_row(inner)
         return card
 
@@ -178,9 +183,27 @@ def _text(cell: Cell) -> Text:
     return cell if isinstance(cell, Text) else Text.from_markup(cell)
 
 
+def _in_one(text: Text) -> Text:
+    return Text(" ").join(text.split(MAY_BREAK))
+
+
+def _broken(text: Text) -> Text:
+    return Text("\n").join(text.split(MAY_BREAK))
+
+
+def _within(cell: Cell, width: int) -> Text:
+    """A cell in a column of a width: in one line if it fits, else broken where it may be."""
+    whole = _in_one(_text(cell))
+    return whole if _length(whole) <= width else _broken(_text(cell))
+
+
 def _length(text: Text) -> int:
     """Of its longest line, as it is shown."""
     return max((cell_len(line) for line in text.plain.splitlines()), default=0)
+
+
+def _indent(text: Text) -> int:
+    return len(text.plain) - len(text.plain.lstrip(" "))
 
 
 def _longest_word(text: Text) -> int:

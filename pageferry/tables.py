@@ -9,7 +9,7 @@ from typing import cast
 from rich.markup import escape
 
 from pageferry.document import Document, Round
-from pageferry.fitting import Fitted
+from pageferry.fitting import MAY_BREAK, Fitted
 from pageferry.price_range import UNATTRIBUTED
 from paging_core.density import GROUPS
 from paging_core.events import CAUSES, FAULT_KINDS
@@ -124,14 +124,14 @@ def overhead_range(document: Document) -> tuple[float, float] | None:
 
 
 def ranged(value: float, ends: tuple[float, float] | None) -> str:
-    """A share and between which it lies: ``+0.92 % (+0.41 % … +2.10 %)``."""
+    """A share and between which it lies: ``+0.92 % (+0.41 % to +2.10 %)``."""
     if ends is None or ends[0] == ends[1]:
         return percent(value)
-    return f"{percent(value)} ({percent(ends[0])} … {percent(ends[1])})"
+    return f"{percent(value)} ({percent(ends[0])} to {percent(ends[1])})"
 
 
 def _ranged(value: float, document: Document) -> str:
-    return ranged(value, overhead_range(document))
+    return ranged(value, overhead_range(document)).replace(" (", f"{MAY_BREAK}(")
 
 
 def _time_range(name: str, document: Document) -> str:
@@ -142,7 +142,7 @@ def _time_range(name: str, document: Document) -> str:
     at = (ends["low"]["time_ns"].get(name, 0), ends["high"]["time_ns"].get(name, 0))
     if at[0] == at[1]:
         return ""
-    return f" ({format_ns(min(at))} … {format_ns(max(at))})"
+    return f"{MAY_BREAK}({format_ns(min(at))} to {format_ns(max(at))})"
 
 
 def _bytes(value: float, _: Document) -> str:
