@@ -72,7 +72,9 @@ def _what_was_run(
     same = [
         setting.show(rows[0][setting.name])
         for setting in SURROUNDINGS
-        if setting.name not in named and len({row[setting.name] for row in rows}) == 1
+        if setting.name not in named
+        and any(map(setting.is_about, rows))
+        and len({row[setting.name] for row in rows}) == 1
     ]
     return [said, f"The same in all of them: {', '.join(same)}."]
 

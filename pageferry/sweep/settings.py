@@ -43,6 +43,7 @@ class Setting:
         value: from that key's value to the column's.
         plain: of a remedy, by the other columns: the value of single pages and nothing else.
         usual: its value unless another one is set; None when something else decides.
+        paging: the only kind of paging that has it; empty for both.
     """
 
     name: str
@@ -54,6 +55,11 @@ class Setting:
     value: Callable[[Any], Any] = lambda value: value
     plain: Callable[[Settings], Any] | None = None
     usual: Any = None
+    paging: str = ""
+
+    def is_about(self, row: Settings) -> bool:
+        """Whether a run's kind of paging has it."""
+        return not self.paging or row["paging"] == self.paging
 
 
 _SCALES: Mapping[type, tuple[tuple[str, int], ...]] = {
@@ -78,12 +84,14 @@ def _exact(kind: object, value: Any) -> str:
 def _in_words(declared: Declared, value: Any) -> str:
     if isinstance(declared.kind, Flag):
         return declared.named if value else f"no {declared.named}"
+    if value is None and declared.paging and declared.otherwise:
+        # A document says what its hypervisor chose: nothing is chosen for the other kind of paging.
+        return f"{declared.named} only under {declared.paging}"
     if value is None or value == "":
-        return (
-            f"{declared.named} {declared.otherwise}"
-            if declared.otherwise
-            else (f"no {declared.named}")
-        )
+        named = declared.named
+        return f"{named} {declared.otherwise}" if declared.otherwise else f"no {named}"
+    if value == 0 and declared.role is Role.REMEDY:
+        return f"no {declared.named}"
     return (declared.words or declared.named + " {}").format(_exact(declared.kind, value))
 
 
@@ -111,7 +119,7 @@ def _column(declared: Declared) -> Setting:
     return Setting(
         declared.name, _type(declared), declared.role, declared.named,
         lambda value: _in_words(declared, value), declared.name, plain=_plain(declared),
-        usual=declared.default_value(),
+        usual=declared.default_value(), paging=declared.paging,
     )  # fmt: skip
 
 

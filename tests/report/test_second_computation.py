@@ -28,7 +28,7 @@ from pageferry.report.variants import compared
 from pageferry.report.verdict import verdict
 from pageferry.settings import AXES
 from pageferry.sweep.point import Point
-from pageferry.sweep.settings import ALIKE, NAMES, SETTINGS, settings_of, values_of
+from pageferry.sweep.settings import ALIKE, BY_NAME, NAMES, SETTINGS, settings_of, values_of
 from pageferry.tables import CAUSE_LABELS
 from paging_core.settings import Role
 from tests.report import sweeps
@@ -74,6 +74,28 @@ def test_unlike_settings_have_unlike_names() -> None:
         assert len({(x.load, x.where, x["variant"]) for x in lines}) == len(lines)
     lines = sweeps.lines(everything)
     assert len({(x.load, x.where, x["variant"]) for x in lines}) == len(lines)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "shown"),
+    [
+        ({}, "violations", "violations only under hap"),
+        ({"paging": "hap"}, "violations", "violations sync"),
+        ({"paging": "hap"}, "reads_map", "reads map only under shadow"),
+        ({"hypervisor": "kvm"}, "reads_map", "reads map writable"),
+        ({"hypervisor": "kvm"}, "dirty_ring", "no dirty ring"),
+        ({"hypervisor": "kvm", "dirty_ring": 128}, "dirty_ring", "dirty ring of 128"),
+        ({}, "zstd_level", "zstd 1 where it pays"),
+    ],
+)
+def test_a_setting_that_a_run_does_not_have_is_said_to_be_none(
+    settings: dict[str, Any], name: str, shown: str
+) -> None:
+    """What its hypervisor chose stands in the document; null is the other kind of paging's."""
+    setting = BY_NAME[name]
+    row = settings_of(point(**settings).configured)
+    assert setting.show(row[name]) == shown
+    assert setting.is_about(row) == ("only under" not in shown)
 
 
 # -- against the documents ------------------------------------------------------------------
