@@ -4,6 +4,7 @@ The tolerance is the one that docs/analysis.md names: fixups within a tenth of w
 `faults_least` and `faults`, the guest's time within a quarter (two fifths above under a clean that
 tears shadows down, where entries are often built rather than repaired), and three faults in each
 epoch beyond, for the tables and stray frames beside a small working set.
+Of single pages the time is held to a twentieth.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ LOADS: dict[str, dict[str, Any]] = {
     "sequential": {"workload": "sequential:wss=4MiB,write_rate=1M"},
     "read-mostly": {"workload": "read-mostly:wss=4MiB"},
     "fresh memory": {"workload": "zipf:wss=4MiB,init=0,write_rate=1M"},
-    "sqlite": {"workload": None, "trace": str(SQLITE), "memory": "64MiB"},
+    "sqlite": {"workload": None, "trace": str(SQLITE), "memory": "64MiB", "guest_tables": "clean"},
 }
+"""sqlite, all its pages mapped at boot: of those that a kernel hands out no shadow flow knows."""
+BORN = {**LOADS["sqlite"], "guest_tables": "linux", "link": "100Mbit/s"}
+"""sqlite as under Linux. The link is slow so that epochs stay as long as they were, which a curve
+takes for granted: at 1 Gbit/s a burst of 2,000 writes falls into one of 10 ms or one of 1 ms."""
 TRACKERS: dict[str, dict[str, Any]] = {
     "blow": {},
     "write-protect": {"clean": "write-protect"},
@@ -82,13 +87,15 @@ def prices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 COMBINATIONS = [
     *((load, name) for load in LOADS for name in TRACKERS),
     *(("hotcold", name) for name in OTHERS),
+    ("sqlite, born pages", "HAP"),
 ]
 
 
 @pytest.mark.usefixtures("prices")
 @pytest.mark.parametrize(("load", "tracker"), COMBINATIONS)
 def test_group_sizes_predict_what_groups_cost(tmp_path: Path, load: str, tracker: str) -> None:
-    settings = {"memory": "8MiB", **LOADS[load], **(TRACKERS | OTHERS)[tracker]}
+    loads = {**LOADS, "sqlite, born pages": BORN}
+    settings = {"memory": "8MiB", **loads[load], **(TRACKERS | OTHERS)[tracker]}
     single = run(settings, tmp_path / "flow")
     found = analyze(tmp_path / "flow")["group_size"]
     curve = {row["n"]: row for row in found["curve"]}
@@ -98,6 +105,7 @@ def test_group_sizes_predict_what_groups_cost(tmp_path: Path, load: str, tracker
     }  # fmt: skip
     assert curve[1]["faults"] == curve[1]["faults_least"]
     check(curve[1], single, "n = 1")
+    assert curve[1]["fixup_ns"] == pytest.approx(found["measured"]["fixup_ns"], rel=0.05)
     for n in SIZES:
         check(curve[n], run({**settings, "group_pages": n}), f"n = {n}")
 
@@ -135,6 +143,16 @@ def test_what_a_flow_cannot_know_it_does_not_say(tmp_path: Path) -> None:
     assert found["group_size"]["wanted"] is None
     assert "cannot be told from this flow" in conclusions(found)[-1]
     assert not any("groups of n" in str(table.title).lower() for table in tables(found))
+
+
+def test_nor_of_pages_that_the_guests_kernel_hands_out(tmp_path: Path) -> None:
+    """Their frames come in the order of first accesses, and the kernel clears them by another
+    address than the program's: a fixup there opens other neighbours."""
+    single = run({**BORN, "clean": "write-protect", "link": "1Gbit/s"}, tmp_path / "flow")
+    assert single["guest"]["events"]["guest_fault"] > 1000
+    found = analyze(tmp_path / "flow")
+    assert found["group_size"]["curve"] == []
+    assert "cannot be told from this flow" in conclusions(found)[-1]
 
 
 def test_under_hap_it_knows_all_the_same(tmp_path: Path) -> None:
