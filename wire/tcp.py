@@ -84,6 +84,11 @@ class Trickle:
         self._received = received_bytes(peer)
         self._since_s = now_s
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is a connection whose bytes are counted."""
+        return self._received is not None
+
     def came(self, now_s: float) -> bool:
         """Whether enough came since the last time that it did."""
         received = received_bytes(self._peer)
@@ -113,10 +118,13 @@ class IdleWatch:
         """Whether bytes came of late, where the last message is from `last_s`.
 
         To be asked several times within `idle_s`: what came is the difference between two looks.
+        Who was kept from asking by a busy machine begins anew; a peer is not given up for that.
         """
         if now_s - last_s < self._idle_s / 2:
             self._trickle = None
             return True
         if self._trickle is None:
             self._trickle = Trickle(self._peer, now_s)
+            if self._trickle.is_known:  # a single look tells nothing, however late it comes
+                return True
         return now_s - last_s <= self._idle_s or self._trickle.came(now_s)

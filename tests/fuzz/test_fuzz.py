@@ -19,7 +19,7 @@ def fuzz(*arguments: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=170,
+        timeout=400,  # seconds: less than a test may take, and enough on a busy machine
     )
 
 
