@@ -47,6 +47,10 @@ def main() -> None:
     threads = [threading.Thread(target=compute, args=(number,)) for number in range(THREADS)]
     for thread in threads:
         thread.start()
+    # The kernel may give SIGTERM to any thread, and that wakes the first one, whose handler has to
+    # run, out of no lock that it waits for without a timeout.
+    while not stop.wait(0.05):
+        pass
     for thread in threads:
         thread.join()
     sys.exit(bool(wrong))
