@@ -143,7 +143,9 @@ def format_bytes(count_bytes: float) -> str:
 
 
 def format_ns(duration_ns: float) -> str:
-    """A duration for display: ``12.3 ms``."""
+    """A duration for display: ``12.3 ms``; a negative one has a minus sign: ``−225 µs``."""
+    if duration_ns < 0:
+        return f"−{format_ns(-duration_ns)}"
     for unit, scale in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if duration_ns >= scale:
             return f"{duration_ns / scale:.3g} {unit}"

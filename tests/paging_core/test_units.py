@@ -139,6 +139,9 @@ def test_sizes_for_people(count_bytes: int, text: str) -> None:
         (12_300_000, "12.3 ms"),
         (300_000_000, "300 ms"),
         (2_000_000_000, "2 s"),
+        (-999, "−999 ns"),
+        (-1_584_280, "−1.58 ms"),
+        (-224_790, "−225 µs"),
     ],
 )
 def test_durations_for_people(duration_ns: int, text: str) -> None:
