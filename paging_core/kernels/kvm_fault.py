@@ -19,12 +19,11 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.accessed_dirty import set_accessed_dirty
-from paging_core.kernels.account import BASE, count_fault, count_fixup, pay
+from paging_core.kernels.account import BASE, count_fault, pay
 from paging_core.kernels.arrays import entries, memory, page_at
 from paging_core.kernels.baseline import forget_page
-from paging_core.kernels.bitmap import BY_FIXUP, is_dirty, mark_dirty
+from paging_core.kernels.bitmap import is_dirty
 from paging_core.kernels.density import guest_leaf
-from paging_core.kernels.groups import open_physical_group
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, slot_of
 from paging_core.kernels.kvm_baseline import BLOCK, cause_of, note_fault
 from paging_core.kernels.kvm_pages import (
@@ -61,7 +60,7 @@ from paging_core.kernels.state import (
 )
 from paging_core.kernels.tlb import fill_tlb, flush_tlb
 from paging_core.kernels.translation import BLOCK_WRITE, EMULATE, GUEST_FAULT
-from paging_core.kernels.virtual_groups import open_virtual_group
+from paging_core.kernels.virtual_groups import log_fixup
 from paging_core.units import FRAME_SHIFT
 
 _EXIT = int(Event.EXIT)
@@ -171,20 +170,6 @@ def _pay_fault(m: Core, page: int, slot: int, gfn: int, write: int) -> int:
 
 
 @kernel
-def _log_write(m: Core, page: int, slot: int, parent_id: int, gfn: int) -> None:
-    """A frame became writable: mark it, and open its group if it was clean."""
-    if not mark_dirty(m, gfn, BY_FIXUP):
-        return
-    count_fixup(m)
-    if m.group.frames == 1:
-        return
-    if m.group.virtual:
-        open_virtual_group(m, page, slot, parent_id, gfn)
-    else:
-        open_physical_group(m, gfn)
-
-
-@kernel
 def _prefetch(m: Core, page: int, slot: int, cause: int) -> None:
     """pte_prefetch; the entry that faulted and those that are there are passed over."""
     first = slot & ~(BLOCK - 1)
@@ -251,7 +236,7 @@ def _fix(m: Core, va: int, write: int, gfn: int, parent_id: int) -> int:
         m.kvm.fixed += 1
         _make_entry(m, page, slot, gfn, flags, write)
         if granted:
-            _log_write(m, page, slot, parent_id, gfn)
+            log_fixup(m, page, slot, parent_id, gfn)
     return gfn
 
 

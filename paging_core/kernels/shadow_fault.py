@@ -10,7 +10,7 @@ from __future__ import annotations
 from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.accessed_dirty import set_accessed_dirty
-from paging_core.kernels.account import BASE, count_fault, count_fixup, pay
+from paging_core.kernels.account import BASE, count_fault, pay
 from paging_core.kernels.arrays import baseline, entries, frame_at
 from paging_core.kernels.baseline import (
     baseline_row,
@@ -18,9 +18,8 @@ from paging_core.kernels.baseline import (
     is_table_untracked,
     new_baseline_row,
 )
-from paging_core.kernels.bitmap import BY_FIXUP, BY_LOG, is_dirty, mark_dirty
+from paging_core.kernels.bitmap import BY_LOG, is_dirty, mark_dirty
 from paging_core.kernels.density import guest_leaf
-from paging_core.kernels.groups import open_physical_group
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, slot_of
 from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
 from paging_core.kernels.shadow_entries import set_l1_entry
@@ -49,7 +48,7 @@ from paging_core.kernels.state import (
 )
 from paging_core.kernels.tlb import fill_tlb
 from paging_core.kernels.translation import BLOCK_WRITE, EMULATE, GUEST_FAULT
-from paging_core.kernels.virtual_groups import open_virtual_group
+from paging_core.kernels.virtual_groups import log_fixup
 from paging_core.units import FRAME_SHIFT
 
 PREFETCH_DISTANCE = 32
@@ -208,15 +207,7 @@ def _pay_fault(m: Core, page: int, slot: int, gfn: int, write: int, cause: int) 
 def _grant_write(m: Core, page: int, slot: int, gfn: int, flags: int, parent_id: int) -> None:
     """The fixup: mark the frame, make its entry writable, open its group."""
     set_l1_entry(m, page, slot, gfn, flags | WRITABLE | GUEST_WRITES | DIRTY)
-    if not mark_dirty(m, gfn, BY_FIXUP):
-        return
-    count_fixup(m)
-    if m.group.frames == 1:
-        return
-    if m.group.virtual:
-        open_virtual_group(m, page, slot, parent_id, gfn)
-    else:
-        open_physical_group(m, gfn)
+    log_fixup(m, page, slot, parent_id, gfn)
 
 
 @kernel

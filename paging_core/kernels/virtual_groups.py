@@ -1,15 +1,18 @@
 """Opening a group of the virtual space: entries of the shadow L1 that faulted, and its neighbours.
 
+And what both shadow MMUs do when a fault has made an entry writable.
+
 What a group is, and which frames it leaves closed: groups.py.
 """
 
 from __future__ import annotations
 
 from paging_core.compiled import kernel
+from paging_core.kernels.account import count_fixup
 from paging_core.kernels.arrays import entries, frame_at
-from paging_core.kernels.bitmap import WITH_GROUP, set_dirty
+from paging_core.kernels.bitmap import BY_FIXUP, WITH_GROUP, mark_dirty, set_dirty
 from paging_core.kernels.density import dirty_places, guest_leaf
-from paging_core.kernels.groups import group_size, pay_opened
+from paging_core.kernels.groups import group_size, open_physical_group, pay_opened
 from paging_core.kernels.guest_walk import frame_of
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.state import (
@@ -99,3 +102,17 @@ def open_virtual_group(m: Core, page: int, slot: int, parent_id: int, gfn: int) 
         if entry & PRESENT:
             neighbour = entry >> FRAME_SHIFT
             _open_table(m, neighbour, 0, ENTRIES, slot if neighbour == page else -1)
+
+
+@kernel
+def log_fixup(m: Core, page: int, slot: int, parent_id: int, gfn: int) -> None:
+    """A fault made a shadow entry writable: mark the frame, and open its group if it was clean."""
+    if not mark_dirty(m, gfn, BY_FIXUP):
+        return
+    count_fixup(m)
+    if m.group.frames == 1:
+        return
+    if m.group.virtual:
+        open_virtual_group(m, page, slot, parent_id, gfn)
+    else:
+        open_physical_group(m, gfn)
