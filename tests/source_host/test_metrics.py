@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,6 +154,24 @@ def test_a_migration_that_completes(registry: CollectorRegistry, clock: ClockNam
             "guest_slowdown_ratio_sum": 1.1,
         }
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("untracked_ns", "slowdown"),
+    [
+        (500_000_000, 1.54),  # 770 ms of guest time against the twin's 500
+        (None, 1.1),  # no twin, as on the real clock: 70 ms of causes beside 700 of base
+    ],
+)
+def test_the_slowdown_of_a_migration(
+    registry: CollectorRegistry, untracked_ns: int | None, slowdown: float
+) -> None:
+    told = observer(registry)
+    cost = replace(counters(1), untracked_ns=untracked_ns)
+    told.changed(report(MigrationState.FAILED, cost=cost))
+    found = counted(registry)
+    assert found["guest_slowdown_ratio_count"] == 1
+    assert found["guest_slowdown_ratio_sum"] == pytest.approx(slowdown)
 
 
 @pytest.mark.parametrize(
