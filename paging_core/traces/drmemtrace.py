@@ -29,6 +29,7 @@ from paging_core.errors import BadTrace
 from paging_core.traces.importing.lines import lines_of, refused
 from paging_core.traces.kernels.lackey_parser import MAX_ACCESS_BYTES
 from paging_core.traces.lackey import ImportOptions, import_lackey
+from paging_core.traces.lackey_text import HOW
 from paging_core.traces.schema import TraceInfo
 from paging_core.workloads.ops import USER_TOP
 
@@ -110,6 +111,5 @@ def import_drmemtrace(
     try:
         return import_lackey(text, out, given, name=name, progress=progress)
     except BadTrace as error:
-        told = str(error).replace("valgrind --tool=lackey --trace-mem=yes --log-file=FILE PROGRAM",
-                                  "drrun -t drmemtrace -offline -- PROGRAM")  # fmt: skip
+        told = str(error).replace(HOW, "record with: drrun -t drmemtrace -offline -- PROGRAM")
         raise BadTrace(told) from error
