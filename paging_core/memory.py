@@ -107,5 +107,6 @@ def _no_room(size_bytes: int, error: Exception) -> LimitExceeded:
             "delete guests or raise the limit (ulimit -n)"
         )
     return LimitExceeded(
-        f"this machine cannot map {size} of guest memory ({error}); use a smaller guest"
+        f"this machine cannot map {size} of guest memory ({error}); use a smaller guest "
+        "or raise its limit of addresses (ulimit -v)"
     )

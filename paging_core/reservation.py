@@ -20,6 +20,11 @@ GUARD_BYTES = 64 << 20
 """Inaccessible on either side. More than one frame number leads to at the most: a group of 4096
 frames (16 MiB) with a superpage (2 MiB) in it. Addresses alone: it costs no memory."""
 
+LEFT_BYTES = 256 << 20
+"""Addresses that a new mapping must leave to its process. With none left to a thread's stack or
+arena (8 and 64 MiB), gRPC's C core ends the process and every guest in it: its allocator aborts
+where it gets nothing. Only a limit of addresses (RLIMIT_AS, ``ulimit -v``) makes them scarce."""
+
 _PRIVATE = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0x4000)
 _FIXED = 0x10
 """MAP_FIXED of Linux (asm-generic/mman-common.h): exactly there, in place of what was there."""
@@ -51,7 +56,8 @@ class Reservation:
         """
         self.size_bytes = size_bytes
         whole_bytes = size_bytes + 2 * GUARD_BYTES
-        start = _map(None, whole_bytes, _NO_ACCESS, _PRIVATE, -1)
+        start = _map(None, whole_bytes + LEFT_BYTES, _NO_ACCESS, _PRIVATE, -1)
+        _libc.munmap(start + whole_bytes, LEFT_BYTES)  # it was there to be left
         # Not at exit: a guest's thread may still be at work in a process that ends.
         weakref.finalize(self, _libc.munmap, start, whole_bytes).atexit = False
         self._address = start + GUARD_BYTES

@@ -166,7 +166,7 @@ def test_addresses(hosts: Pair, which: str) -> None:
         with limited(host, resource.RLIMIT_AS, (taken_kib << 10) + more_mib * MIB):
             return outcome(hosts)
 
-    outcomes = levels(hosts, squeezed, 0, 480, 60)
+    outcomes = levels(hosts, squeezed, 0, 480, 15)
     assert "guest of 8.0 MiB" in outcomes[0] or "memory" in outcomes[0]
 
 

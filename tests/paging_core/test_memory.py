@@ -64,6 +64,28 @@ def test_more_than_the_machine_can_map_is_refused() -> None:
         GuestMemory(2**50)
 
 
+@pytest.mark.parametrize("left_mib", [200, 300])
+def test_a_guest_that_leaves_its_process_no_addresses_is_refused(left_mib: int) -> None:
+    """256 MiB are to be left beside 8 MiB and a guard of 64 MiB on either side of them."""
+    code = f"""
+import resource
+from pathlib import Path
+from paging_core.errors import LimitExceeded
+from paging_core.memory import GuestMemory
+GuestMemory(1).close()
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
+resource.setrlimit(resource.RLIMIT_AS, (taken + (8 + 128 + {left_mib} << 20),) * 2)
+try:
+    GuestMemory(2048).close()
+    print("mapped")
+except LimitExceeded as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ("mapped" in done.stdout) is (left_mib > 256)
+    assert ("ulimit -v" in done.stdout) is (left_mib < 256)
+
+
 def shared_kib() -> int:
     """Memory files' pages that this process holds mapped, by the kernel's own account."""
     gc.collect()
