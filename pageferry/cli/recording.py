@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from guests.linux import pagemap, userfaultfd
 from pageferry.cli.json_target import written
 from pageferry.cli.output import stderr_console
 from pageferry.fitting import Fitted
 from pageferry.record import command as commands
-from pageferry.record import guest_ram, pagemap, userfaultfd
+from pageferry.record import guest_ram
 from pageferry.record.attach import Attached, attach
 from pageferry.record.content import warm
 from pageferry.record.errors import CannotRecord
@@ -90,7 +91,7 @@ def check_kernel() -> None:
     """Find out whether this machine can record at all, before any process is touched.
 
     Raises:
-        CannotRecord: it cannot; says why.
+        CannotTrack: it cannot; says why.
     """
     if platform.machine() != "x86_64":
         raise CannotRecord(f"recording is written for x86-64, and this is {platform.machine()}")

@@ -28,6 +28,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from guests.linux.calls import SYS_USERFAULTFD
+from guests.linux.userfaultfd import USER_FAULTS
 from pageferry.record.errors import CannotRecord
 from pageferry.record.injection import (
     Injector,
@@ -37,10 +39,9 @@ from pageferry.record.injection import (
     waiting_again,
     waits_for_events,
 )
-from pageferry.record.linux import SYS_CLOSE, SYS_USERFAULTFD, pidfd_getfd
+from pageferry.record.linux import SYS_CLOSE, pidfd_getfd
 from pageferry.record.mappings import Maps
 from pageferry.record.tracee import Gone, Registers, Tracee
-from pageferry.record.userfaultfd import MAKE_FLAGS
 
 UNTIL_EXEC = "until-exec"
 SEIZED = b"seized"
@@ -168,7 +169,7 @@ class _Process:
         return None
 
     def _handed_out(self, injector: Injector) -> int:
-        number = injector.call(SYS_USERFAULTFD, MAKE_FLAGS)
+        number = injector.call(SYS_USERFAULTFD, USER_FAULTS)
         if number < 0:
             why = os.strerror(-number)
             if -number in (errno.EMFILE, errno.ENFILE):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from paging_core.errors import PageferryError
+from guests.linux.errors import CannotTrack
 
 
-class CannotRecord(PageferryError):
+class CannotRecord(CannotTrack):
     """A process that cannot be recorded, or not any longer: its text says why and what to do."""
+
+    grpc_status = "UNKNOWN"

@@ -1,37 +1,20 @@
-"""Calls of Linux that Python has no function for, on x86-64."""
+"""What attaching to a process takes of Linux and Python has no function for, on x86-64."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 
+from guests.linux.calls import system_call
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_LIBC.syscall.restype = ctypes.c_long
 _LIBC.ptrace.restype = ctypes.c_long
 _LIBC.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
 
 SYS_CLOSE = 3
 SYS_PRCTL = 157
-SYS_USERFAULTFD = 323
 SYS_PIDFD_GETFD = 438
 _PR_SET_THP_DISABLE = 41
-
-
-def _failed() -> OSError:
-    number = ctypes.get_errno()
-    return OSError(number, os.strerror(number))
-
-
-def syscall(number: int, *arguments: int) -> int:
-    """A system call of this process.
-
-    Raises:
-        OSError: it failed.
-    """
-    result: int = _LIBC.syscall(ctypes.c_long(number), *(ctypes.c_long(one) for one in arguments))
-    if result == -1:
-        raise _failed()
-    return result
 
 
 def ptrace(request: int, tid: int, address: int = 0, data: object = 0) -> int:
@@ -48,7 +31,8 @@ def ptrace(request: int, tid: int, address: int = 0, data: object = 0) -> int:
     given = data if not isinstance(data, int) else ctypes.c_void_p(data)
     result: int = _LIBC.ptrace(request, tid, ctypes.c_void_p(address), given)
     if result == -1:
-        raise _failed()
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
     return result
 
 
@@ -58,7 +42,7 @@ def pidfd_getfd(pidfd: int, number: int) -> int:
     Raises:
         OSError: not permitted, or there is none of that number.
     """
-    return syscall(SYS_PIDFD_GETFD, pidfd, number, 0)
+    return system_call(SYS_PIDFD_GETFD, pidfd, number, 0)
 
 
 def without_huge_pages() -> None:
@@ -67,4 +51,4 @@ def without_huge_pages() -> None:
     Raises:
         OSError: the kernel has none.
     """
-    syscall(SYS_PRCTL, _PR_SET_THP_DISABLE, 1, 0, 0, 0)
+    system_call(SYS_PRCTL, _PR_SET_THP_DISABLE, 1, 0, 0, 0)

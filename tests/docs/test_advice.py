@@ -16,7 +16,7 @@ from paging_core import errors as paging_errors
 from source_host.cli import cli as source_host
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("pageferry", "paging_core", "wire", "source_host", "dest_host")
+PACKAGES = ("pageferry", "paging_core", "guests", "wire", "source_host", "dest_host")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 FOREIGN = {"--tool", "--trace-mem", "--log-file", "--log-fd", "--format", "--raw"}
 """Of Valgrind, xz and damo (--raw_form, --raw_number)."""

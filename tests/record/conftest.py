@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from guests.linux.errors import CannotTrack
 from pageferry.cli.recording import check_kernel
 from pageferry.record.attach import attach
-from pageferry.record.errors import CannotRecord
 from pageferry.record.tracker import Pages, Tracker
 
 SCRIPT = Path(__file__).with_name("writer.py")
@@ -27,7 +27,7 @@ def _why_not() -> str:
         try:
             check_kernel()
             attach(process.pid).close()
-        except CannotRecord as error:
+        except CannotTrack as error:
             return str(error)
         finally:
             process.kill()

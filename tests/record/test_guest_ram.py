@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pageferry.record import pagemap
+from guests.linux import pagemap
 from pageferry.record.errors import CannotRecord
 from pageferry.record.guest_ram import GuestRam, find, is_qemu, parse_range, ram_bytes, split
 from pageferry.record.mappings import MapEntry, parse_maps

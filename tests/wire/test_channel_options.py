@@ -38,7 +38,7 @@ MIB = 2**20
 CALL_S = 60
 SOURCE_OPTIONS = grpc_transport.CHANNEL_OPTIONS_OF_A_STREAM
 TREE = Path(channel.__file__).parents[1]
-PACKAGES = ("paging_core", "wire", "source_host", "dest_host", "pageferry")
+PACKAGES = ("paging_core", "guests", "wire", "source_host", "dest_host", "pageferry")
 LIBRARY = next(Path(grpc.__file__).parent.glob("_cython/cygrpc*.so")).read_bytes()
 
 Options = Sequence[ChannelOption]

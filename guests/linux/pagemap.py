@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from pageferry.record.errors import CannotRecord
+from guests.linux.errors import CannotTrack
 from paging_core.units import FRAME_SHIFT
 
 WRITTEN, FILE, PRESENT, SWAPPED, PFNZERO, HUGE = 1 << 1, 1 << 2, 1 << 3, 1 << 4, 1 << 5, 1 << 6
@@ -129,16 +129,16 @@ def check_kernel() -> None:
     """Ask this kernel whether it has PAGEMAP_SCAN.
 
     Raises:
-        CannotRecord: it has not, or there is no /proc.
+        CannotTrack: it has not, or there is no /proc.
     """
     try:
         with Pagemap(os.getpid()) as own:
             own.peek(0, 1 << FRAME_SHIFT, Match(WRITTEN))
     except OSError as error:
         if error.errno == errno.ENOENT or not Path("/proc/self").exists():
-            raise CannotRecord("there is no /proc/self/pagemap; mount /proc") from error
-        raise CannotRecord(
-            f"Linux {os.uname().release} has no PAGEMAP_SCAN ({error.strerror}); recording needs "
+            raise CannotTrack("there is no /proc/self/pagemap; mount /proc") from error
+        raise CannotTrack(
+            f"Linux {os.uname().release} has no PAGEMAP_SCAN ({error.strerror}); tracking needs "
             "6.7 or newer"
         ) from error
 

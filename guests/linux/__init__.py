@@ -1,0 +1,1 @@
+"""Linux's interfaces for tracking writes: userfaultfd, PAGEMAP_SCAN, and a fault handler."""
