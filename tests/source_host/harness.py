@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from paging_core.config import GuestConfig
+from paging_core.costs import CostTable
 from paging_core.default_costs import DEFAULTS
 from paging_core.events import Event
 from paging_core.guest import Cleaned, GuestCounters
@@ -62,16 +63,24 @@ class Notes:
 class Trip:
     """A migration that is ready to run."""
 
-    def __init__(self, guest: FakeGuest, *, running: bool = True, **plan: Any) -> None:
+    def __init__(
+        self,
+        guest: FakeGuest,
+        *,
+        running: bool = True,
+        costs: CostTable | None = None,
+        **plan: Any,
+    ) -> None:
         self.guest = guest
         self.destination = FakeDestination(guest.n_frames)
         self.life: Lifecycle[GuestState] = guest_lifecycle("vm")
         if running:
             self.life.to(GuestState.RUNNING)
         self.notes = Notes()
+        config = GuestConfig(guest.n_frames * 4096, costs=costs or CostTable())
         self.migration = Migration(
             plan=replace(PLAN, **plan),
-            offer=Offer("vm-1", "vm", GuestConfig(guest.n_frames * 4096), KEY),
+            offer=Offer("vm-1", "vm", config, KEY),
             guest_life=self.life,
             transport=self.destination,
             observers=[self.notes],
