@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -10,9 +9,9 @@ from typing import Protocol
 
 import numpy as np
 
-from paging_core.config import GuestConfig, Paging, TrackerConfig
+from paging_core.config import GuestConfig, GuestKind, Paging, TrackerConfig, check_kind
 from paging_core.errors import BadTrace, InvalidInput
-from paging_core.guest import Guest
+from paging_core.guest import Resume
 from paging_core.memory import GuestMemory
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof
@@ -20,24 +19,6 @@ from paging_core.workloads.ops import OP_DTYPE, Workload
 from wire.memory_digest import digest_memory
 
 _TINY_BYTES = 4 * 2**20
-
-
-class RunnableGuest(Guest, Protocol):
-    """A guest that also tells how far it came."""
-
-    @property
-    def position(self) -> int:
-        """Workload operations executed since it booted."""
-
-    def architectural_state(self) -> bytes:
-        """What the guest itself could tell, beside its memory."""
-
-    def close(self) -> None:
-        """Give its memory back, and whatever it holds open; nothing runs it any more."""
-
-
-Resume = Callable[[GuestMemory, bytes], RunnableGuest]
-"""Makes the guest from its memory and its state."""
 
 
 class GuestFactory(Protocol):
@@ -66,9 +47,11 @@ class ModelGuestFactory:
         """Open the workload or the trace now, not when the guest is already on its way.
 
         Raises:
+            BadOption: this host has no guests of that kind.
             UnknownWorkload: there is no such workload here.
             BadTrace: no such trace here, or not the same one.
         """
+        check_kind(config.kind, (GuestKind.MODEL,))
         from paging_core.guest_state import decode_state  # noqa: PLC0415 - imports numba, is slow
         from paging_core.model_guest import ModelGuest  # noqa: PLC0415 - see above
 

@@ -9,7 +9,6 @@ from threading import Event, Lock, RLock
 
 import structlog
 
-from dest_host.factory import RunnableGuest
 from dest_host.states import GuestState, guest_lifecycle
 from paging_core.errors import (
     AlreadyExists,
@@ -20,14 +19,17 @@ from paging_core.errors import (
     forget_frames,
 )
 from paging_core.exhaustion import ran_out
+from paging_core.guest import Guest
 from paging_core.units import FRAME_BYTES
 from wire.checksum import xxh3
-from wire.hosting.guest_thread import GuestThread
+from wire.hosting.guest_thread import Pace, in_real_time
 from wire.hosting.strides import Strides
 from wire.memory_digest import digest_memory
 
 _NAMED = 5
 """Guests that an error lists; pageferry guests lists all."""
+
+NO_STEPS = "a guest of this kind cannot be stepped by"
 
 _log = structlog.get_logger("dest_host.guests")
 
@@ -66,7 +68,7 @@ class HostedGuest:
         memory_bytes: that it takes.
     """
 
-    def __init__(self, guest_id: str, guest: RunnableGuest, migration_id: str = "") -> None:
+    def __init__(self, guest_id: str, guest: Guest, migration_id: str = "") -> None:
         self.guest_id = guest_id
         self.migration_id = migration_id
         self.memory_bytes = guest.n_frames * FRAME_BYTES
@@ -76,7 +78,7 @@ class HostedGuest:
         self._lock = RLock()
         # Made with the guest, and idle until it runs: a commit for which there is no thread is
         # refused, and a guest that was taken over can be started whatever there is by then.
-        self._thread: GuestThread | None = GuestThread(guest)
+        self._thread: Pace | None = in_real_time(guest)
 
     @property
     def state(self) -> GuestState:
@@ -121,13 +123,18 @@ class HostedGuest:
             MigrationCancelled: its caller went away.
         """
         with self._stepping():
-            Strides(lambda: _check_wanted(wanted)).run_accesses(self._guest, accesses)
+            stepped = self._guest.parts.stepped
+            if stepped is None:
+                raise IllegalTransition(f"{NO_STEPS} a number of operations; start and pause it")
+            Strides(lambda: _check_wanted(wanted)).run_accesses(stepped, accesses)
 
     def step_ns(self, duration_ns: int, wanted: Callable[[], bool] = lambda: True) -> None:
         """Run for so much of its own time; otherwise like `step_accesses`."""
         with self._stepping():
-            until_ns = self._guest.time_ns + duration_ns
-            Strides(lambda: _check_wanted(wanted)).run(self._guest, until_ns)
+            driven = self._guest.parts.driven
+            if driven is None:
+                raise IllegalTransition(f"{NO_STEPS} a time; start and pause it")
+            Strides(lambda: _check_wanted(wanted)).run(driven, driven.time_ns + duration_ns)
 
     def view(self, *, with_digest: bool = False) -> GuestView:
         """The guest as it stands between two slices; how far it came, where a step is under way.
@@ -143,7 +150,7 @@ class HostedGuest:
                 time_ns=guest.time_ns,
                 accesses=guest.position,
                 memory_digest=digest_memory(guest.memory.frames) if with_digest else 0,
-                state_digest=xxh3(guest.architectural_state()) if with_digest else 0,
+                state_digest=_state_digest(guest) if with_digest else 0,
                 message=self._message,
             )
 
@@ -161,7 +168,7 @@ class HostedGuest:
                 self._thread = None
 
     @contextmanager
-    def _still(self, *, wait: bool) -> Iterator[RunnableGuest]:
+    def _still(self, *, wait: bool) -> Iterator[Guest]:
         """The guest, standing still; in the middle of a step or a digest without `wait`."""
         if not self._lock.acquire(blocking=wait):
             yield self._guest
@@ -218,6 +225,12 @@ class HostedGuest:
         forget_frames(error)  # its thread keeps it
 
 
+def _state_digest(guest: Guest) -> int:
+    """0 where its state cannot be compared."""
+    comparable = guest.parts.comparable
+    return 0 if comparable is None else xxh3(comparable.architectural_state())
+
+
 def _some(names: list[str]) -> str:
     """A line can name a few: statuses and logs carry it."""
     more = len(names) - _NAMED
@@ -242,7 +255,7 @@ class Guests:
         self._guests: dict[str, HostedGuest] = {}
 
     def add(
-        self, guest_id: str, guest: RunnableGuest, migration_id: str = "", *, start: bool = False
+        self, guest_id: str, guest: Guest, migration_id: str = "", *, start: bool = False
     ) -> GuestView:
         """Take a guest in, paused, or running if it shall `start`.
 

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, RLock
 
-from dest_host.factory import Resume, RunnableGuest
 from dest_host.guests import GuestView
 from dest_host.scatter import scatter
 from dest_host.states import IncomingState, incoming_lifecycle
@@ -23,6 +22,7 @@ from paging_core.errors import (
     MigrationCancelled,
     VerificationFailed,
 )
+from paging_core.guest import Guest, Resume
 from paging_core.memory import GuestMemory
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof, state_tag
@@ -277,9 +277,7 @@ class Incoming:
                     self._life.to(IncomingState.VERIFIED)
             return differing
 
-    def commit(
-        self, handover: Handover, adopt: Callable[[str, RunnableGuest], GuestView]
-    ) -> GuestView:
+    def commit(self, handover: Handover, adopt: Callable[[str, Guest], GuestView]) -> GuestView:
         """Make a guest of it; from the moment this returns the guest is this host's.
 
         Whatever fails here leaves the migration as it was: not committed.
@@ -360,7 +358,7 @@ class Incoming:
         if self.state is IncomingState.RECEIVING:
             self._life.to(IncomingState.VERIFIED)
 
-    def _guest_of(self, state: bytes) -> RunnableGuest:
+    def _guest_of(self, state: bytes) -> Guest:
         memory, resume = self._reserved()
         guest = resume(memory, state)
         if guest.n_frames != self.offer.config.n_frames:

@@ -77,8 +77,9 @@ def conclusions(single: Document, grouped: Document) -> list[str]:
         f"With groups of {n} the guest took {fixups[1]:,} fixup faults instead of {fixups[0]:,} "
         f"({_change(*fixups)}){_cost_of(single, grouped)}."
     )
+    sent = "some" if falsely is None else f"{falsely:,}"
     network = (
-        f"In return {falsely:,} pages were sent as dirty that nobody had written; {digests:,} "
+        f"In return {sent} pages were sent as dirty that nobody had written; {digests:,} "
         f"pages crossed as a digest because their content had not changed, and the network "
         f"carried {format_bytes(wires[1])} instead of {format_bytes(wires[0])} "
         f"({_change(*wires)})."

@@ -19,11 +19,12 @@ from pageferry.configured import Configured, configured
 from pageferry.price_range import Charged, charged_of
 from pageferry.run_record import version
 from pageferry.v1 import source_pb2 as pb
-from paging_core.config import GuestConfig
+from paging_core.config import GuestConfig, GuestKind
 from paging_core.costs import CostTable, Level
 from paging_core.density import GROUPS, NOTHING, Written, mean_density
 from paging_core.errors import PageferryError
-from paging_core.events import FAULT_KINDS, Event, Fault
+from paging_core.events import Event
+from paging_core.guest_accounts import FIXUP, accounts_of
 from paging_core.units import NS_PER_S
 from source_host.messages import plan_of
 from source_host.precopy.plan import Plan
@@ -92,7 +93,10 @@ class Round(TypedDict):
         Count, about("Of these: unchanged since last sent, so only a digest crossed.")
     ]
     skipped: Annotated[Count, about("Frames not sent because they were dirty again (xen-2009).")]
-    falsely_dirty: Annotated[Count, about("Frames found dirty that nobody had written.")]
+    falsely_dirty: Annotated[
+        Count | None,
+        about("Frames found dirty that nobody had written; null where only a model would know."),
+    ]
     data_bytes: Annotated[Count, about("Content of the data frames before compression.")]
     wire_bytes: Annotated[Count, about("Messages as they were put on the link.")]
     duration_s: Annotated[Seconds, about("How long the round took.")]
@@ -120,9 +124,9 @@ class Round(TypedDict):
 
 
 Faults = dict[str, Count]
-"""By kind: `paging_core.events.FAULT_HELP`, and their total."""
+"""By kind: `Accounts.faults` of the kind of guest, and their total."""
 Times = dict[str, int]
-"""By cause: `paging_core.events.CAUSE_HELP`, the base, and what no cause explains."""
+"""By cause: `Accounts.causes` of the kind of guest, the base, and what no cause explains."""
 
 
 class Repriced(TypedDict):
@@ -155,7 +159,7 @@ class GuestResult(TypedDict):
         Times,
         about(
             "Guest time by cause, which adds up to all of it. base is the untracked twin's time "
-            "where there was a twin."
+            "where there was a twin, and absent where nothing can say it."
         ),
     ]
     events: Annotated[dict[str, Count], about("Every event of the cost model, by name.")]
@@ -204,7 +208,11 @@ class Pages(TypedDict):
     suppressed: Annotated[Count, about("Unchanged since last sent: only a digest.")]
     skipped: Annotated[Count, about("Not sent because they were dirty again (xen-2009).")]
     falsely_dirty: Annotated[
-        Count, about("Found dirty though nobody had written them: neighbours in a group.")
+        Count | None,
+        about(
+            "Found dirty though nobody had written them: neighbours in a group; null where only a "
+            "model would know."
+        ),
     ]
     repaired: NotRequired[
         Annotated[
@@ -329,8 +337,8 @@ def document_of(
         "verified": status.verified,
         "memory_digest": f"{status.memory_digest:016x}",
         "rounds": [round_of(stats) for stats in status.rounds],
-        "faults": _faults(status),
-        "guest": _guest(status, guest.costs),
+        "faults": _faults(status, guest.kind),
+        "guest": _guest(status, guest),
         "density": _density(status),
         "pages": _pages(status.totals),
         "bytes": {"raw": status.totals.raw_bytes, "wire": status.totals.wire_bytes},
@@ -367,7 +375,7 @@ def round_of(stats: pb.RoundStats) -> Round:
         "zero": stats.zero_frames,
         "suppressed": stats.suppressed_frames,
         "skipped": stats.skipped_frames,
-        "falsely_dirty": stats.falsely_dirty_frames,
+        "falsely_dirty": _known(stats, stats.falsely_dirty_frames),
         "data_bytes": stats.raw_bytes,
         "wire_bytes": stats.wire_bytes,
         "duration_s": stats.duration_ns / NS_PER_S,
@@ -384,21 +392,24 @@ def round_of(stats: pb.RoundStats) -> Round:
     return shown
 
 
-def _faults(status: pb.MigrationStatus) -> dict[str, int]:
-    faults = {kind: status.cost.faults.get(kind, 0) for kind in FAULT_KINDS}
-    fixup = Fault.FIXUP.name.lower()
-    faults["total"] = sum(count for kind, count in faults.items() if kind != fixup)
+def _known(message: pb.RoundStats | pb.MigrationTotals, falsely_dirty: int) -> int | None:
+    return falsely_dirty if message.HasField("falsely_dirty_frames") else None
+
+
+def _faults(status: pb.MigrationStatus, kind: GuestKind) -> dict[str, int]:
+    faults = {name: status.cost.faults.get(name, 0) for name in accounts_of(kind).faults}
+    faults["total"] = sum(count for name, count in faults.items() if name != FIXUP)
     return faults
 
 
-def _guest(status: pb.MigrationStatus, costs: CostTable) -> GuestResult:
-    cost = status.cost
+def _guest(status: pb.MigrationStatus, guest: GuestConfig) -> GuestResult:
+    cost, costs = status.cost, guest.costs
     if not 0 <= cost.slowdown < math.inf:
         raise PageferryError(
             f"the source host says that the guest took {cost.slowdown} times as long; it is not "
             "pageferry's, or what it says was damaged on the way"
         )
-    charged = charged_of(cost)
+    charged = charged_of(cost, guest.kind)
     events = {event: n for event, n in cost.events.items() if event != _DIGEST}
     by = {name: dict(sorted(counts.items())) for name, counts in sorted(charged.events.items())}
     digested = _digested(status)
@@ -464,7 +475,7 @@ def _pages(totals: pb.MigrationTotals) -> Pages:
         "zero": totals.zero_frames,
         "suppressed": totals.suppressed_frames,
         "skipped": totals.skipped_frames,
-        "falsely_dirty": totals.falsely_dirty_frames,
+        "falsely_dirty": _known(totals, totals.falsely_dirty_frames),
     }
     if totals.repaired_frames:
         pages["repaired"] = totals.repaired_frames

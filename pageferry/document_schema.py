@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,7 +14,9 @@ from pageferry import configured
 from pageferry import document as documents
 from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
 from pageferry.price_range import UNATTRIBUTED
-from paging_core.events import CAUSE_HELP, FAULT_HELP, UNATTRIBUTED_HELP
+from paging_core.config import GuestKind
+from paging_core.events import UNATTRIBUTED_HELP
+from paging_core.guest_accounts import BY_KIND, FIXUP, Accounts, all_causes, all_faults
 
 Schema = dict[str, Any]
 _COUNT = {"$ref": "#/$defs/count"}
@@ -31,7 +33,8 @@ def schema() -> Schema:
     document = _plain(raw, raw["$defs"])
     fields = document["properties"]
     fields["config"] = configured.schema()
-    fields["faults"] |= _counts({**FAULT_HELP, "total": "All kinds but fixup."})
+    faults = {name: one.help for name, one in all_faults().items()}
+    fields["faults"] |= _counts({**faults, "total": "All kinds but fixup."}, [FIXUP, "total"])
     guest = fields["guest"]["properties"]
     _name_times(guest["time_ns"])
     for end in guest["range"]["properties"].values():
@@ -41,22 +44,41 @@ def schema() -> Schema:
         "$id": f"urn:{SCHEMA_NAME.replace('.', ':')}:{SCHEMA_VERSION}",
         "title": "The result of one migration",
         **document,
+        "allOf": [_of_kind(kind, accounts) for kind, accounts in BY_KIND.items()],
         "$defs": dict(_DEFS),
     }
 
 
+def _of_kind(kind: GuestKind, accounts: Accounts) -> Schema:
+    """A guest of a kind has all that such guests count; what says nothing is a model."""
+    says_so: Schema = {"properties": {"kind": {"const": kind.value}}}
+    if kind is not GuestKind.MODEL:
+        says_so["required"] = ["kind"]
+    counted = {
+        "faults": {"required": list(accounts.faults)},
+        "guest": {"properties": {"time_ns": {"required": list(accounts.causes)}}},
+    }
+    return {"if": {"properties": {"config": says_so}}, "then": {"properties": counted}}
+
+
 def _name_times(node: Schema) -> None:
     """Guest time by cause; what no cause explains is there with a twin, and may be negative."""
-    base = {"base": "What the same operations take untracked."}
-    node |= _counts({**base, **CAUSE_HELP})
+    base = {"base": "What the same operations take untracked; absent where nobody knows."}
+    causes = {name: one.help for name, one in all_causes().items()}
+    node |= _counts({**base, **causes}, [])
     node["properties"][UNATTRIBUTED] = {"description": UNATTRIBUTED_HELP, "type": "integer"}
 
 
-def _counts(help_of: Mapping[str, str]) -> Schema:
-    """An object that counts by name."""
+def _counts(help_of: Mapping[str, str], required: Sequence[str]) -> Schema:
+    """An object that counts by name.
+
+    Args:
+        help_of: the names of all kinds of guest.
+        required: of these, what every kind has.
+    """
     return {
         "additionalProperties": False,
-        "required": list(help_of),
+        "required": list(required),
         "properties": {name: {"description": text, **_COUNT} for name, text in help_of.items()},
     }
 

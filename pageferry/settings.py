@@ -17,8 +17,8 @@ SETTINGS: Mapping[str, Setting] = {
     )
 }
 """All of them by name: what a guest is made of, how it is tracked, how it is moved."""
-NO_AXIS = frozenset({"clock"})
-"""A sweep runs on the virtual clock: the real one is about two hosts."""
+NO_AXIS = frozenset({"clock", "kind"})
+"""A sweep runs models on the virtual clock: the real one, and real guests, are about two hosts."""
 AXES: Mapping[str, Setting] = {
     one.axis: one for one in SETTINGS.values() if one.is_option and one.name not in NO_AXIS
 }

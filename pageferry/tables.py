@@ -12,33 +12,16 @@ from pageferry.document import Document, Round
 from pageferry.fitting import MAY_BREAK, Fitted
 from pageferry.price_range import UNATTRIBUTED
 from paging_core.density import GROUPS
-from paging_core.events import CAUSES, FAULT_KINDS
+from paging_core.guest_accounts import all_causes, all_faults
 from paging_core.units import NS_PER_S, format_bytes, format_ns
 
 CAUSE_LABELS = {
-    "fixup": "fixup faults",
-    "rebuild": "rebuilding shadows",
-    "teardown": "tearing shadows down",
-    "group": "opening groups",
-    "write_protect": "write-protecting frames",
-    "p2m": "re-arming and splitting P2M",
-    "pml": "draining PML buffers",
-    "tlb": "TLB flushes and misses",
-    "bitmap": "copying the bitmap",
+    **{name: account.label for name, account in all_causes().items()},
     UNATTRIBUTED: "unattributed",
 }
 """What each cause of tracking time means to a reader."""
 
-FAULT_LABELS = {
-    "read_build": "read, entry built",
-    "write_build": "write, entry built",
-    "write_protect": "write to a clean frame",
-    "emulated_write": "emulated table write",
-    "p2m_violation": "P2M violation",
-    "misconfiguration": "P2M misconfiguration",
-    "pml_full": "PML buffer full",
-    "fixup": "of these: fixups",
-}
+FAULT_LABELS = {name: account.label for name, account in all_faults().items()}
 """What each kind of fault means to a reader."""
 
 PART_LABELS = {
@@ -158,14 +141,14 @@ def _per_group(value: float, _: Document) -> str:
 
 
 def _share_of_base(value: float, document: Document) -> str:
-    base_ns = document["guest"]["time_ns"]["base"]
+    base_ns = document["guest"]["time_ns"].get("base")
     share = f" {100 * value / base_ns:5.1f} %" if base_ns else ""
     return f"{format_ns(value)}{share}"
 
 
 def _untracked(document: Document) -> float | None:
     """The twin's time; None without one."""
-    return None if overhead(document) is None else document["guest"]["time_ns"]["base"]
+    return None if overhead(document) is None else document["guest"]["time_ns"].get("base")
 
 
 def _cause(name: str) -> Row:
@@ -176,7 +159,7 @@ def _cause(name: str) -> Row:
 
 
 def _fault(name: str) -> Row:
-    return Row(f"  {FAULT_LABELS[name]}", lambda d: d["faults"][name], _count, False)
+    return Row(f"  {FAULT_LABELS[name]}", lambda d: d["faults"].get(name), _count, False)
 
 
 def _density(n: int) -> Row:
@@ -205,11 +188,11 @@ SECTIONS: tuple[tuple[Row, ...], ...] = (
     (
         Row("tracking overhead", overhead, _ranged),
         Row("untracked guest time", _untracked, _share_of_base),
-        *(_cause(name) for name in (*CAUSES, UNATTRIBUTED)),
+        *(_cause(name) for name in CAUSE_LABELS),
     ),
     (
         Row("faults", lambda d: d["faults"]["total"], _count),
-        *(_fault(name) for name in FAULT_KINDS),
+        *(_fault(name) for name in FAULT_LABELS),
     ),
     (
         Row("pages sent", lambda d: d["pages"]["sent"], _count),
@@ -287,7 +270,7 @@ class Column:
     """One figure of a round; `running` ones belong to rounds in which the guest ran."""
 
     title: str
-    value: Callable[[Round], float]
+    value: Callable[[Round], float | None]
     show: Callable[[float], str] = count
     always: bool = True
     running: bool = False
@@ -330,4 +313,5 @@ def _name(stats: Round) -> str:
 def _cell(column: Column, stats: Round) -> str:
     if column.running and stats["stop_and_copy"]:
         return ""
-    return column.show(column.value(stats))
+    value = column.value(stats)
+    return ABSENT if value is None else column.show(value)

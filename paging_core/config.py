@@ -6,7 +6,7 @@ that can run. Everything raises `BadOption` with the way out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -93,6 +93,35 @@ CLEAN_RULES = {
     CleanPolicy.CLEAR_LOG: CleanRules(by_bitmap=True, defers=True),
 }
 """All that the model knows of a clean policy; it asks for no policy by its name."""
+
+
+class GuestKind(StrEnum):
+    """What a guest is made of; which kinds a host has is the host's business."""
+
+    MODEL = "model"
+    """A model of paging, with real bytes in its memory (`paging_core.model_guest`)."""
+    PROCESS = "process"
+    """A process of the host's machine."""
+    KVM = "kvm"
+    """A virtual machine of the host's KVM."""
+
+
+def check_kind(kind: GuestKind, had: Iterable[GuestKind]) -> None:
+    """Refuse a kind of guest by its name.
+
+    Args:
+        kind: that is asked for.
+        had: those that there are here.
+
+    Raises:
+        BadOption: it is none of them.
+    """
+    kinds = list(had)
+    if kind not in kinds:
+        raise BadOption(
+            f"this host has no guests of kind {kind}, only {', '.join(kinds)}; choose one of those "
+            "with --kind, or another host"
+        )
 
 
 class Hypervisor(StrEnum):
@@ -661,6 +690,7 @@ class GuestConfig:
 
     Attributes:
         memory_bytes: a multiple of 4096, at least 1 MiB.
+        kind: of guest; which settings of the tracker count is that kind's business.
         workload: ``name`` or ``name:key=value,…``; empty when `trace` is given.
         trace: path of a Parquet trace to replay instead of a workload.
         seed: of every generator; the same seed gives the same accesses anywhere.
@@ -740,6 +770,18 @@ class GuestConfig:
         since="0.2",
         title="guest tables",
         words="{} guest tables",
+    )
+    kind: GuestKind = setting(
+        "kind",
+        Choice(GuestKind),
+        "model",
+        Role.SURROUNDINGS,
+        Section.GUEST,
+        "What the guest is: a model of paging, a process, or a virtual machine under KVM; a host "
+        "that does not have that kind says so.",
+        shown="What the guest is: a model, or a real one.",
+        since="0.3",
+        words="{} guest",
     )
     costs: CostTable = setting(
         "costs_ns",

@@ -7,7 +7,6 @@ the same fault is base when the entry was never there, tracking when a clean too
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -119,32 +118,8 @@ class EventCost:
     source: str
 
 
-FAULT_HELP: Mapping[str, str] = {
-    "read_build": "A read whose shadow entry had to be built.",
-    "write_build": "A write whose shadow entry had to be built.",
-    "write_protect": "A write to a present, write-protected entry of a clean frame.",
-    "emulated_write": "A write to one of the guest's own page tables.",
-    "p2m_violation": "HAP: a write that a read-only P2M entry refused.",
-    "misconfiguration": "HAP: an exit that re-arms a P2M table.",
-    "pml_full": "HAP: the page-modification buffer was full.",
-    "fixup": "Of the faults above: those that opened a clean frame. Not part of the total.",
-}
-"""What each kind of fault is, for display."""
-
-CAUSE_HELP: Mapping[str, str] = {
-    "fixup": "Exits that made a clean frame writable and marked it dirty.",
-    "rebuild": "Shadow entries and pages built again after a clean took them.",
-    "teardown": "Shadow pages and entries dropped by a clean.",
-    "group": "Opening and marking the other frames of a group; the D-bit filter.",
-    "write_protect": "Revoking write access frame by frame.",
-    "p2m": "Misconfiguration exits, re-armed entries, splits.",
-    "pml": "Draining page-modification buffers.",
-    "tlb": "Flushes, and misses on translations that a flush took.",
-    "bitmap": "Copying the log-dirty bitmap out.",
-}
-"""What each cause of tracking time is, for display."""
 UNATTRIBUTED_HELP = (
     "What the causes do not explain of the tracked guest's time beyond its untracked twin's; "
     "negative where they explain too much. Absent without a twin."
 )
-"""What stands beside the causes, for display."""
+"""What stands beside the causes of `paging_core.guest_accounts`, for display."""

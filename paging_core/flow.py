@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,6 @@ class FlowKind(IntEnum):
     """A shadow page of table `gfn` was torn down; `detail` as above."""
 
 
-@runtime_checkable
 class FlowSource(Protocol):
     """A guest that can tell the flow of its faults."""
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from paging_core.accounts import counters_between
 from paging_core.boot import lay_out
-from paging_core.config import GuestConfig, GuestTables, Paging
+from paging_core.config import GuestConfig, GuestKind, GuestTables, Paging
 from paging_core.density import Written
 from paging_core.errors import (
     BadOption,
@@ -29,7 +29,8 @@ from paging_core.errors import (
 from paging_core.flow import FlowRows
 from paging_core.flow_buffer import FlowBuffer
 from paging_core.footprint import check_fits
-from paging_core.guest import Cleaned, DirtyWords, GuestCounters, ShadowPool
+from paging_core.guest import Cleaned, DirtyWords, GuestCounters, Parts, ShadowPool
+from paging_core.guest_accounts import MODEL, Accounts
 from paging_core.guest_state import architectural_state, decode_state, encode_state
 from paging_core.kernels.adaptive import note_sent, reset_groups
 from paging_core.kernels.bitmap import count_false
@@ -91,6 +92,8 @@ class ModelGuest:
         """Use `boot` or `resume`."""
         if memory.n_frames != config.n_frames:
             raise BadOption(f"{memory.n_frames} frames of memory for a guest of {config.n_frames}")
+        if config.kind is not GuestKind.MODEL:
+            raise BadOption(f"a guest of kind {config.kind} is no model; make it a model")
         self.config = config
         self.memory = memory
         self.workload = workload
@@ -186,6 +189,29 @@ class ModelGuest:
         load_cr3(guest.machine.record, int(vcpu["cr3"][0]))
         guest._start = guest.machine.core.copy()
         return guest
+
+    @property
+    def accounts(self) -> Accounts:
+        """See `paging_core.guest.Guest`."""
+        return MODEL
+
+    @property
+    def parts(self) -> Parts:
+        """See `paging_core.guest.Guest`: it is driven, and knows all that a model can."""
+        tracker = self.config.tracker
+        return Parts(
+            driven=self,
+            stepped=self,
+            learner=self if tracker.group.adaptive else None,
+            clearer=self if tracker.clean_rules.defers else None,
+            flow=self,
+            twin=self,
+            comparable=self,
+        )
+
+    def check(self) -> None:
+        """See `paging_core.guest.Guest`."""
+        self._check_alive()
 
     @property
     def n_frames(self) -> int:
@@ -327,8 +353,7 @@ class ModelGuest:
     @property
     def clear_chunk_frames(self) -> int:
         """See `paging_core.guest.LogClearer`."""
-        tracker = self.config.tracker
-        return tracker.clear_chunk_frames if tracker.clean_rules.defers else 0
+        return self.config.tracker.clear_chunk_frames
 
     def clear_log(self, gfns: npt.NDArray[np.int64]) -> None:
         """See `paging_core.guest.LogClearer`.
@@ -349,11 +374,6 @@ class ModelGuest:
         sync_hardware_log(self.machine.record)
         pay_bitmap_copy(self.machine.record)
         return self.machine.dirty.view(np.uint64).copy()
-
-    @property
-    def observes_sends(self) -> bool:
-        """Whether its groups adapt."""
-        return self.config.tracker.group.adaptive
 
     def note_sent(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
         """See `paging_core.guest.SendObserver`."""

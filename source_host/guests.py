@@ -13,7 +13,7 @@ from threading import Event, Lock
 
 import structlog
 
-from paging_core.config import GuestConfig
+from paging_core.config import GuestConfig, GuestKind, check_kind
 from paging_core.errors import (
     AlreadyExists,
     GuestCrashed,
@@ -278,6 +278,7 @@ class Guests:
             GuestOutOfMemory: its workload does not fit its memory.
             HostStopping: the host stops.
         """
+        check_kind(config.kind, (GuestKind.MODEL,))
         if self.stopping.is_set():
             raise HostStopping("this source host stops and boots no more guests; use another")
         self._reserve(guest_id, config.memory_bytes)

@@ -157,8 +157,8 @@ def _round(stats: RoundStats) -> pb.RoundStats:
         fault_count=stats.fault_count,
         clean_ns=stats.clean_ns,
         repair=stats.repair,
-        written_frames=stats.written.frames,
-        touched_groups=stats.written.groups,
+        written_frames=stats.written.frames if stats.written else 0,
+        touched_groups=stats.written.groups if stats.written else (),
     )
 
 

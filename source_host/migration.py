@@ -28,7 +28,7 @@ from paging_core.errors import (
 )
 from paging_core.exhaustion import named_limits, ran_out
 from paging_core.flow import FlowSource
-from paging_core.guest import Guest, Twinned
+from paging_core.guest import Guest
 from paging_core.proof import state_tag
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.clocks import Clock
@@ -243,12 +243,13 @@ class Migration:
             clock.resume()
             clock.let_run(self._plan.warmup_ns)
         with clock.exclusive():
-            if self._flow is not NO_FLOW and isinstance(guest, FlowSource):
-                guest.note_flow(self._flow.events)
-                self._telling = guest
+            parts = guest.parts
+            if self._flow is not NO_FLOW and parts.flow is not None:
+                parts.flow.note_flow(self._flow.events)
+                self._telling = parts.flow
             self._flow.moment("tracking_started", clock.now_ns, 0)
-            if self._plan.keeps_twin and isinstance(guest, Twinned):
-                guest.keep_twin()
+            if self._plan.keeps_twin and parts.twin is not None:
+                parts.twin.keep_twin()
             guest.start_tracking()
             self._tracking = True
         return Engine(

@@ -83,7 +83,7 @@ def _slowdown(flow: Flow) -> dict[str, Any]:
     tracking_ns = sum(by_cause.values())
     return {
         "slowdown": guest["slowdown"],
-        "base_ns": guest["time_ns"]["base"],
+        "base_ns": guest["time_ns"].get("base"),
         "tracking_ns": tracking_ns,
         "by_cause_ns": by_cause,
         "largest": max(by_cause, key=lambda cause: by_cause[cause]) if tracking_ns else None,

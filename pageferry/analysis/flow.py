@@ -141,7 +141,7 @@ def _check_same_migration(flow: Flow) -> None:
         "zero pages sent": pages["zero"],
         "digests sent": pages["suppressed"],
         "fixup faults": flow.document["faults"]["fixup"],
-        "falsely dirty pages": pages["falsely_dirty"],
+        "falsely dirty pages": pages["falsely_dirty"] or 0,
     }
     seen = flow.row(_COUNTED)
     for what, n in told.items():

@@ -17,7 +17,7 @@ from pageferry.report.charts import COLOURS, Spec, chart_of, legend_of, spec_of
 from pageferry.report.repeats import Repeated
 from pageferry.sweep.settings import ADAPTIVE_PAGES, BY_NAME
 from pageferry.tables import CAUSE_LABELS
-from paging_core.events import CAUSES
+from paging_core.guest_accounts import all_causes
 
 _ROW_PX, _AXIS_PX = 22, 60
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
@@ -187,7 +187,7 @@ def _of(axis: Any, name: str) -> Any:
 def _causes(run: Repeated) -> list[dict[str, Any]]:
     """Percent of base time by cause; nothing of a cause that took none."""
     rows = []
-    for cause in (*CAUSES, UNATTRIBUTED):
+    for cause in (*all_causes(), UNATTRIBUTED):
         found = run.spread(partial(_percent, cause))
         if found is not None and found.mean:
             rows.append(

@@ -21,7 +21,7 @@ from pageferry.sweep.settings import (
     REMEDIES,
     values_of,
 )
-from paging_core.events import CAUSES
+from paging_core.guest_accounts import all_causes
 
 Row = Mapping[str, Any]
 
@@ -88,7 +88,7 @@ def _is_plain(row: Row, name: str) -> bool:
 
 
 def _described(row: Row) -> dict[str, Any]:
-    times = (row.get(f"time_{cause}_ns") for cause in (*CAUSES, UNATTRIBUTED))
+    times = (row.get(f"time_{cause}_ns") for cause in (*all_causes(), UNATTRIBUTED))
     return {
         **row,
         "variant": variant_of(row),

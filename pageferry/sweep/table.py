@@ -13,10 +13,10 @@ from pageferry.sweep.point import Point
 from pageferry.sweep.settings import NAMES, SETTINGS, settings_of
 from pageferry.sweep.work import Finished
 from paging_core.density import GROUPS
-from paging_core.events import CAUSES, FAULT_KINDS
+from paging_core.guest_accounts import all_causes, all_faults
 from paging_core.settings import Role
 
-_CAUSES = (*CAUSES, UNATTRIBUTED)
+_CAUSES = (*all_causes(), UNATTRIBUTED)
 _PAGES = ("sent", "unique", "resent", "data", "zero", "suppressed", "skipped", "falsely_dirty")
 _MEASURES = {
     "verified": pa.bool_(),
@@ -28,7 +28,7 @@ _MEASURES = {
     "slowdown_high": pa.float64(),
     "base_ns": pa.int64(),
     **{f"time_{cause}_ns": pa.int64() for cause in _CAUSES},
-    **{f"faults_{kind}": pa.int64() for kind in (*FAULT_KINDS, "total")},
+    **{f"faults_{kind}": pa.int64() for kind in (*all_faults(), "total")},
     **{f"pages_{kind}": pa.int64() for kind in _PAGES},
     **{f"density_{n}": pa.float64() for n in GROUPS},
     "bytes_raw": pa.int64(),
@@ -98,7 +98,7 @@ def _measures(document: Document) -> Row:
         "slowdown": guest["slowdown"],
         "slowdown_low": ends["low"]["slowdown"] if ends else None,
         "slowdown_high": ends["high"]["slowdown"] if ends else None,
-        "base_ns": guest["time_ns"]["base"],
+        "base_ns": guest["time_ns"].get("base"),
         **times,
         **faults,
         **{f"pages_{kind}": count for kind, count in pages.items()},

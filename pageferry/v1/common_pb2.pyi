@@ -231,6 +231,28 @@ CLOCK_REAL: Clock.ValueType  # 2
 """the guest runs in real time beside the transfer"""
 Global___Clock: _TypeAlias = Clock  # noqa: Y015
 
+class _GuestKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GuestKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GuestKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GUEST_KIND_UNSPECIFIED: _GuestKind.ValueType  # 0
+    """model"""
+    GUEST_KIND_MODEL: _GuestKind.ValueType  # 1
+    GUEST_KIND_PROCESS: _GuestKind.ValueType  # 2
+    GUEST_KIND_KVM: _GuestKind.ValueType  # 3
+
+class GuestKind(_GuestKind, metaclass=_GuestKindEnumTypeWrapper):
+    """What a guest is made of; a host refuses the kinds that it does not have. Since 1.3."""
+
+GUEST_KIND_UNSPECIFIED: GuestKind.ValueType  # 0
+"""model"""
+GUEST_KIND_MODEL: GuestKind.ValueType  # 1
+GUEST_KIND_PROCESS: GuestKind.ValueType  # 2
+GUEST_KIND_KVM: GuestKind.ValueType  # 3
+Global___GuestKind: _TypeAlias = GuestKind  # noqa: Y015
+
 class _GuestState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -471,6 +493,7 @@ class GuestSpec(_message.Message):
     COST_LOW_NS_FIELD_NUMBER: _builtins.int
     COST_HIGH_NS_FIELD_NUMBER: _builtins.int
     GUEST_TABLES_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     """1 to 64 letters, digits, dots, - and _"""
     memory_bytes: _builtins.int
@@ -481,6 +504,8 @@ class GuestSpec(_message.Message):
     seed: _builtins.int
     fill: Global___MemoryFill.ValueType
     guest_tables: Global___GuestTables.ValueType
+    """since 1.3"""
+    kind: Global___GuestKind.ValueType
     """since 1.3"""
     @_builtins.property
     def tracker(self) -> Global___TrackerConfig: ...
@@ -510,10 +535,11 @@ class GuestSpec(_message.Message):
         cost_low_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         cost_high_ns: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         guest_tables: Global___GuestTables.ValueType = ...,
+        kind: Global___GuestKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tracker", b"tracker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_high_ns", b"cost_high_ns", "cost_low_ns", b"cost_low_ns", "cost_overrides_ns", b"cost_overrides_ns", "fill", b"fill", "guest_id", b"guest_id", "guest_tables", b"guest_tables", "memory_bytes", b"memory_bytes", "seed", b"seed", "trace", b"trace", "tracker", b"tracker", "workload", b"workload"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_high_ns", b"cost_high_ns", "cost_low_ns", b"cost_low_ns", "cost_overrides_ns", b"cost_overrides_ns", "fill", b"fill", "guest_id", b"guest_id", "guest_tables", b"guest_tables", "kind", b"kind", "memory_bytes", b"memory_bytes", "seed", b"seed", "trace", b"trace", "tracker", b"tracker", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -744,7 +770,7 @@ class GuestCost(_message.Message):
     UNTRACKED_NS_FIELD_NUMBER: _builtins.int
     EVENTS_BY_FIELD_NUMBER: _builtins.int
     base_ns: _builtins.int
-    """the same accesses untracked"""
+    """the same accesses untracked; since 1.3 absent: unknown"""
     accesses: _builtins.int
     slowdown: _builtins.float
     """since 1.3 against the untracked twin; 0: none, or nothing ran"""
@@ -770,18 +796,23 @@ class GuestCost(_message.Message):
         faults: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         events: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         tracking_ns: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
-        base_ns: _builtins.int = ...,
+        base_ns: _builtins.int | None = ...,
         accesses: _builtins.int = ...,
         slowdown: _builtins.float = ...,
         untracked_ns: _builtins.int | None = ...,
         events_by: _abc.Iterable[Global___ChargedEvents] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_untracked_ns", b"_untracked_ns", "untracked_ns", b"untracked_ns"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_base_ns", b"_base_ns", "_untracked_ns", b"_untracked_ns", "base_ns", b"base_ns", "untracked_ns", b"untracked_ns"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_untracked_ns", b"_untracked_ns", "accesses", b"accesses", "base_ns", b"base_ns", "events", b"events", "events_by", b"events_by", "faults", b"faults", "slowdown", b"slowdown", "tracking_ns", b"tracking_ns", "untracked_ns", b"untracked_ns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_base_ns", b"_base_ns", "_untracked_ns", b"_untracked_ns", "accesses", b"accesses", "base_ns", b"base_ns", "events", b"events", "events_by", b"events_by", "faults", b"faults", "slowdown", b"slowdown", "tracking_ns", b"tracking_ns", "untracked_ns", b"untracked_ns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__base_ns: _TypeAlias = _typing.Literal["base_ns"]  # noqa: Y015
+    _WhichOneofArgType__base_ns: _TypeAlias = _typing.Literal["_base_ns", b"_base_ns"]  # noqa: Y015
     _WhichOneofReturnType__untracked_ns: _TypeAlias = _typing.Literal["untracked_ns"]  # noqa: Y015
     _WhichOneofArgType__untracked_ns: _TypeAlias = _typing.Literal["_untracked_ns", b"_untracked_ns"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__base_ns) -> _WhichOneofReturnType__base_ns | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__untracked_ns) -> _WhichOneofReturnType__untracked_ns | None: ...
 
 Global___GuestCost: _TypeAlias = GuestCost  # noqa: Y015

@@ -290,6 +290,7 @@ class RoundStats(_message.Message):
     skipped_frames: _builtins.int
     """already dirty again (xen-2009)"""
     falsely_dirty_frames: _builtins.int
+    """since 1.3 absent where nobody knows"""
     raw_bytes: _builtins.int
     """data frames before compression"""
     wire_bytes: _builtins.int
@@ -304,7 +305,9 @@ class RoundStats(_message.Message):
     repair: _builtins.bool
     """since 1.2: what the proof had found different, sent again"""
     written_frames: _builtins.int
-    """Since 1.3: what the guest really wrote until that clean, known to the model and to no tracker."""
+    """Since 1.3: what the guest really wrote until that clean, known to the model and to no tracker:
+    no groups where nobody knows.
+    """
     @_builtins.property
     def touched_groups(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """aligned groups of 4, 16, 64, 512 frames that it lies in"""
@@ -320,7 +323,7 @@ class RoundStats(_message.Message):
         zero_frames: _builtins.int = ...,
         suppressed_frames: _builtins.int = ...,
         skipped_frames: _builtins.int = ...,
-        falsely_dirty_frames: _builtins.int = ...,
+        falsely_dirty_frames: _builtins.int | None = ...,
         raw_bytes: _builtins.int = ...,
         wire_bytes: _builtins.int = ...,
         duration_ns: _builtins.int = ...,
@@ -331,11 +334,13 @@ class RoundStats(_message.Message):
         written_frames: _builtins.int = ...,
         touched_groups: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_falsely_dirty_frames", b"_falsely_dirty_frames", "falsely_dirty_frames", b"falsely_dirty_frames"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clean_ns", b"clean_ns", "data_frames", b"data_frames", "dirty_frames", b"dirty_frames", "duration_ns", b"duration_ns", "falsely_dirty_frames", b"falsely_dirty_frames", "fault_count", b"fault_count", "raw_bytes", b"raw_bytes", "repair", b"repair", "round", b"round", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "stop_and_copy", b"stop_and_copy", "suppressed_frames", b"suppressed_frames", "to_send_frames", b"to_send_frames", "touched_groups", b"touched_groups", "wire_bytes", b"wire_bytes", "written_frames", b"written_frames", "zero_frames", b"zero_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_falsely_dirty_frames", b"_falsely_dirty_frames", "clean_ns", b"clean_ns", "data_frames", b"data_frames", "dirty_frames", b"dirty_frames", "duration_ns", b"duration_ns", "falsely_dirty_frames", b"falsely_dirty_frames", "fault_count", b"fault_count", "raw_bytes", b"raw_bytes", "repair", b"repair", "round", b"round", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "stop_and_copy", b"stop_and_copy", "suppressed_frames", b"suppressed_frames", "to_send_frames", b"to_send_frames", "touched_groups", b"touched_groups", "wire_bytes", b"wire_bytes", "written_frames", b"written_frames", "zero_frames", b"zero_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__falsely_dirty_frames: _TypeAlias = _typing.Literal["falsely_dirty_frames"]  # noqa: Y015
+    _WhichOneofArgType__falsely_dirty_frames: _TypeAlias = _typing.Literal["_falsely_dirty_frames", b"_falsely_dirty_frames"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__falsely_dirty_frames) -> _WhichOneofReturnType__falsely_dirty_frames | None: ...
 
 Global___RoundStats: _TypeAlias = RoundStats  # noqa: Y015
 
@@ -407,6 +412,7 @@ class MigrationTotals(_message.Message):
     suppressed_frames: _builtins.int
     skipped_frames: _builtins.int
     falsely_dirty_frames: _builtins.int
+    """since 1.3 absent where nobody knows"""
     raw_bytes: _builtins.int
     """sent frames × 4096"""
     wire_bytes: _builtins.int
@@ -424,17 +430,19 @@ class MigrationTotals(_message.Message):
         zero_frames: _builtins.int = ...,
         suppressed_frames: _builtins.int = ...,
         skipped_frames: _builtins.int = ...,
-        falsely_dirty_frames: _builtins.int = ...,
+        falsely_dirty_frames: _builtins.int | None = ...,
         raw_bytes: _builtins.int = ...,
         wire_bytes: _builtins.int = ...,
         total_ns: _builtins.int = ...,
         repaired_frames: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_falsely_dirty_frames", b"_falsely_dirty_frames", "falsely_dirty_frames", b"falsely_dirty_frames"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_frames", b"data_frames", "falsely_dirty_frames", b"falsely_dirty_frames", "raw_bytes", b"raw_bytes", "repaired_frames", b"repaired_frames", "resent_frames", b"resent_frames", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "suppressed_frames", b"suppressed_frames", "total_ns", b"total_ns", "unique_frames", b"unique_frames", "wire_bytes", b"wire_bytes", "zero_frames", b"zero_frames"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_falsely_dirty_frames", b"_falsely_dirty_frames", "data_frames", b"data_frames", "falsely_dirty_frames", b"falsely_dirty_frames", "raw_bytes", b"raw_bytes", "repaired_frames", b"repaired_frames", "resent_frames", b"resent_frames", "sent_frames", b"sent_frames", "skipped_frames", b"skipped_frames", "suppressed_frames", b"suppressed_frames", "total_ns", b"total_ns", "unique_frames", b"unique_frames", "wire_bytes", b"wire_bytes", "zero_frames", b"zero_frames"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__falsely_dirty_frames: _TypeAlias = _typing.Literal["falsely_dirty_frames"]  # noqa: Y015
+    _WhichOneofArgType__falsely_dirty_frames: _TypeAlias = _typing.Literal["_falsely_dirty_frames", b"_falsely_dirty_frames"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__falsely_dirty_frames) -> _WhichOneofReturnType__falsely_dirty_frames | None: ...
 
 Global___MigrationTotals: _TypeAlias = MigrationTotals  # noqa: Y015
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from paging_core.guest import LogClearer
 from paging_core.log_dirty import GfnArray
 from source_host.precopy.clocks import Clock
 from source_host.precopy.policies import BATCH_FRAMES
@@ -51,9 +50,10 @@ class Chunks:
         wanted = wanted[~self._cleared[wanted]]
         if len(wanted):
             with clock.exclusive() as guest:
-                assert isinstance(guest, LogClearer)  # noqa: S101 - it told its chunk size
+                clearer = guest.parts.clearer
+                assert clearer is not None  # noqa: S101 - it told its chunk size
                 for chunk in wanted.tolist():
-                    guest.clear_log(self._of(chunk, todo))
+                    clearer.clear_log(self._of(chunk, todo))
             self._cleared[wanted] = True
         return todo[:end]
 

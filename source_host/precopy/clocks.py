@@ -13,10 +13,10 @@ from contextlib import AbstractContextManager, contextmanager
 from threading import Event
 from typing import Protocol
 
-from paging_core.errors import MigrationCancelled
+from paging_core.errors import BadOption, MigrationCancelled
 from paging_core.guest import Guest
 from source_host.precopy.link import Link
-from wire.hosting.guest_thread import GuestThread
+from wire.hosting.guest_thread import in_real_time
 from wire.hosting.strides import Strides
 
 ANY_LENGTH = 2**62
@@ -106,7 +106,14 @@ class VirtualClock:
             link: what carries messages.
             cancelled: ends what would take long, with `MigrationCancelled`; None for never.
             digest_ns: what the sender takes to digest a frame.
+
+        Raises:
+            BadOption: it cannot be driven.
         """
+        driven = guest.parts.driven
+        if driven is None:
+            raise BadOption("this guest runs by itself, in real time; migrate it with --clock real")
+        self._driven = driven
         self._digest_ns = digest_ns
         self._cancelled = cancelled or Event()
         self._strides = Strides(self._check_cancelled)
@@ -124,7 +131,7 @@ class VirtualClock:
         """Let the guest run; it notices how long it stood still."""
         behind_ns = self._now_ns - self._guest.time_ns
         if behind_ns > 0:
-            self._guest.stall(behind_ns)
+            self._driven.stall(behind_ns)
         self._running = True
 
     def pause(self) -> None:
@@ -171,7 +178,7 @@ class VirtualClock:
         if not self._running:
             return
         try:
-            self._strides.run(self._guest, self._now_ns)
+            self._strides.run(self._driven, self._now_ns)
         except MigrationCancelled:  # the rest of that time never was
             self._now_ns = max(before_ns, min(self._now_ns, self._guest.time_ns))
             raise
@@ -182,7 +189,7 @@ class VirtualClock:
 
 
 class RealClock:
-    """The guest runs in real time in a thread of its own; time is what passes."""
+    """The guest runs in real time, by itself or driven by a thread; time is what passes."""
 
     def __init__(self, guest: Guest, cancelled: Event | None = None) -> None:
         """The guest stands still.
@@ -192,7 +199,7 @@ class RealClock:
             cancelled: ends a warm-up, with `MigrationCancelled`; None for never.
         """
         self._cancelled = cancelled or Event()
-        self._thread = GuestThread(guest)
+        self._pace = in_real_time(guest)
 
     @property
     def now_ns(self) -> int:
@@ -200,23 +207,23 @@ class RealClock:
         return time.monotonic_ns()
 
     def resume(self) -> None:
-        """Let the guest's thread run."""
-        self._thread.resume()
+        """Let the guest run."""
+        self._pace.resume()
 
     def pause(self) -> None:
-        """Stop the guest's thread at the end of its slice."""
-        self._thread.pause()
+        """Stop the guest."""
+        self._pace.pause()
 
     def exclusive(self) -> AbstractContextManager[Guest]:
-        """The guest between two slices."""
-        return self._thread.exclusive()
+        """The guest: between two slices where it is driven, and as it runs where it is not."""
+        return self._pace.exclusive()
 
     def digested(self, n_frames: int) -> None:
         """That took its time already."""
 
     def carry(self, n_bytes: int) -> None:  # noqa: ARG002
         """The message took its time already."""
-        self._thread.check()
+        self._pace.check()
 
     def on_the_way(self, unacknowledged_bytes: int) -> int:
         """All of them: only acknowledgements tell."""
@@ -228,14 +235,14 @@ class RealClock:
 
     def await_answer(self) -> None:
         """The answer took its time already."""
-        self._thread.check()
+        self._pace.check()
 
     def let_run(self, duration_ns: int) -> None:
         """Wait while the guest runs."""
         if self._cancelled.wait(duration_ns / 1e9):
             raise MigrationCancelled("cancelled before the first round")
-        self._thread.check()
+        self._pace.check()
 
     def close(self) -> None:
-        """End the guest's thread."""
-        self._thread.stop()
+        """Drive it no more."""
+        self._pace.stop()

@@ -16,7 +16,7 @@ from threading import Event
 
 import numpy as np
 
-from paging_core.guest import Guest, LogClearer, SendObserver
+from paging_core.guest import Guest, SendObserver
 from paging_core.log_dirty import count
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof
@@ -191,10 +191,9 @@ class Engine:
 
 def _send_observer(guest: Guest, plan: Plan) -> SendObserver | None:
     """The guest, if its tracker uses what was sent and the sender compares."""
-    if plan.suppress and isinstance(guest, SendObserver) and guest.observes_sends:
-        return guest
-    return None
+    return guest.parts.learner if plan.suppress else None
 
 
 def _chunk_frames(guest: Guest) -> int:
-    return guest.clear_chunk_frames if isinstance(guest, LogClearer) else 0
+    clearer = guest.parts.clearer
+    return 0 if clearer is None else clearer.clear_chunk_frames

@@ -30,9 +30,22 @@ class Flow(Protocol):
         """
 
     def moment(
-        self, kind: str, time_ns: int, round_number: int, frames: int = 0, falsely_dirty: int = 0
+        self,
+        kind: str,
+        time_ns: int,
+        round_number: int,
+        frames: int = 0,
+        falsely_dirty: int | None = 0,
     ) -> None:
-        """Something happened to the migration as a whole."""
+        """Something happened to the migration as a whole.
+
+        Args:
+            kind: what.
+            time_ns: when.
+            round_number: within or after which round.
+            frames: of what it was about.
+            falsely_dirty: of those, frames that nobody had written; None where nobody knows.
+        """
 
     def finish(self, outcome: str) -> None:
         """The migration ended."""
@@ -50,7 +63,12 @@ class _NoFlow:
         """Forget it."""
 
     def moment(
-        self, kind: str, time_ns: int, round_number: int, frames: int = 0, falsely_dirty: int = 0
+        self,
+        kind: str,
+        time_ns: int,
+        round_number: int,
+        frames: int = 0,
+        falsely_dirty: int | None = 0,
     ) -> None:
         """Forget it."""
 

@@ -12,6 +12,20 @@ from paging_core.units import FRAME_BYTES
 from wire.runs import FrameKind, FrameRuns
 
 
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """None where one of them is not known."""
+    total = 0
+    for one in counts:
+        if one is None:
+            return None
+        total += one
+    return total
+
+
+def _both(one: Written | None, other: Written | None) -> Written | None:
+    return None if one is None or other is None else one.plus(other)
+
+
 @dataclass(frozen=True)
 class RoundStats:
     """One pre-copy round, or the stop-and-copy (the last).
@@ -26,10 +40,11 @@ class RoundStats:
         wire_bytes: messages as they were put on the link.
         duration_ns: from its first frame to the destination's last acknowledgement.
         dirty_frames: found dirty by the clean that ended the round; 0 for the last round.
-        falsely_dirty_frames: of those, frames that nobody had written.
+        falsely_dirty_frames: of those, frames that nobody had written; None where nobody knows.
         fault_count: as Xen's domctl returns it with that clean.
         clean_ns: guest-visible stall of that clean.
-        written: what was really written until that clean, by the model's record of true writes.
+        written: what was really written until that clean, by the model's record of true writes;
+            None where there is none.
         repair: of what the proof had found different; `stop_and_copy` as well.
     """
 
@@ -44,11 +59,11 @@ class RoundStats:
     wire_bytes: int = 0
     duration_ns: int = 0
     dirty_frames: int = 0
-    falsely_dirty_frames: int = 0
+    falsely_dirty_frames: int | None = 0
     fault_count: int = 0
     clean_ns: int = 0
     repair: bool = False
-    written: Written = NOTHING
+    written: Written | None = NOTHING
 
     @property
     def sent_frames(self) -> int:
@@ -76,10 +91,10 @@ class RoundStats:
         return replace(
             self,
             dirty_frames=self.dirty_frames + count(cleaned.dirty),
-            falsely_dirty_frames=self.falsely_dirty_frames + cleaned.falsely_dirty_count,
+            falsely_dirty_frames=_sum([self.falsely_dirty_frames, cleaned.falsely_dirty_count]),
             fault_count=self.fault_count + cleaned.fault_count,
             clean_ns=self.clean_ns + cleaned.cost_ns,
-            written=self.written.plus(cleaned.written),
+            written=_both(self.written, cleaned.written),
         )
 
 
@@ -89,6 +104,7 @@ class Totals:
 
     Attributes:
         unique_frames: distinct frames that were sent at least once.
+        falsely_dirty_frames: None where nobody knows, as of a round.
         repaired_frames: sent again because the proof had found them different.
         total_ns: from the start of round 1 to the release on the destination.
     """
@@ -99,7 +115,7 @@ class Totals:
     zero_frames: int = 0
     suppressed_frames: int = 0
     skipped_frames: int = 0
-    falsely_dirty_frames: int = 0
+    falsely_dirty_frames: int | None = 0
     wire_bytes: int = 0
     total_ns: int = 0
     repaired_frames: int = 0
@@ -125,7 +141,7 @@ class Totals:
             zero_frames=sum(r.zero_frames for r in done),
             suppressed_frames=sum(r.suppressed_frames for r in done),
             skipped_frames=sum(r.skipped_frames for r in done),
-            falsely_dirty_frames=sum(r.falsely_dirty_frames for r in done),
+            falsely_dirty_frames=_sum(r.falsely_dirty_frames for r in done),
             wire_bytes=sum(r.wire_bytes for r in done),
             total_ns=total_ns,
             repaired_frames=sum(r.sent_frames for r in done if r.repair),

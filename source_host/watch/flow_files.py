@@ -58,7 +58,7 @@ TABLES: Mapping[str, pa.Schema] = {
             pa.field("kind", _NAME, nullable=False),
             _ROUND,
             pa.field("frames", pa.int64(), nullable=False),
-            pa.field("falsely_dirty", pa.int64(), nullable=False),
+            pa.field("falsely_dirty", pa.int64()),  # null where nobody knows
         ]
     ),
 }

@@ -12,6 +12,7 @@ from threading import Thread
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from paging_core.errors import InvariantViolation, PageferryError, forget_frames
 from paging_core.exhaustion import ran_out
@@ -104,7 +105,12 @@ class FlowRecorder:
         )
 
     def moment(
-        self, kind: str, time_ns: int, round_number: int, frames: int = 0, falsely_dirty: int = 0
+        self,
+        kind: str,
+        time_ns: int,
+        round_number: int,
+        frames: int = 0,
+        falsely_dirty: int | None = 0,
     ) -> None:
         """Something happened to the migration as a whole (`MOMENTS`)."""
         self._put(
@@ -114,7 +120,7 @@ class FlowRecorder:
                 names(np.array([MOMENTS.index(kind)]), MOMENTS),
                 np.array([round_number], np.int32),
                 np.array([frames], np.int64),
-                np.array([falsely_dirty], np.int64),
+                pa.array([falsely_dirty], pa.int64()),
             ],
         )
 

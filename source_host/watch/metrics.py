@@ -13,8 +13,8 @@ from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from paging_core.events import CAUSES, FAULT_KINDS
 from paging_core.guest import Cleaned, GuestCounters
+from paging_core.guest_accounts import FIXUP, all_causes, all_faults
 from paging_core.log_dirty import count
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.plan import Plan
@@ -150,8 +150,8 @@ class _Tracking:
             "the model, no hypervisor could tell.",
             registry=registry,
         )
-        _start(self.faults, (kind for kind in FAULT_KINDS if kind != "fixup"))
-        _start(self.time, CAUSES)
+        _start(self.faults, (kind for kind in all_faults() if kind != FIXUP))
+        _start(self.time, all_causes())
 
 
 class _Transfer:
@@ -308,7 +308,7 @@ class MigrationMetrics:
         self._add(tracking.cleans, 1)
         self._add(tracking.clean_time, cleaned.cost_ns * _NS)
         self._add(tracking.dirty, count(cleaned.dirty))
-        self._add(tracking.falsely_dirty, cleaned.falsely_dirty_count)
+        self._add(tracking.falsely_dirty, cleaned.falsely_dirty_count or 0)
         faults = _more(counters.faults, seen.faults if seen else {})
         self._add(tracking.fixups, faults.pop("fixup", 0))
         faults.pop("total", None)
@@ -319,7 +319,8 @@ class MigrationMetrics:
         self._add(tracking.pages_torn_down, events.get("shadow_teardown_page", 0))
         for cause, ns in _more(counters.tracking_ns, seen.tracking_ns if seen else {}).items():
             self._add(tracking.time.labels(cause), ns * _NS)
-        self._add(tracking.base_time, (counters.base_ns - (seen.base_ns if seen else 0)) * _NS)
+        before_ns = (seen.base_ns if seen else None) or 0
+        self._add(tracking.base_time, ((counters.base_ns or before_ns) - before_ns) * _NS)
         self._seen = counters
         self._happened("round")
 
@@ -360,8 +361,9 @@ class MigrationMetrics:
     def _ended(self, report: Report) -> None:
         outcome = self._metrics.outcome
         self._add(outcome.migrations.labels(report.state.value), 1)
-        if report.cost is not None:
-            outcome.slowdown.observe(_slowdown(report.cost), self._who)
+        slowdown = None if report.cost is None else _slowdown(report.cost)
+        if slowdown is not None:
+            outcome.slowdown.observe(slowdown, self._who)
         if report.downtime is not None:
             self._happened("handover")
             total_s = report.totals.total_ns * _NS
@@ -396,8 +398,8 @@ def _more(now: Mapping[str, int], before: Mapping[str, int]) -> dict[str, int]:
     return {key: value - before.get(key, 0) for key, value in now.items()}
 
 
-def _slowdown(cost: GuestCounters) -> float:
-    """Against the twin; without one by the modelled time of all causes."""
-    if cost.slowdown is not None:
+def _slowdown(cost: GuestCounters) -> float | None:
+    """Against the twin; without one by the modelled time of all causes; None: nobody can say."""
+    if cost.slowdown is not None or cost.base_ns is None:
         return cost.slowdown
     return 1 + sum(cost.tracking_ns.values()) / cost.base_ns if cost.base_ns else 1.0

@@ -10,13 +10,13 @@ from threading import Event, Thread
 
 import pytest
 
-from dest_host.factory import Resume
 from dest_host.guests import HostedGuest
 from dest_host.limits import Limits
 from dest_host.receiver import Receiver
 from dest_host.states import GuestState, IncomingState
 from paging_core.config import GuestConfig
 from paging_core.errors import LimitExceeded
+from paging_core.guest import Resume
 from paging_core.memory import GuestMemory
 from tests.dest_host.fake_guest import FakeFactory, FakeGuest
 from tests.dest_host.source import Source, arrived

@@ -11,7 +11,6 @@ from weakref import ReferenceType, ref
 
 import pytest
 
-from dest_host.factory import Resume, RunnableGuest
 from dest_host.guests import GuestView
 from dest_host.incoming import Handover
 from dest_host.limits import Limits
@@ -34,6 +33,7 @@ from paging_core.errors import (
     UnknownWorkload,
     VerificationFailed,
 )
+from paging_core.guest import Guest, Resume
 from paging_core.memory import GuestMemory
 from paging_core.units import FRAME_BYTES
 from tests.dest_host.fake_guest import Clock, FakeFactory, FakeGuest
@@ -582,7 +582,7 @@ class Building(FakeFactory):
         self.meddle()
         make = super().prepare(config, trace_digest)
 
-        def resume(memory: GuestMemory, state: bytes) -> RunnableGuest:
+        def resume(memory: GuestMemory, state: bytes) -> Guest:
             return make(memory, state)
 
         self.made.append(ref(resume))

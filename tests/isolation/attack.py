@@ -113,9 +113,9 @@ class Attacks:
         attacker, logging = self._attacker, bool(guest.machine.core["log"]["enabled"][0])
         if logging and attacker.chance(0.5):
             dirty = log_dirty.frames_of(guest.clean().dirty)
-            if guest.clear_chunk_frames:
+            if guest.parts.clearer is not None:
                 guest.clear_log(dirty)
-            if guest.observes_sends:
+            if guest.parts.learner is not None:
                 guest.note_sent(dirty, np.arange(len(dirty)) % 2 == 0)
         guest.execute(attacker.program(30))
         if attacker.chance(0.3):

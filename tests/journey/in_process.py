@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from dest_host.factory import ModelGuestFactory, Resume
+from dest_host.factory import ModelGuestFactory
 from pageferry.in_process import destination, migrate
 from paging_core.config import GuestConfig
+from paging_core.guest import Resume
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from source_host.precopy.link import Link

@@ -48,6 +48,7 @@ def epoch(guest: ModelGuest, pages: list[int], *, feedback: bool = True) -> tupl
     before = fixups(guest)
     run(guest, [write(FIRST_PAGE + page) for page in pages])
     cleaned = get_and_clear(guest)
+    assert cleaned.falsely_dirty_count is not None
     if feedback:
         gfns = log_dirty.frames_of(cleaned.dirty)
         guest.note_sent(gfns, np.ones(len(gfns), np.bool_))

@@ -97,6 +97,8 @@ def spent(guest: ModelGuest, program: Program) -> dict[str, int]:
     run(guest, program)
     after = guest.counters()
     found = {c: after.tracking_ns[c] - before.tracking_ns[c] for c in CAUSES}
+    assert after.base_ns is not None
+    assert before.base_ns is not None
     found["base"] = after.base_ns - before.base_ns
     return {cause: ns for cause, ns in found.items() if ns}
 
@@ -281,6 +283,7 @@ def test_time_is_the_sum_of_events_times_prices(program: Program, tracker: Track
     counters = guest.counters()
     by_events = sum(n * PRICES[name] for name, n in counters.events.items())
     assert by_events + idle_ns == guest.time_ns - start_ns
+    assert counters.base_ns is not None
     assert counters.base_ns + sum(counters.tracking_ns.values()) == guest.time_ns - start_ns
 
 
@@ -340,6 +343,7 @@ def test_causes_the_twin_and_what_is_unattributed_are_the_whole(
         for cause in CAUSES
     }
     assert by_cause == counters.tracking_ns
+    assert counters.base_ns is not None
     unattributed = counters.base_ns - counters.untracked_ns
     whole = counters.untracked_ns + sum(by_cause.values()) + unattributed
     assert whole == tracked.time_ns - booted_ns

@@ -68,7 +68,9 @@ def test_a_tracked_guest_finds_them_dirty() -> None:
     found = []
     for _ in range(200):
         guest.run(guest.time_ns + WINDOW_NS)
-        found.append(guest.clean().written.frames)
+        written = guest.clean().written
+        assert written is not None
+        found.append(written.frames)
     guest.close()
     assert sum(found) / len(found) * PAGE * 100 / (LINK / 8) == pytest.approx(0.5, rel=0.04)
 

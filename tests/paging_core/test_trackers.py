@@ -86,6 +86,7 @@ def test_a_clean_tells_the_frames_and_groups_that_were_written(
     program: Program, tracker: TrackerConfig
 ) -> None:
     for written, cleaned in epochs(boot(tracker), program):
+        assert cleaned.written is not None
         assert cleaned.written.frames == len(written)
         for n, touched in zip((4, 16, 64, 512), cleaned.written.groups, strict=True):
             assert touched == len({gfn // n for gfn in written})

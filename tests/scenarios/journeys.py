@@ -13,8 +13,8 @@ from source_host.precopy.link import Link
 from source_host.precopy.policies import PolicyName
 from source_host.precopy.report import Report
 from source_host.states import GuestState
+from tests.guests.fake import FakeGuest, busy
 from tests.scenarios.runner import Verb, numbers_of, settings_of, shown
-from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import Trip, filled
 from wire.batch import Batch
 

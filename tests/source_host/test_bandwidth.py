@@ -15,9 +15,9 @@ from source_host.precopy.compression import CompressionLevel
 from source_host.precopy.encoder import Encoder
 from source_host.precopy.policies import XenPolicy
 from source_host.precopy.rounds import RoundSender
+from tests.guests.fake import FakeGuest
 from tests.keyed import KEY
 from tests.source_host.fake_destination import FakeDestination
-from tests.source_host.fake_guest import FakeGuest
 from tests.source_host.harness import filled
 from wire.batch import Batch
 

@@ -10,7 +10,7 @@ import pytest
 from paging_core.errors import MigrationCancelled
 from source_host.precopy.clocks import VirtualClock
 from source_host.precopy.link import Link
-from tests.source_host.fake_guest import FakeGuest
+from tests.guests.fake import FakeGuest
 
 MIB = 2**20
 

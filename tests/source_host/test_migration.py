@@ -9,8 +9,8 @@ from paging_core.guest import Guest
 from source_host.precopy.policies import PolicyName
 from source_host.precopy.transport import Transport
 from source_host.states import GuestState, MigrationState
+from tests.guests.fake import FakeGuest, busy
 from tests.source_host.fake_destination import FakeDestination
-from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import DIGEST_NS, Trip, filled
 from wire.memory_digest import digest_memory
 from wire.runs import FrameKind

@@ -27,8 +27,8 @@ from source_host.migration import Migration
 from source_host.precopy.report import Report
 from source_host.precopy.transport import Handover, Offer
 from source_host.states import GuestState, MigrationState, guest_lifecycle
+from tests.guests.fake import FakeGuest, busy
 from tests.keyed import KEY
-from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import PLAN, filled
 from tests.source_host.peer import Peer, ack, peer
 from wire.version import contract_message

@@ -12,8 +12,8 @@ from paging_core.costs import CostTable
 from source_host.precopy.policies import PolicyName
 from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime
+from tests.guests.fake import CLEAN_NS, FakeGuest, busy
 from tests.source_host.fake_destination import HEADER_BYTES
-from tests.source_host.fake_guest import CLEAN_NS, FakeGuest, busy
 from tests.source_host.harness import Trip, filled
 
 FRAMES, WINDOW = 900, 240

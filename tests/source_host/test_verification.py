@@ -14,9 +14,9 @@ from source_host.precopy.clock_name import ClockName
 from source_host.precopy.report import Report
 from source_host.precopy.verification import REPAIRED_FRAMES, Comparison
 from source_host.states import MigrationState
+from tests.guests.fake import FakeGuest, busy
 from tests.keyed import KEY
 from tests.source_host.fake_destination import FakeDestination
-from tests.source_host.fake_guest import FakeGuest, busy
 from tests.source_host.harness import DIGEST_NS, PLAN, Trip, filled
 from wire.batch import Batch
 from wire.runs import FrameKind

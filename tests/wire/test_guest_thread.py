@@ -8,13 +8,17 @@ from weakref import ref
 
 import pytest
 
-from paging_core.guest import Guest
+from paging_core.guest import Driven, Guest, Parts
 from tests.journey.hosts import until
 from wire.hosting.guest_thread import GuestThread
 
 
 class Stumbling:
     """A guest that raises what it was told to, as often as it was told to."""
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(driven=cast("Driven", self))
 
     def __init__(self, error: Exception, times: int) -> None:
         self.error, self.times = error, times

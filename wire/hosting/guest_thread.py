@@ -1,15 +1,19 @@
-"""A guest that runs in real time beside a transfer: in its own thread, in short slices."""
+"""A guest that runs in real time beside a transfer.
+
+One that is driven runs in a thread of its own, in short slices; one that runs by itself needs none.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Condition, Thread
+from contextlib import AbstractContextManager, contextmanager
+from threading import Condition, Lock, Thread
+from typing import Protocol
 
 import structlog
 
-from paging_core.errors import forget_frames
+from paging_core.errors import BadOption, forget_frames
 from paging_core.exhaustion import ran_out
 from paging_core.guest import Guest
 
@@ -28,15 +32,92 @@ STARVED_S = 0.1
 _log = structlog.get_logger("wire.hosting.guest_thread")
 
 
+class Pace(Protocol):
+    """A guest in real time. It starts standing still. Thread-safe."""
+
+    def resume(self) -> None:
+        """Let it run, from where it stands, at the pace of the clock from now on."""
+
+    def pause(self) -> None:
+        """Stop it; it stands still when this returns."""
+
+    def exclusive(self) -> AbstractContextManager[Guest]:
+        """The guest, for one caller at a time; a driven one stands still meanwhile."""
+
+    def check(self) -> None:
+        """Raise what stopped the guest, if something did."""
+
+    def stop(self) -> None:
+        """It is run no more, and stays as it is."""
+
+
+def in_real_time(guest: Guest) -> Pace:
+    """The guest in real time: driven by a thread, or by itself where it is not driven.
+
+    Raises:
+        BadOption: it can run in neither way.
+    """
+    if guest.parts.driven is not None:
+        return GuestThread(guest)
+    return OwnPace(guest)
+
+
+class OwnPace:
+    """A `Pace` of a guest that runs by itself: it may be asked anything meanwhile."""
+
+    def __init__(self, guest: Guest) -> None:
+        """The guest stands still.
+
+        Raises:
+            BadOption: it does not run by itself.
+        """
+        paced = guest.parts.paced
+        if paced is None:
+            raise BadOption("this guest neither runs by itself nor can be driven")
+        self._guest, self._paced, self._lock = guest, paced, Lock()
+
+    def resume(self) -> None:
+        """See `Pace`."""
+        with self._lock:
+            self._paced.resume()
+
+    def pause(self) -> None:
+        """See `Pace`."""
+        with self._lock:
+            self._paced.pause()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Guest]:
+        """See `Pace`."""
+        with self._lock:
+            yield self._guest
+
+    def check(self) -> None:
+        """See `Pace`."""
+        self._guest.check()
+
+    def stop(self) -> None:
+        """See `Pace`."""
+        self.pause()
+
+
 class GuestThread:
-    """Runs a guest at the pace of the wall clock until it is stopped.
+    """Runs a driven guest at the pace of the wall clock until it is stopped.
 
     Code that needs the guest to stand still takes it with `exclusive`; the guest's own turn is
     one slice at a time, during which kernels hold no interpreter lock.
     """
 
     def __init__(self, guest: Guest) -> None:
-        self._guest = guest
+        """The guest stands still.
+
+        Raises:
+            BadOption: it cannot be driven.
+        """
+        driven = guest.parts.driven
+        if driven is None:
+            raise BadOption("this guest runs by itself and cannot be driven")
+        self._guest, self._driven = guest, driven
         self._turn = Condition()
         self._running = False
         self._in_slice = False
@@ -118,7 +199,7 @@ class GuestThread:
 
     def _slice(self) -> int:
         """Run one slice; returns how far the guest is ahead of the clock."""
-        guest, began_ns = self._guest, time.monotonic_ns()
+        guest, began_ns = self._driven, time.monotonic_ns()
         due_ns = self._guest_origin_ns + began_ns - self._wall_origin_ns
         lag_ns = due_ns - guest.time_ns
         if lag_ns > MAX_LAG_NS:

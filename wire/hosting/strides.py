@@ -8,26 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+
+from paging_core.guest import Driven, Stepped
 
 STRIDE_WALL_S = 0.1
 """How long a stride should take: a cancel waits for as long."""
 _FIRST, _LONGEST = 10_000, 2**40
 """Nanoseconds or operations of a stride; in between it is fitted to how fast the guest runs."""
-
-
-class Running(Protocol):
-    """A guest that can run."""
-
-    @property
-    def time_ns(self) -> int:
-        """Its own virtual time."""
-
-    def run(self, until_ns: int) -> None:
-        """Let it run until that time."""
-
-    def run_accesses(self, count: int) -> None:
-        """Let it execute so many operations."""
 
 
 class Strides:
@@ -46,12 +33,12 @@ class Strides:
         self._clock = clock
         self._length = _FIRST
 
-    def run(self, guest: Running, until_ns: int) -> None:
+    def run(self, guest: Driven, until_ns: int) -> None:
         """Let it run until that time; raises what `look_up` or the guest raises."""
         while (at_ns := guest.time_ns) < until_ns:
             self._stride(guest.run, min(until_ns, at_ns + self._length), until_ns - at_ns)
 
-    def run_accesses(self, guest: Running, count: int) -> None:
+    def run_accesses(self, guest: Stepped, count: int) -> None:
         """Let it execute exactly so many operations; otherwise like `run`."""
         while count > 0:
             stride = min(count, self._length)

@@ -75,7 +75,7 @@ def registers(guest: ModelGuest) -> dict[str, Any]:
 def get_and_clear(guest: ModelGuest) -> Cleaned:
     """Get and clear, whatever the policy: one that defers is told to clear what it reported."""
     cleaned = guest.clean()
-    if guest.clear_chunk_frames:
+    if guest.parts.clearer is not None:
         guest.clear_log(log_dirty.frames_of(cleaned.dirty))
     return cleaned
 

@@ -1,0 +1,123 @@
+"""What each kind of guest counts: its kinds of fault, and what its tracking time is spent on.
+
+A kind of guest declares here, once, what the keys of its counters mean; documents, their schema,
+tables, metrics and the columns of sweeps follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from paging_core.config import GuestKind
+
+FIXUP = "fixup"
+"""The kind of fault that every guest has: of its others, those that opened a clean frame."""
+
+
+@dataclass(frozen=True)
+class Account:
+    """One thing that is counted.
+
+    Attributes:
+        label: at the head of a row; short.
+        help: what it is; one sentence.
+    """
+
+    label: str
+    help: str
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """Everything that a kind of guest counts, in the order of display.
+
+    Attributes:
+        faults: kinds of fault, keys of `GuestCounters.faults`; `FIXUP` is the last of them.
+        causes: of tracking time, keys of `GuestCounters.tracking_ns`.
+    """
+
+    faults: Mapping[str, Account]
+    causes: Mapping[str, Account]
+
+
+MODEL = Accounts(
+    faults={
+        "read_build": Account("read, entry built", "A read whose shadow entry had to be built."),
+        "write_build": Account("write, entry built", "A write whose shadow entry had to be built."),
+        "write_protect": Account(
+            "write to a clean frame",
+            "A write to a present, write-protected entry of a clean frame.",
+        ),
+        "emulated_write": Account(
+            "emulated table write", "A write to one of the guest's own page tables."
+        ),
+        "p2m_violation": Account(
+            "P2M violation", "HAP: a write that a read-only P2M entry refused."
+        ),
+        "misconfiguration": Account(
+            "P2M misconfiguration", "HAP: an exit that re-arms a P2M table."
+        ),
+        "pml_full": Account("PML buffer full", "HAP: the page-modification buffer was full."),
+        FIXUP: Account(
+            "of these: fixups",
+            "Of the faults above: those that opened a clean frame. Not part of the total.",
+        ),
+    },
+    causes={
+        "fixup": Account(
+            "fixup faults", "Exits that made a clean frame writable and marked it dirty."
+        ),
+        "rebuild": Account(
+            "rebuilding shadows", "Shadow entries and pages built again after a clean took them."
+        ),
+        "teardown": Account("tearing shadows down", "Shadow pages and entries dropped by a clean."),
+        "group": Account(
+            "opening groups", "Opening and marking the other frames of a group; the D-bit filter."
+        ),
+        "write_protect": Account(
+            "write-protecting frames", "Revoking write access frame by frame."
+        ),
+        "p2m": Account(
+            "re-arming and splitting P2M", "Misconfiguration exits, re-armed entries, splits."
+        ),
+        "pml": Account("draining PML buffers", "Draining page-modification buffers."),
+        "tlb": Account(
+            "TLB flushes and misses", "Flushes, and misses on translations that a flush took."
+        ),
+        "bitmap": Account("copying the bitmap", "Copying the log-dirty bitmap out."),
+    },
+)
+"""Of model guests: `paging_core.events.Fault` and `Cause`, by name."""
+
+BY_KIND: Mapping[GuestKind, Accounts] = {GuestKind.MODEL: MODEL}
+"""Of every kind of guest that this release has."""
+
+
+def accounts_of(kind: GuestKind) -> Accounts:
+    """What guests of a kind count; fixups alone where this release has no such guests."""
+    return BY_KIND.get(kind, _UNKNOWN)
+
+
+_UNKNOWN = Accounts({FIXUP: MODEL.faults[FIXUP]}, {})
+
+
+def all_faults() -> dict[str, Account]:
+    """The kinds of fault of all kinds of guest; `FIXUP` last."""
+    found = _all(accounts.faults for accounts in BY_KIND.values())
+    found[FIXUP] = found.pop(FIXUP)
+    return found
+
+
+def all_causes() -> dict[str, Account]:
+    """The causes of all kinds of guest."""
+    return _all(accounts.causes for accounts in BY_KIND.values())
+
+
+def _all(each: Iterable[Mapping[str, Account]]) -> dict[str, Account]:
+    """By name; kinds that share a name share its meaning, and the first one's words."""
+    found: dict[str, Account] = {}
+    for one in each:
+        for name, account in one.items():
+            found.setdefault(name, account)
+    return found
