@@ -114,5 +114,15 @@ DEFAULTS: Mapping[Event, EventCost] = {
         "4 KiB read and digested by the sender at 20, 10, 5 GB/s (one core), to find a page that "
         "did not change since it was last sent",
     ),
+    Event.CR3_LOAD: EventCost(
+        300, 800, 2000,
+        "beside the exit, of a root that has a shadow: Xen's sh_update_cr3 (lock, look up, pin, "
+        f"write the monitor table), KVM's kvm_set_cr3 (cached roots, requests); {_ESTIMATE}",
+    ),
+    Event.INVLPG: EventCost(
+        100, 200, 800,
+        "beside the exit: Xen's sh_invlpg reads three shadow entries and invalidates, KVM's "
+        f"kvm_mmu_invlpg walks the current and three previous roots; {_ESTIMATE}",
+    ),
 }  # fmt: skip
 """Default price of every event."""

@@ -50,6 +50,9 @@ class Event(IntEnum):
     PML_ENTRY = 28
     # The sender.
     PAGE_DIGEST = 29
+    # Instructions of the guest's kernel that exit under shadow paging.
+    CR3_LOAD = 30
+    INVLPG = 31
 
 
 N_EVENTS = len(Event)

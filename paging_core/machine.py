@@ -178,7 +178,7 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["group"]["virtual"] = tracker.group.scope is GroupScope.VIRTUAL
     core["tlb"]["mask"] = tracker.tlb_entries - 1
     core["time"]["cost_ps"] = config.costs.as_picoseconds()
-    core["shadow"]["oos_gfn"] = -1
+    core["shadow"]["oos_gfn"] = core["shadow"]["twin_oos_gfn"] = -1
     core["shadow"]["root"] = -1
     core["kvm"]["mmu"] = tracker.mmu is ShadowMmu.KVM
     core["kvm"]["oldest"] = core["kvm"]["newest"] = core["kvm"]["previous"] = -1

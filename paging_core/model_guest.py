@@ -34,7 +34,7 @@ from paging_core.guest_accounts import MODEL, Accounts
 from paging_core.guest_state import architectural_state, decode_state, encode_state
 from paging_core.kernels.adaptive import note_sent, reset_groups
 from paging_core.kernels.bitmap import count_false
-from paging_core.kernels.cr3 import load_cr3
+from paging_core.kernels.cr3 import change_mode, set_root
 from paging_core.kernels.execute import execute
 from paging_core.kernels.log_dirty_ops import (
     clear_log,
@@ -144,7 +144,7 @@ class ModelGuest:
     ) -> ModelGuest:
         guest = cls(config, memory, workload)
         lay_out(guest.machine, config, look_up)
-        load_cr3(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
+        set_root(guest.machine.record, int(guest.machine.core["vcpu"]["cr3"][0]))
         setup = guest.workload.setup()
         needed = getattr(guest.workload, "footprint", guest.workload.setup)()
         what = f"trace {Path(config.trace).name}" if config.trace else _named(config.workload)
@@ -186,7 +186,7 @@ class ModelGuest:
         guest = cls(config, memory, workload or _make_workload(config))
         guest.machine.core["vcpu"][:] = vcpu
         guest.machine.core["time"]["run_ps"] = time_ps
-        load_cr3(guest.machine.record, int(vcpu["cr3"][0]))
+        set_root(guest.machine.record, int(vcpu["cr3"][0]))
         guest._start = guest.machine.core.copy()
         return guest
 
@@ -401,6 +401,8 @@ class ModelGuest:
         # Shadows heal by themselves, fault by fault; P2M entries must be given write back.
         if self.machine.core["paging"][0]:
             rearm(self.machine.record, True)
+        else:
+            change_mode(self.machine.record)
 
     def counters(self) -> GuestCounters:
         """Totals since tracking was started (or since the guest came here)."""

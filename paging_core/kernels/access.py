@@ -59,6 +59,6 @@ def kernel_block(m: Core, gfn: int) -> bool:
         panic(m)
         return False
     frame_at(m, gfn).written = 1
-    if False:
-        forget_table(m, gfn)
+    if frame_at(m, gfn).types == 0 and is_table_untracked(m, gfn):
+        forget_table(m, gfn)  # likewise: no fault says so
     return True

@@ -7,6 +7,9 @@ By default it writes entries as Linux does (`core.fresh_bits`; functions of mm/m
     read fault       do_anonymous_page: the shared zero page, read-only, young
     write to shared  do_wp_page: a copy, or the page itself for its last owner; young and dirty
     fork             copy_present_pte: read-only in both (pte_wrprotect), old in the child
+    flushes          flush_tlb_mm_range (arch/x86/mm/tlb.c): INVLPG page by page, above 33 pages
+                     CR3; a page that is copied is flushed (ptep_clear_flush of wp_page_copy),
+                     one that its last owner keeps is not (wp_page_reuse)
 
 `ZERO_FRAME` has no reference count, as a special entry (pte_mkspecial) has none.
 
@@ -55,6 +58,9 @@ from paging_core.workloads.ops import MAX_PROCESSES
 LEAF = PRESENT | WRITABLE | USER
 """A fresh mapping, beside `core.fresh_bits`."""
 _ZERO_PAGE = ZERO_FRAME << FRAME_SHIFT | PRESENT | USER | ACCESSED | GUEST_COW
+FLUSH_CEILING = 33
+"""tlb_single_page_flush_ceiling (arch/x86/mm/tlb.c): beyond, one flush of everything is cheaper."""
+_IN_SUPERPAGE = (1 << 21) - 1
 KERNEL_SLOT = 256
 """The L4 slot of the direct map, in every address space."""
 
@@ -114,7 +120,7 @@ def _l1_table(m: Core, root: int, va: int) -> int:
     slot = slot_of(va, 2)
     if memory(m)[l2 * ENTRIES + slot] & HUGE == HUGE:
         table = _split_superpage(m, l2, slot)
-        guest_flush(m)
+        guest_invalidate(m, va & ~_IN_SUPERPAGE, ENTRIES)
         return table
     return _next_table(m, l2, slot)
 
@@ -175,20 +181,31 @@ def _unmap_huge(m: Core, l2: int, va: int) -> None:
     head = superpage_in(m, memory(m)[l2 * ENTRIES + slot_of(va, 2)])
     kernel_store(m, l2, slot_of(va, 2), 0)
     for i in range(ENTRIES):
-        guest_invalidate(m, va + (i << FRAME_SHIFT))
         put_frame(m, head + i)
 
 
 @kernel
-def _unmap_page(m: Core, root: int, va: int) -> None:
+def _unmap_page(m: Core, root: int, va: int) -> bool:
     l1 = _l1_table(m, root, va)
     slot = slot_of(va, 1)
     entry = memory(m)[l1 * ENTRIES + slot]
     if entry & PRESENT == 0:
-        return
+        return False
     kernel_store(m, l1, slot, 0)
-    guest_invalidate(m, va)
     put_frame(m, frame_in(m, entry))
+    return True
+
+
+@kernel
+def _flush_range(m: Core, first: int, end: int, huge: bool) -> None:
+    """flush_tlb_mm_range: from the first to the last page that was unmapped, and all between."""
+    pages = ENTRIES if huge else 1
+    step = pages << FRAME_SHIFT
+    if end - first > FLUSH_CEILING * step:
+        guest_flush(m)
+        return
+    for va in range(first, end, step):
+        guest_invalidate(m, va, pages)
 
 
 @kernel
@@ -197,6 +214,7 @@ def unmap_range(m: Core, va: int, pages: int) -> None:
     root = m.vcpu.cr3
     at = va
     end = va + (pages << FRAME_SHIFT)
+    first, last, huge = end, va, True
     while at < end and m.vcpu.out_of_memory == 0:
         l2 = _existing_l2(m, root, at)
         entry = memory(m)[l2 * ENTRIES + slot_of(at, 2)] if l2 >= 0 else 0
@@ -204,10 +222,13 @@ def unmap_range(m: Core, va: int, pages: int) -> None:
             at = ((at >> 21) + 1) << 21
         elif entry & SUPERPAGE and at & 0x1FFFFF == 0 and end - at >= 1 << 21:
             _unmap_huge(m, l2, at)
+            first, last = min(first, at), at + (1 << 21)
             at += 1 << 21
         else:
-            _unmap_page(m, root, at)
+            if _unmap_page(m, root, at):
+                first, last, huge = min(first, at), at + (1 << FRAME_SHIFT), False
             at += 1 << FRAME_SHIFT
+    _flush_range(m, first, last, huge)
 
 
 @kernel
@@ -332,16 +353,17 @@ def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
     entry = memory(m)[l1 * ENTRIES + slot]
     gfn = frame_in(m, entry)
     flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE | m.fresh_bits
+    own = gfn
     if gfn == ZERO_FRAME:
-        gfn = take_frame(m)
-        clear_frame(m, gfn)
+        own = take_frame(m)
+        clear_frame(m, own)
     elif references(m, gfn) > 1:
         own = take_frame(m)
         copy_frame(m, gfn, own)
         put_frame(m, gfn)
-        gfn = own
-    kernel_store(m, l1, slot, (gfn << FRAME_SHIFT) | flags)
-    guest_invalidate(m, va)
+    kernel_store(m, l1, slot, (own << FRAME_SHIFT) | flags)
+    if own != gfn:
+        guest_invalidate(m, va, 1)
 
 
 @kernel

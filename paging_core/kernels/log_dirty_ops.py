@@ -11,9 +11,9 @@ from paging_core.kernels.account import pay
 from paging_core.kernels.adaptive import adapt_groups, add_round_to_history, note_written
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
 from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
+from paging_core.kernels.cr3 import change_mode
 from paging_core.kernels.dirty_ring import reset_ring
 from paging_core.kernels.hap import drain_pml
-from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.p2m import (
     P2M_DIRTY,
     leaf_at,
@@ -22,7 +22,11 @@ from paging_core.kernels.p2m import (
     rearm_dirty,
     rearm_leaf,
 )
-from paging_core.kernels.shadow_clean import blow_tables, protect_all, protect_dirty
+from paging_core.kernels.shadow_clean import (
+    blow_tables,
+    protect_all,
+    protect_dirty,
+)
 from paging_core.kernels.shadow_entries import mappings, revoke_writes
 from paging_core.kernels.state import DIRTY, SHADOW, Core
 from paging_core.kernels.tlb import flush_tlb
@@ -147,6 +151,8 @@ def rearm(m: Core, everything: bool) -> None:
             reset_ring(m)
         else:
             protect_dirty(m)
+        if everything:
+            change_mode(m)
     elif m.clean.by_bitmap and not everything:
         rearm_dirty(m)
     elif m.clean.by_bitmap or m.clean.drops_all:
@@ -163,8 +169,6 @@ def clear_log(m: Core, gfns: npt.NDArray[np.int64]) -> None:
     Others of the same chunk stay as they are: they may have become dirty since the sync.
     """
     shadow = m.paging == SHADOW
-    if shadow:
-        resync_all(m)
     sync_hardware_log(m)
     cleared = 0
     for i in range(len(gfns)):

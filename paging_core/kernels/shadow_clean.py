@@ -7,7 +7,6 @@ from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
 from paging_core.kernels.arrays import dirty, frame_at, page_at
 from paging_core.kernels.kvm_roots import zap_all
-from paging_core.kernels.out_of_sync import resync_all
 from paging_core.kernels.shadow_entries import revoke_writes
 from paging_core.kernels.shadow_pages import empty_page, unpin
 from paging_core.kernels.state import Core
@@ -28,7 +27,6 @@ def blow_tables(m: Core) -> None:
     if m.kvm.mmu:
         zap_all(m)
         return
-    resync_all(m)
     if page_at(m, m.shadow.root).pinned:
         m.shadow.root_blown = 1
     page = m.shadow.pin_tail
@@ -43,7 +41,6 @@ def blow_tables(m: Core) -> None:
 @kernel
 def protect_all(m: Core) -> None:
     """Clear W through the reverse map for every frame, when logging starts."""
-    resync_all(m)
     for gfn in range(m.n_frames):
         if frame_at(m, gfn).rmap >= 0:
             revoke_writes(m, gfn)
@@ -54,7 +51,6 @@ def protect_all(m: Core) -> None:
 @kernel
 def protect_dirty(m: Core) -> None:
     """KVM: clear W through the reverse map, for the frames that are dirty and no others."""
-    resync_all(m)
     for word in range(m.log.dirty_words):
         bits = dirty(m)[word]
         if bits == 0:

@@ -11,17 +11,23 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause, Event, Fault
 from paging_core.kernels.accessed_dirty import set_accessed_dirty
 from paging_core.kernels.account import BASE, count_fault, pay
-from paging_core.kernels.arrays import baseline, entries, frame_at
+from paging_core.kernels.arrays import baseline, entries, frame_at, page_at
 from paging_core.kernels.baseline import (
     baseline_row,
+    emulates_untracked,
     forget_table,
-    is_table_untracked,
     new_baseline_row,
+    twin_unsyncs,
 )
 from paging_core.kernels.bitmap import BY_LOG, is_dirty, mark_dirty
 from paging_core.kernels.density import guest_leaf
 from paging_core.kernels.guest_walk import Walk, frame_of, guest_walk, slot_of
-from paging_core.kernels.out_of_sync import go_out_of_sync, is_out_of_sync, resync_all
+from paging_core.kernels.out_of_sync import (
+    any_out_of_sync,
+    go_out_of_sync,
+    note_built,
+    resync_all,
+)
 from paging_core.kernels.shadow_entries import set_l1_entry
 from paging_core.kernels.shadow_pages import (
     get_page,
@@ -84,6 +90,14 @@ def _get_l2(m: Core, va: int, walk: Walk) -> int:
 
 
 @kernel
+def _lacks_l2(m: Core, va: int) -> bool:
+    entry = entries(m)[m.shadow.root * ENTRIES + slot_of(va, 4)]
+    if entry & PRESENT == 0:
+        return True
+    return entries(m)[(entry >> FRAME_SHIFT) * ENTRIES + slot_of(va, 3)] & PRESENT == 0
+
+
+@kernel
 def _get_l1(m: Core, va: int, walk: Walk, l2: int) -> int:
     slot = slot_of(va, 2)
     if walk[4] >= 0:
@@ -123,6 +137,13 @@ def _flags_for(m: Core, gfn: int, leaf: int) -> int:
 
 
 @kernel
+def _note_built(m: Core, page: int, slot: int) -> None:
+    p = page_at(m, page)
+    if p.kind == L1:
+        note_built(m, p.gfn, slot)
+
+
+@kernel
 def _prefetch(m: Core, page: int, slot: int, cause: int) -> None:
     for i in range(slot + 1, min(slot + PREFETCH_DISTANCE, ENTRIES)):
         if entries(m)[page * ENTRIES + i] != 0:
@@ -134,6 +155,7 @@ def _prefetch(m: Core, page: int, slot: int, cause: int) -> None:
             return
         gfn = frame_of(leaf)
         set_l1_entry(m, page, i, gfn, _flags_for(m, gfn, leaf))
+        _note_built(m, page, i)
         pay(m, _PREFETCH, cause, 1)
 
 
@@ -146,17 +168,11 @@ def _baseline_has(m: Core, row: int, slot: int, write: int) -> bool:
 
 
 @kernel
-def _emulates_untracked(m: Core, gfn: int) -> bool:
-    """Whether the twin would emulate a store here: to a table, and none that is out of sync."""
-    return m.shadow.out_of_sync == 0 and is_table_untracked(m, gfn)
-
-
-@kernel
 def _baseline_set(m: Core, row: int, slot: int, leaf: int) -> None:
     bit = 1 << (slot & 63)
     baseline(m)[row * BASELINE_WORDS + (slot >> 6)] |= bit
     writable = leaf & (WRITABLE | DIRTY) == WRITABLE | DIRTY
-    if writable and not _emulates_untracked(m, frame_of(leaf)):
+    if writable and not emulates_untracked(m, frame_of(leaf)):
         baseline(m)[row * BASELINE_WORDS + (8 + (slot >> 6))] |= bit
 
 
@@ -183,7 +199,7 @@ def _baseline_fault(m: Core, page: int, slot: int, leaf: int) -> None:
 @kernel
 def _classify(m: Core, page: int, slot: int, gfn: int, write: int) -> int:
     """BASE, or the tracking cause to which this fault is charged."""
-    if m.log.enabled == 0 or (write != 0 and _emulates_untracked(m, gfn)):
+    if m.log.enabled == 0 or (write != 0 and emulates_untracked(m, gfn)):
         return BASE
     row = baseline_row(m, page)
     if not _baseline_has(m, row, slot, write):
@@ -240,8 +256,6 @@ def shadow_fault(m: Core, va: int, write: int) -> int:
         The gfn; gfn + EMULATE for a store to a page table; GUEST_FAULT.
     """
     walk = guest_walk(m, va)
-    if walk[4] >= 0 and is_out_of_sync(m, walk[4]):
-        resync_all(m)
     gfn = walk[0]
     if gfn < 0 or (write != 0 and walk[1] == 0):
         pay(m, _EXIT, BASE, 1)
@@ -250,8 +264,12 @@ def shadow_fault(m: Core, va: int, write: int) -> int:
     if write != 0:
         _settle_table_write(m, va, gfn, write)
     set_accessed_dirty(m, va, walk, write)
+    links = any_out_of_sync(m) and _lacks_l2(m, va)
+    again = m.log.enabled == 1 and frame_at(m, walk[3]).seen & 1 << L2 != 0
     l2 = _get_l2(m, va, walk)
     page = _get_l1(m, va, walk, l2)
+    if links:
+        resync_all(m, _REBUILD if again else BASE)
     return _fix_entry(m, va, write, walk, page, l2 * ENTRIES + slot_of(va, 2))
 
 
@@ -262,17 +280,20 @@ def _fix_entry(m: Core, va: int, write: int, walk: Walk, page: int, parent_id: i
     leaf = walk[5] | ACCESSED | (DIRTY if write else 0)
     if walk[1] == 0:
         leaf &= ~WRITABLE
-    if write != 0 and frame_at(m, gfn).types != 0 and not go_out_of_sync(m, gfn):
-        return _emulate(m, page, slot, gfn, leaf)
     cause = _classify(m, page, slot, gfn, write)
+    if write != 0 and frame_at(m, gfn).types != 0 and not go_out_of_sync(m, gfn, cause):
+        return _emulate(m, page, slot, gfn, leaf)
     if cause == BASE:
         _baseline_fault(m, page, slot, leaf)
+        if write != 0:
+            twin_unsyncs(m, gfn)
     _pay_fault(m, page, slot, gfn, write, cause)
     flags = _flags_for(m, gfn, leaf)
     if write != 0 or _read_opens(m, gfn, leaf):
         _grant_write(m, page, slot, gfn, flags, parent_id)
     else:
         set_l1_entry(m, page, slot, gfn, flags)
+    _note_built(m, page, slot)
     if m.shadow.prefetch:
         _prefetch(m, page, slot, _REBUILD if cause != BASE else BASE)
     entry = entries(m)[page * ENTRIES + slot]

@@ -16,13 +16,14 @@ from paging_core.kernels.account import BASE, pay
 from paging_core.kernels.arrays import buckets, entries, frame_at, page_at, stack
 from paging_core.kernels.baseline import forget_page, revoke_table_writes
 from paging_core.kernels.flow import SHADOW_BUILT, SHADOW_DROPPED, note
-from paging_core.kernels.shadow_entries import clear_l1_entry
+from paging_core.kernels.shadow_entries import clear_l1_entry, revoke_writes
 from paging_core.kernels.state import (
     ENTRIES,
     FL1,
     FREE,
     L1,
     L4,
+    N_OOS,
     PRESENT,
     SLOT_MASK,
     Core,
@@ -97,6 +98,14 @@ def _leave_pin_list(m: Core, page: int) -> None:
 
 
 @kernel
+def _leave_out_of_sync(m: Core, gfn: int) -> None:
+    """A table without a shadow is not out of sync (shadow_demote)."""
+    for i in range(N_OOS):
+        if m.shadow.oos_gfn[i] == gfn:
+            m.shadow.oos_gfn[i] = -1
+
+
+@kernel
 def _free(m: Core, page: int) -> None:
     p = page_at(m, page)
     if m.flow.rows > 0:
@@ -104,6 +113,8 @@ def _free(m: Core, page: int) -> None:
     _unhash(m, page)
     if p.kind != FL1:
         frame_at(m, p.gfn).types &= ~(1 << p.kind)
+    if p.kind == L1:
+        _leave_out_of_sync(m, p.gfn)
     p.kind = FREE
     p.hash_next = m.shadow.free_page
     m.shadow.free_page = page
@@ -222,8 +233,10 @@ def _take_page(m: Core, gfn: int, key: int, kind: int) -> int:
 
 @kernel
 def _protect_table(m: Core, gfn: int, cause: int) -> None:
-    # A page becomes a table for the hypervisor only once nobody can write it unseen.
-    if revoke_table_writes(m, gfn) > 0:
+    # A page becomes a table for the hypervisor only once nobody can write it unseen. In the twin
+    # one that is built again is a table already, and may be out of sync.
+    revoked = revoke_table_writes(m, gfn) if cause == BASE else revoke_writes(m, gfn)
+    if revoked > 0:
         flush_tlb(m, cause)
 
 

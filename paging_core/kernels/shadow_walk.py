@@ -28,7 +28,8 @@ def _fault(m: Core, va: int, write: int) -> int:
 
 
 @kernel
-def _shadow_l1(m: Core, va: int) -> int:
+def shadow_l1(m: Core, va: int) -> int:
+    """The lowest shadow page on the way to an address, or -1 where there is none."""
     page = m.shadow.root
     for level in (4, 3, 2):
         entry = entries(m)[page * ENTRIES + slot_of(va, level)]
@@ -40,7 +41,7 @@ def _shadow_l1(m: Core, va: int) -> int:
 
 @kernel
 def _translate(m: Core, va: int, write: int) -> int:
-    page = _shadow_l1(m, va)
+    page = shadow_l1(m, va)
     if page < 0:
         return _fault(m, va, write)
     slot = slot_of(va, 1)

@@ -141,6 +141,8 @@ SHADOW_DTYPE = np.dtype(
         ("free_baseline", np.int64),
         ("oos_gfn", np.int64, (N_OOS,)),
         ("oos_next", np.int64),
+        ("twin_oos_gfn", np.int64, (N_OOS,)),  # as the untracked twin has them
+        ("twin_oos_next", np.int64),
         # counters
         ("pages_built", np.int64),
         ("pages_dropped", np.int64),

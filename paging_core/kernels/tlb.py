@@ -42,7 +42,8 @@ def _forget_old_generations(m: Core) -> None:
 
 
 @kernel
-def _drop_all(m: Core) -> None:
+def drop_translations(m: Core) -> None:
+    """Drop every translation as part of something that is paid for; the twin keeps its own."""
     m.tlb.generation += 1
     if m.tlb.generation >= _MAX_GENERATION:
         _forget_old_generations(m)
@@ -55,7 +56,7 @@ def flush_tlb(m: Core, cause: int) -> None:
         m.tlb.base_generation += 1
     else:
         pay(m, _FLUSH, cause, 1)
-    _drop_all(m)
+    drop_translations(m)
 
 
 @kernel
@@ -69,7 +70,7 @@ def sync_p2m(m: Core, cause: int) -> None:
     if m.hap.syncs == 0:
         return
     pay(m, _SYNC, cause, 1)
-    _drop_all(m)
+    drop_translations(m)
 
 
 @kernel

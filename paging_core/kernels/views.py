@@ -68,6 +68,8 @@ class ShadowView:
     free_baseline: int
     oos_gfn: Ints
     oos_next: int
+    twin_oos_gfn: Ints
+    twin_oos_next: int
     pages_built: int
     pages_dropped: int
 

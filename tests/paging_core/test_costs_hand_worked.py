@@ -6,6 +6,7 @@ Prices are powers of ten apart, so that a sum shows what it is made of.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -16,6 +17,7 @@ from paging_core.config import (
     GroupScope,
     GuestConfig,
     Paging,
+    ShadowMmu,
     TrackerConfig,
     ViolationHandling,
 )
@@ -68,6 +70,8 @@ PRICES: dict[str, float] = {
     "pml_full": 470,
     "pml_entry": 5,
     "page_digest": 410,
+    "cr3_load": 820,
+    "invlpg": 240,
 }
 
 
@@ -117,13 +121,25 @@ def test_prices_name_every_event() -> None:
 
 
 def test_starting_with_a_blow_drops_the_path_to_what_was_used() -> None:
-    """Three pages (L3, L2, L1) and their entries: one in L4, L3 and L2 each, two in L1."""
+    """Three pages (L3, L2, L1) and their entries: one in L4, L3 and L2 each, two in L1.
+
+    The blow unpins the root, and as the mode changes the vCPU lets go of it: it goes, is built
+    again and loaded (sh_enable_log_dirty, sh_update_paging_modes).
+    """
     guest = guest_with(shadow(), pages=2)
     assert guest.counters().tracking_ns == {
         **dict.fromkeys(CAUSES, 0),
-        "teardown": 3 * 1500 + 5 * 11,
+        "teardown": 4 * 1500 + 5 * 11,
+        "rebuild": 2000 + 820,
         "tlb": 5000,
     }
+
+
+def test_kvm_reloads_no_root_to_log() -> None:
+    """kvm_mmu_slot_apply_flags write-protects the slot, four pages here, and flushes."""
+    guest = guest_with(replace(shadow(CleanPolicy.WRITE_PROTECT), shadow_mmu=ShadowMmu.KVM))
+    found = guest.counters().tracking_ns
+    assert found == {**dict.fromkeys(CAUSES, 0), "write_protect": 4 * 33, "tlb": 5000}
 
 
 def test_a_read_after_a_blow_rebuilds_a_path_and_its_write_is_a_fixup() -> None:
@@ -195,7 +211,7 @@ def test_the_d_bit_filter_reads_each_opened_entry_once() -> None:
 
 def test_slowdown_is_time_with_tracking_over_time_without() -> None:
     guest = guest_with(shadow(CleanPolicy.WRITE_PROTECT), pages=1, twin=True)
-    start_ns = 33 + 5000
+    start_ns = 33 + 5000 + 820  # the root is loaded again
     run(guest, [Op(ops.WRITE, PAGE << 12, 1, gap_ps=9_999_000), write(PAGE)])
     counters = guest.counters()
     base_ns, tracking_ns = 9_999 + 2, start_ns + 30 + 1512

@@ -26,6 +26,8 @@ from tests.paging_core.reference.harness import (
 from tests.paging_core.reference.linux_tables import LinuxTables
 from tests.paging_core.reference.programs import (
     FAR_PAGES,
+    HUGE_GUEST_FRAMES,
+    HUGE_PAGE,
     Act,
     Op,
     Program,
@@ -72,6 +74,51 @@ def test_every_leaf_is_what_linux_would_have(program: Program, tracker: TrackerC
             assert bits(found) == (entry.writable, entry.young, entry.dirty)
             assert frames.setdefault(entry.frame, found.gfn) == found.gfn
     assert len(set(frames.values())) == len(frames)
+
+
+@given(programs(), trackers())
+def test_cr3_is_loaded_and_pages_invalidated_when_linux_would(
+    program: Program, tracker: TrackerConfig
+) -> None:
+    """Counted in plain Python; each exits under shadow paging, the twin's too, none under HAP."""
+    guest, linux = boot(tracker), LinuxTables()
+    guest.keep_twin()
+    guest.start_tracking()
+    run(guest, [step for step in program if step is not Act.START and step is not Act.STOP])
+    for op in operations(program):
+        linux.step(op)
+    expected = {"cr3_load": linux.cr3_loads, "invlpg": linux.invlpgs}
+    if tracker.paging is Paging.HAP:
+        expected = {"cr3_load": 0, "invlpg": 0}
+    by = guest.counters().events_by
+    for events in (by.get("base", {}), by.get("untracked", {})):
+        assert {name: events.get(name, 0) for name in expected} == expected
+
+
+@pytest.mark.parametrize(("pages", "invlpg", "cr3_load"), [(33, 33, 0), (34, 0, 1), (512, 0, 1)])
+def test_more_than_33_pages_are_flushed_by_loading_cr3(
+    pages: int, invlpg: int, cr3_load: int
+) -> None:
+    guest = boot(TrackerConfig(), 1024)
+    run(guest, [mmap(PAGE, pages)])
+    before = guest.counters().events
+    run(guest, [munmap(PAGE, pages)])
+    after = guest.counters().events
+    assert after["invlpg"] - before["invlpg"] == invlpg
+    assert after["cr3_load"] - before["cr3_load"] == cr3_load
+
+
+def test_a_superpage_is_flushed_by_one_invlpg_and_all_of_it_is() -> None:
+    """What is cached of it are translations of 4 KiB: none of them may be used any more."""
+    guest = boot(TrackerConfig(Paging.HAP), HUGE_GUEST_FRAMES)
+    run(guest, [Op(ops.MMAP_HUGE, HUGE_PAGE << 12, 512)])
+    run(guest, [write(HUGE_PAGE + i, 7) for i in (0, 100, 511)])
+    before = guest.counters().events["guest_fault"]
+    run(guest, [munmap(HUGE_PAGE, 512), *[read(HUGE_PAGE + i) for i in (0, 100, 511)]])
+    assert guest.counters().events["guest_fault"] == before + 3
+    guest = boot(TrackerConfig(), HUGE_GUEST_FRAMES)
+    run(guest, [Op(ops.MMAP_HUGE, HUGE_PAGE << 12, 512), munmap(HUGE_PAGE, 512)])
+    assert guest.counters().events["invlpg"] == 1
 
 
 @pytest.mark.parametrize("paging", Paging)

@@ -53,13 +53,18 @@ REMAP: Program = [munmap(PAGE + 1, 1), mmap(PAGE + 1, 1), read(PAGE + 1)]
 """Its kernel stores the entry and the count of the frame, twice, and a page of zeros."""
 
 
-@pytest.mark.parametrize("clean", [CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT])
-def test_a_table_going_out_of_sync_again_is_not_charged_to_tracking(clean: CleanPolicy) -> None:
-    """Xen resyncs at an INVLPG and takes write access to the table away (_sh_resync, oos.c).
+EITHER = pytest.mark.parametrize("clean", [CleanPolicy.BLOW, CleanPolicy.WRITE_PROTECT])
+LOAD, INVLPG = EXIT + 820, EXIT + 240
+UNSYNC = EXIT + 500 + 300
+"""A fault on a read-only entry, and the snapshot."""
 
-    So each edit of the table faults again, logged or not. Both edits of REMAP let the table go out
-    of sync; the INVLPG of the munmap and the fault of the read bring it back. The fresh page costs
-    two faults that build an entry: its kernel's, as it clears it, and the read's.
+
+@EITHER
+def test_a_table_out_of_sync_stays_so_through_faults_and_invlpg(clean: CleanPolicy) -> None:
+    """Xen: sh_invlpg takes one entry away; a fault notes what it built in the snapshot.
+
+    So REMAP edits the table twice without a fault. The INVLPG of its munmap exits, and its fresh
+    page costs two faults that build an entry: its kernel's, as it clears it, and the read's.
     """
     tracker = shadow(clean, out_of_sync=True)
     guest, twin = (moved(tracker, [mmap(PAGE, 2), write(PAGE), write(PAGE + 1)]) for _ in "ab")
@@ -68,36 +73,98 @@ def test_a_table_going_out_of_sync_again_is_not_charged_to_tracking(clean: Clean
     guest.start_tracking()
     for one in (guest, twin):
         run(one, REMAP * 2)  # from here on all that is written is dirty
-    unsync, resync, build = EXIT + 500 + 300, 550, EXIT + BUILD
-    base = 1 + 5 * 30 + 100 + 2 * unsync + 2 * resync + 2 * build
-    marks = 3 * 12  # of frames that are dirty already: one for each fault of a write
+    base = 1 + 2 * 30 + 100 + INVLPG + 2 * (EXIT + BUILD)
     assert spent(twin, REMAP) == {"base": base}
-    assert spent(guest, REMAP) == {"base": base, "fixup": marks}
+    assert spent(guest, REMAP) == {"base": base, "fixup": 12}  # the mark of the fresh page
 
 
-def test_a_blow_unpins_the_root_in_use_and_the_next_switch_destroys_it() -> None:
-    """Xen: shadow_blow_tables unpins all, sh_set_toplevel_shadow puts the vCPU's reference."""
+def test_a_table_goes_out_of_sync_again_after_cr3_was_loaded() -> None:
+    """sh_update_cr3 brings it back (shadow_resync_current_vcpu) and takes write access away.
+
+    Two loads, of roots that have shadows. Of the two edits that follow the first faults.
+    """
+    tracker = shadow(out_of_sync=True)
+    guest = moved(tracker, [mmap(PAGE, 2), write(PAGE), write(PAGE + 1), FORK_1])
+    run(guest, [TO_1, TO_0, *REMAP * 2])
+    assert spent(guest, [TO_1, TO_0]) == {"base": 2 * LOAD + 550}
+    misses = 4 * 30  # of the table, the counts, the page that is cleared, the read
+    changed = 1 + misses + 100 + INVLPG + 2 * (EXIT + BUILD)
+    assert spent(guest, REMAP) == {"base": changed + UNSYNC}
+
+
+@EITHER
+@pytest.mark.parametrize("after", [[], [TO_1, TO_0], [TO_1, TO_0, *REMAP, TO_1, TO_0]])
+def test_a_clean_leaves_the_tables_of_the_twin_out_of_sync(
+    clean: CleanPolicy, after: Program
+) -> None:
+    """Nothing that a clean does is charged to the guest itself, nor what it makes of REMAP later.
+
+    A blow destroys the shadow of a table, which then is out of sync no more (shadow_demote); the
+    twin's goes on without a fault, until CR3 is loaded, which takes write access away there too.
+    Where the shadow is gone that load has nothing to resync, and the store after it finds no entry
+    instead of a read-only one: that much less the guest pays than its twin.
+    """
+    guest = moved(shadow(clean, out_of_sync=True), [mmap(PAGE, 2), write(PAGE), FORK_1])
+    run(guest, [TO_1, read(PAGE), TO_0, read(PAGE), *REMAP * 2])
+    guest.keep_twin()
+    guest.start_tracking()
+    for program in (REMAP, after, REMAP):
+        run(guest, program)
+        guest.clean()
+    run(guest, REMAP)
+    counters = guest.counters()
+    loads = after.count(TO_1)
+    saved = 550 + UNSYNC - (EXIT + BUILD) if clean is CleanPolicy.BLOW else 0
+    assert counters.untracked_ns is not None and counters.base_ns is not None  # noqa: PT018
+    assert counters.events_by["untracked"].get("resync", 0) == loads
+    assert counters.untracked_ns - counters.base_ns == loads * saved
+
+
+def test_enabling_pins_the_root_again_and_a_clean_does_not() -> None:
+    """Xen: shadow_blow_tables unpins all; as the mode changes update_cr3 pins the root.
+
+    A clean only blows: the next load of CR3 puts the vCPU's reference to the old root, its last
+    (sh_set_toplevel_shadow), and all goes that was built below it since.
+    """
     guest = moved(shadow(), [mmap(PAGE, 1), write(PAGE), FORK_1])
     both: Program = [read(PAGE), TO_1, read(PAGE), TO_0]
     run(guest, both)
     guest.start_tracking()
     path = 3 * PAGE_BUILD + EXIT + BUILD
     assert spent(guest, [read(PAGE)]) == {"base": 1 + 30, "rebuild": path}
-    tree = 4 * 1500 + 4 * 11  # L4 to L1, with an entry each
-    assert spent(guest, [TO_1]) == {"teardown": tree, "rebuild": PAGE_BUILD}
-    assert spent(guest, [TO_0]) == {"rebuild": PAGE_BUILD}  # root 1 was pinned as it was loaded
+    assert spent(guest, [TO_1, TO_0]) == {"base": 2 * LOAD, "rebuild": PAGE_BUILD}
+    guest.clean()
     assert spent(guest, [read(PAGE)]) == {"base": 1 + 30, "rebuild": path}
-    assert spent(guest, [TO_1, read(PAGE)]) == {"base": 1 + 30, "rebuild": path}
+    tree = 4 * 1500 + 4 * 11  # L4 to L1, with an entry each
+    assert spent(guest, [TO_1]) == {"base": LOAD, "teardown": tree, "rebuild": PAGE_BUILD}
+    # Root 1 was pinned as it was loaded.
+    assert spent(guest, [TO_0]) == {"base": LOAD, "rebuild": PAGE_BUILD}
+    assert spent(guest, [read(PAGE)]) == {"base": 1 + 30, "rebuild": path}
+    assert spent(guest, [TO_1, read(PAGE)]) == {"base": LOAD + 1 + 30, "rebuild": path}
     run(guest, [TO_0])
-    assert spent(guest, both) == {"base": 2 * (1 + 30)}
+    assert spent(guest, both) == {"base": 2 * (1 + 30) + 2 * LOAD}
+
+
+def test_disabling_lets_go_of_a_root_that_a_clean_unpinned() -> None:
+    """sh_disable_log_dirty changes the mode as well."""
+    guest = moved(shadow(), [mmap(PAGE, 1), write(PAGE)])
+    run(guest, [read(PAGE)])
+    guest.start_tracking()
+    guest.clean()
+    before = events_of(guest)
+    guest.stop_tracking()
+    after = events_of(guest)
+    changed = {name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name)}
+    assert changed == {"cr3_load": 1, "shadow_page_build": 1, "shadow_teardown_page": 1}
 
 
 def test_a_root_loaded_again_is_pinned_again() -> None:
     """A full flush of its TLB is a guest's load of the CR3 that it has; fork ends with one."""
     guest = moved(shadow(), [mmap(PAGE, 1), write(PAGE)])
     guest.start_tracking()
+    guest.clean()
     run(guest, [FORK_1, read(PAGE), TO_1])
-    assert spent(guest, [TO_0, read(PAGE)]) == {"base": 1 + 30}
+    assert spent(guest, [TO_0, read(PAGE)]) == {"base": LOAD + 1 + 30}
 
 
 def test_a_root_that_a_full_pool_unpinned_is_not_torn_down_by_tracking() -> None:

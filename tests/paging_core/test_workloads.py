@@ -323,6 +323,7 @@ def test_after_a_blow_a_process_that_is_switched_back_to_is_shadowed_anew() -> N
     guest = ModelGuest.boot(GuestConfig(4 << 20, tracker, workload=spec))
     guest.run_accesses(4 * 100 + 20)
     guest.start_tracking()
+    guest.clean()  # starting has loaded and pinned the root again
     built = []
     for accesses_to_run in (70, 100, 100, 100, 100):
         before = guest.counters().events
