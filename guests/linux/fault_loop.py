@@ -25,6 +25,7 @@ from guests.linux.handler_state import (
     STOP,
     HandlerView,
 )
+from guests.linux.learning import judge_last_round, note_opened
 from guests.linux.raw_calls import (
     SYS_CLOSE,
     SYS_IOCTL,
@@ -37,9 +38,8 @@ from guests.linux.raw_calls import (
     raw_call,
 )
 from guests.linux.userfaultfd import UFFDIO_UNREGISTER, UFFDIO_WAKE, UFFDIO_WRITEPROTECT
-from paging_core.kernels.adaptive import adapt_groups, add_round_to_history, note_written
-from paging_core.kernels.arrays import dirty, frame_at
-from paging_core.kernels.bitmap import BY_FIXUP, WITH_GROUP, is_dirty, set_dirty
+from paging_core.kernels.arrays import dirty
+from paging_core.kernels.bitmap import BY_FIXUP, WITH_GROUP, set_dirty
 from paging_core.kernels.density import PHYSICAL, dirty_places
 from paging_core.kernels.groups import group_size
 from paging_core.kernels.state import Core
@@ -211,26 +211,15 @@ def _protect_runs(h: HandlerView, ranges: Ranges, scratch: Words, taken: Words) 
 
 
 @kernel
-def _learn(m: Core) -> None:
-    """A round ends: of frames that a group opened only the sender can tell if they changed."""
-    add_round_to_history(m, False)
-    for gfn in range(m.n_frames):
-        if is_dirty(m, gfn):
-            note_written(m, gfn, frame_at(m, gfn).opened != 0)
-    adapt_groups(m, False)
-
-
-@kernel
 def _clean(m: Core, h: HandlerView, ranges: Ranges, scratch: Words, taken: Words) -> None:
     """Take the bitmap out and protect what was in it."""
     begun_ns = now_ns(scratch[_TIME:], h.scratch_at + _TIME * _WORD)
     if m.group.adaptive:
-        _learn(m)
+        judge_last_round(m, taken)
     for i in range(taken.shape[0]):
         taken[i] = dirty(m)[i]
         dirty(m)[i] = 0
-    for gfn in range(m.n_frames):
-        frame_at(m, gfn).opened = 0
+    note_opened(m)
     m.log.dirty_count = 0
     _protect_runs(h, ranges, scratch, taken)
     h.clean_ns += now_ns(scratch[_TIME:], h.scratch_at + _TIME * _WORD) - begun_ns

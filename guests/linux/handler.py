@@ -31,12 +31,13 @@ from guests.linux.handler_state import (
     end_of,
     ranges_array,
 )
+from guests.linux.learning import note_unchanged
 from guests.linux.raw_calls import SYS_IOCTL, SYS_POLL, SYS_READ
 from guests.linux.userfaultfd import register
 from paging_core.config import GroupPolicy
 from paging_core.costs import CostTable
 from paging_core.guest import DirtyWords
-from paging_core.kernels.adaptive import note_sent, reset_groups
+from paging_core.kernels.adaptive import reset_groups
 
 _CALLS = {SYS_POLL: "poll", SYS_READ: "read", SYS_IOCTL: "ioctl"}
 
@@ -147,7 +148,7 @@ class FaultHandler:
 
     def note_sent(self, gfns: npt.NDArray[np.int64], changed: npt.NDArray[np.bool_]) -> None:
         """Tell adaptive groups what became of frames (`paging_core.guest.SendObserver`)."""
-        note_sent(self.state.core[0], gfns, changed)
+        note_unchanged(self.state.core[0], self._taken, gfns, changed)
 
     def counts(self) -> HandlerCounts:
         """What it did so far."""
