@@ -106,6 +106,23 @@ class GuestKind(StrEnum):
     """A virtual machine of the host's KVM."""
 
 
+class Tracking(StrEnum):
+    """How the writes of a real guest are tracked."""
+
+    UFFD_SYNC = "uffd-sync"
+    """userfaultfd: each first write waits for a handler, which opens its page group."""
+    UFFD_ASYNC = "uffd-async"
+    """userfaultfd: the kernel lets each first write through; PAGEMAP_SCAN gets and clears."""
+
+
+TRACKINGS: Mapping[GuestKind, tuple[Tracking, ...]] = {
+    GuestKind.MODEL: (),
+    GuestKind.PROCESS: (Tracking.UFFD_SYNC, Tracking.UFFD_ASYNC),
+    GuestKind.KVM: (),
+}
+"""What each kind of guest can be tracked by; the first one is its default."""
+
+
 def check_kind(kind: GuestKind, had: Iterable[GuestKind]) -> None:
     """Refuse a kind of guest by its name.
 
@@ -470,6 +487,22 @@ class TrackerConfig(_Ways):
         read=lambda _, guest: guest.shadow_pool_frames,
         title="shadow pool",
     )
+    tracking: Tracking | None = setting(
+        "tracking",
+        Choice(Tracking),
+        None,
+        Role.REMEDY,
+        Section.TRACKING,
+        "Real guests: how their writes are tracked. uffd-sync: each first write waits for a "
+        "handler, which opens its page group. uffd-async: the kernel lets it through and remembers "
+        "it; no groups.",
+        shown="How the writes of a real guest are tracked; null for a model.",
+        otherwise="uffd-sync for a process",
+        nullable=True,
+        read=lambda _, guest: guest.tracking,
+        since="0.3",
+        words="{}",
+    )
     tlb_entries: int = setting(
         "tlb_entries",
         Whole(16, MAX_TLB_ENTRIES),
@@ -805,6 +838,11 @@ class GuestConfig:
         return self.memory_bytes // FRAME_BYTES
 
     @property
+    def tracking(self) -> Tracking | None:
+        """How its writes are tracked; None for a model."""
+        return self.tracker.tracking or next(iter(TRACKINGS[self.kind]), None)
+
+    @property
     def shadow_pool_frames(self) -> int | None:
         """Shadow pages in the pool; None under HAP, which has none.
 
@@ -835,3 +873,23 @@ class GuestConfig:
             )
         if not 0 <= self.seed < 2**63:
             raise BadOption(f"seed {self.seed} is not between 0 and 2**63 - 1")
+        self._check_tracking()
+
+    def _check_tracking(self) -> None:
+        """What only some kinds of guest, or ways of tracking, can do."""
+        ways, group = TRACKINGS[self.kind], self.tracker.group
+        if self.tracker.tracking is not None and self.tracker.tracking not in ways:
+            named = ", ".join(ways) or "none of them: a model's is --paging and --clean"
+            raise BadOption(
+                f"a guest of kind {self.kind} is not tracked by {self.tracker.tracking}; "
+                f"it can be by {named}"
+            )
+        if self.kind is GuestKind.PROCESS and group.d_bit_filter:
+            raise BadOption(
+                "no D bit of real memory can be read, so none filters; drop --d-bit-filter"
+            )
+        if self.tracking is Tracking.UFFD_ASYNC and group.groups:
+            raise BadOption(
+                "uffd-async lets each write through alone; take --tracking uffd-sync for groups, "
+                "or drop --group-pages"
+            )

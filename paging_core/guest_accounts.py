@@ -90,7 +90,22 @@ MODEL = Accounts(
 )
 """Of model guests: `paging_core.events.Fault` and `Cause`, by name."""
 
-BY_KIND: Mapping[GuestKind, Accounts] = {GuestKind.MODEL: MODEL}
+PROCESS = Accounts(
+    faults={
+        "userfault": Account(
+            "write fault, handled", "A write to a protected page that waited for the fault handler."
+        ),
+        "kernel_fixup": Account(
+            "write fault, let through",
+            "A first write that the kernel let through and remembered (uffd-async).",
+        ),
+        FIXUP: MODEL.faults[FIXUP],
+    },
+    causes={"fixup": MODEL.causes["fixup"]},
+)
+"""Of processes as guests, whose time is measured: what an operation took that met a fault."""
+
+BY_KIND: Mapping[GuestKind, Accounts] = {GuestKind.MODEL: MODEL, GuestKind.PROCESS: PROCESS}
 """Of every kind of guest that this release has."""
 
 

@@ -25,6 +25,7 @@ from guests.linux.handler_state import (
     STOP,
     HandlerView,
 )
+from guests.linux.histogram import bin_of
 from guests.linux.learning import judge_last_round, note_opened
 from guests.linux.raw_calls import (
     SYS_CLOSE,
@@ -163,11 +164,7 @@ def _handle(m: Core, h: HandlerView, ranges: Ranges, scratch: Words, address: in
 @kernel
 def _count_latency(h: HandlerView, ns: int) -> None:
     h.handled_ns += ns
-    order = 0
-    while ns > 0:
-        ns >>= 1
-        order += 1
-    h.latency[order] += 1
+    h.latency[bin_of(ns)] += 1
 
 
 @kernel
@@ -175,7 +172,7 @@ def _handle_all(m: Core, h: HandlerView, ranges: Ranges, scratch: Words) -> None
     """Every fault that waits now."""
     room = MESSAGES * MESSAGE_WORDS * _WORD
     size = raw_call(SYS_READ, h.userfaultfd, h.scratch_at + _MESSAGES * _WORD, room)
-    if size < 0:
+    if size <= 0:
         if size != -EAGAIN:  # the one who waited is gone
             _fail(h, SYS_READ, -size)
         return

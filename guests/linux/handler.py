@@ -70,6 +70,7 @@ class FaultHandler:
 
     Attributes:
         state: the bitmap and what decides on groups.
+        record: one record of HANDLER_DTYPE, as an array: descriptors and counters.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class FaultHandler:
         self.state = GroupState(n_frames, policy, costs or CostTable())
         self._taken = np.zeros(len(self.state.dirty), np.int64)
         self._scratch = np.zeros(N_SCRATCH, np.int64)
-        self._record: Any = np.zeros(1, HANDLER_DTYPE)
+        self.record: Any = np.zeros(1, HANDLER_DTYPE)
         self._thread: threading.Thread | None = None
         try:
             for one in ranges:
@@ -109,7 +110,7 @@ class FaultHandler:
         except OSError:
             self.close()
             raise
-        record = self._record
+        record = self.record
         record["userfaultfd"], record["orders"] = userfaultfd, self._orders
         record["answers"] = self._answers
         record["scratch_at"] = self._scratch.ctypes.data
@@ -152,7 +153,7 @@ class FaultHandler:
 
     def counts(self) -> HandlerCounts:
         """What it did so far."""
-        record = self._record[0]
+        record = self.record[0]
         names = [one.name for one in fields(HandlerCounts) if one.name != "latency"]
         numbers = {name: int(record[name]) for name in names}
         return HandlerCounts(**numbers, latency=record["latency"].copy())
@@ -163,7 +164,7 @@ class FaultHandler:
         Raises:
             TrackingLost: it does not; nothing is protected, and nobody waits.
         """
-        call, error = int(self._record["failed_call"][0]), int(self._record["errno"][0])
+        call, error = int(self.record["failed_call"][0]), int(self.record["errno"][0])
         if call >= 0:
             why = os.strerror(error) if error else "its descriptor was closed"
             raise TrackingLost(
@@ -178,7 +179,7 @@ class FaultHandler:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        self._record["order"] = STOP
+        self.record["order"] = STOP
         os.eventfd_write(self._orders, 1)
         thread.join()
 
@@ -194,11 +195,11 @@ class FaultHandler:
         return made
 
     def _serve(self) -> None:
-        handle_faults(self.state.core[0], self._record[0], self._ranges, self._scratch, self._taken)
+        handle_faults(self.state.core[0], self.record[0], self._ranges, self._scratch, self._taken)
 
     def _ask(self, order: int) -> None:
         self.check()
-        self._record["order"] = order
+        self.record["order"] = order
         os.eventfd_write(self._orders, 1)
         os.eventfd_read(self._answers)
         self.check()

@@ -231,6 +231,30 @@ CLOCK_REAL: Clock.ValueType  # 2
 """the guest runs in real time beside the transfer"""
 Global___Clock: _TypeAlias = Clock  # noqa: Y015
 
+class _Tracking:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrackingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Tracking.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRACKING_UNSPECIFIED: _Tracking.ValueType  # 0
+    """the first one that this kind of guest has; a model has none"""
+    TRACKING_UFFD_SYNC: _Tracking.ValueType  # 1
+    """each first write waits for a handler, which opens its group"""
+    TRACKING_UFFD_ASYNC: _Tracking.ValueType  # 2
+    """the kernel lets each first write through and remembers it"""
+
+class Tracking(_Tracking, metaclass=_TrackingEnumTypeWrapper):
+    """How the writes of a real guest are tracked. Since 1.3."""
+
+TRACKING_UNSPECIFIED: Tracking.ValueType  # 0
+"""the first one that this kind of guest has; a model has none"""
+TRACKING_UFFD_SYNC: Tracking.ValueType  # 1
+"""each first write waits for a handler, which opens its group"""
+TRACKING_UFFD_ASYNC: Tracking.ValueType  # 2
+"""the kernel lets each first write through and remembers it"""
+Global___Tracking: _TypeAlias = Tracking  # noqa: Y015
+
 class _GuestKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -363,6 +387,7 @@ class TrackerConfig(_message.Message):
     VIOLATIONS_FIELD_NUMBER: _builtins.int
     SHADOW_MMU_FIELD_NUMBER: _builtins.int
     DIRTY_RING_FIELD_NUMBER: _builtins.int
+    TRACKING_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
@@ -387,6 +412,8 @@ class TrackerConfig(_message.Message):
     """since 1.3"""
     dirty_ring: _builtins.int
     """since 1.3: 128 to 65536 entries; 0: a bitmap"""
+    tracking: Global___Tracking.ValueType
+    """since 1.3: of real guests"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -407,10 +434,11 @@ class TrackerConfig(_message.Message):
         violations: Global___ViolationHandling.ValueType = ...,
         shadow_mmu: Global___ShadowMmu.ValueType = ...,
         dirty_ring: _builtins.int = ...,
+        tracking: Global___Tracking.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "group", b"group", "out_of_sync", b"out_of_sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "dirty_ring", b"dirty_ring", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_mmu", b"shadow_mmu", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "dirty_ring", b"dirty_ring", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_mmu", b"shadow_mmu", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "tracking", b"tracking", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__out_of_sync: _TypeAlias = _typing.Literal["out_of_sync"]  # noqa: Y015
     _WhichOneofArgType__out_of_sync: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync"]  # noqa: Y015

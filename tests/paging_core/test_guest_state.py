@@ -117,6 +117,7 @@ ALLOWED = {
     ("config.tracker.reads_map", "null"),
     ("config.tracker.violations", "null"),
     ("config.tracker.shadow_mmu", "null"),
+    ("config.tracker.tracking", "null"),
     ("config.tracker.shadow_pool_frames", "null"),
     ("config.trace", "text"),
 }

@@ -13,12 +13,14 @@ from paging_core.config import (
     GroupPolicy,
     GroupScope,
     GuestConfig,
+    GuestKind,
     Hypervisor,
     MemoryFill,
     Paging,
     ReadMapping,
     ShadowMmu,
     TrackerConfig,
+    Tracking,
 )
 from paging_core.costs import CostTable
 from paging_core.errors import BadCosts, BadOption, InvalidInput
@@ -76,6 +78,12 @@ def test_there_and_back(config: GuestConfig) -> None:
     assert guest_config(spec) == config
 
 
+@pytest.mark.parametrize("tracking", [None, *Tracking])
+def test_a_process_there_and_back(tracking: Tracking | None) -> None:
+    config = GuestConfig(2**24, TrackerConfig(tracking=tracking), kind=GuestKind.PROCESS)
+    assert guest_config(guest_spec("web", config)) == config
+
+
 def test_what_is_left_out_is_the_default() -> None:
     assert guest_config(common_pb2.GuestSpec(memory_bytes=2**30)) == GuestConfig(2**30)
 
@@ -89,6 +97,8 @@ def test_every_name_of_the_contract_means_one_thing() -> None:
         (common_pb2.ReadMapping, ReadMapping, "READ_MAPPING"),
         (common_pb2.ShadowMmu, ShadowMmu, "SHADOW_MMU"),
         (common_pb2.MemoryFill, MemoryFill, "MEMORY_FILL"),
+        (common_pb2.Tracking, Tracking, "TRACKING"),
+        (common_pb2.GuestKind, GuestKind, "GUEST_KIND"),
     ]
     for wire_enum, ours, prefix in cases:
         names = {f"{prefix}_{one.name}" for one in ours} | {f"{prefix}_UNSPECIFIED"}
@@ -107,6 +117,7 @@ def spec(**fields: object) -> common_pb2.GuestSpec:
         (spec(seed=2**64 - 1), BadOption),
         (spec(workload="idle", trace="/x"), BadOption),
         (spec(fill=17), BadOption),
+        (spec(tracker=common_pb2.TrackerConfig(tracking=1)), BadOption),  # type: ignore[arg-type]
         (spec(tracker=common_pb2.TrackerConfig(paging=9)), BadOption),  # type: ignore[arg-type]
         (spec(tracker=common_pb2.TrackerConfig(clean=9)), BadOption),  # type: ignore[arg-type]
         (

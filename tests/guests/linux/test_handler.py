@@ -168,7 +168,7 @@ def test_a_handler_that_loses_its_descriptor_lets_everybody_go(
 ) -> None:
     handler = track(GroupPolicy())
     write(memory, [1])
-    lost = int(handler._record["userfaultfd"][0])
+    lost = int(handler.record["userfaultfd"][0])
     with Path(os.devnull).open() as null:
         os.dup2(null.fileno(), lost)
     write(memory, range(N_FRAMES))  # would wait for ever
