@@ -25,8 +25,15 @@ def ops_of(*rows: tuple[int, int, int, int]) -> Ops:
 class SmallMachine:
     """See above; page i of the window is frame FIRST_FRAME + i."""
 
-    def __init__(self, *, list_pages: int = ONE_BLOCK_LIST_PAGES, flags: int = OWN_FLAGS) -> None:
+    def __init__(
+        self,
+        *,
+        list_pages: int = ONE_BLOCK_LIST_PAGES,
+        flags: int = OWN_FLAGS,
+        ring_entries: int = 0,
+    ) -> None:
         self.memory = GuestMemory(FIRST_FRAME + PAGES)
+        self.memory.populate()
         words = self.memory.words
         words[ROOT, (FIRST_VA >> 39) & 511] = L3 << 12 | OWN_FLAGS
         words[L3, (FIRST_VA >> 30) & 511] = L2 << 12 | OWN_FLAGS
@@ -35,7 +42,12 @@ class SmallMachine:
         # The last page is for notes.
         self.notes_va = FIRST_VA + (PAGES - 1) * 4096
         self.runner = Runner(
-            self.memory, [ROOT], list_pages=list_pages, notes_va=self.notes_va, n_notes=PAGES
+            self.memory,
+            [ROOT],
+            list_pages=list_pages,
+            ring_entries=ring_entries,
+            notes_va=self.notes_va,
+            n_notes=PAGES,
         )
 
     def page(self, number: int) -> np.ndarray:
