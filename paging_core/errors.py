@@ -16,6 +16,8 @@
     ├── LimitExceeded           a host refuses more than it was configured to allow, or than it has
     ├── GuestCrashed            the guest's own kernel gave up
     │   └── GuestOutOfMemory    it found no free frame
+    ├── CannotTrack             this kernel, or a missing right, does not let writes be tracked
+    ├── TrackingLost            tracking has ended by itself: what was written since is not known
     ├── Unauthenticated         the caller did not prove who it is
     ├── PermissionDenied        the caller is known and may not do this
     ├── NotFound                no guest or migration of that name
@@ -126,6 +128,18 @@ class GuestOutOfMemory(GuestCrashed):
     """The guest's own kernel found no free frame."""
 
     grpc_status = "RESOURCE_EXHAUSTED"
+
+
+class CannotTrack(PageferryError):
+    """This kernel, or a right that is missing, does not let writes be tracked: says what to do."""
+
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class TrackingLost(PageferryError):
+    """Tracking has ended by itself: what was written since is not known."""
+
+    grpc_status = "ABORTED"
 
 
 class NotFound(PageferryError):

@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from guests.linux.errors import TrackingLost
 from guests.linux.fault_loop import handle_faults
 from guests.linux.handler_state import (
     CLEAN,
@@ -36,6 +35,7 @@ from guests.linux.raw_calls import SYS_IOCTL, SYS_POLL, SYS_READ
 from guests.linux.userfaultfd import register
 from paging_core.config import GroupPolicy
 from paging_core.costs import CostTable
+from paging_core.errors import TrackingLost
 from paging_core.guest import DirtyWords
 from paging_core.kernels.adaptive import reset_groups
 

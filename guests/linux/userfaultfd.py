@@ -22,7 +22,7 @@ from enum import IntFlag
 from pathlib import Path
 
 from guests.linux.calls import SYS_USERFAULTFD, system_call
-from guests.linux.errors import CannotTrack
+from paging_core.errors import CannotTrack
 
 _USER_MODE_ONLY = 1
 ALL_FAULTS = os.O_CLOEXEC | os.O_NONBLOCK

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from guests.linux.errors import CannotTrack
+from paging_core.errors import CannotTrack
 
 
 class CannotRecord(CannotTrack):

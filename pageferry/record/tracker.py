@@ -22,12 +22,12 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from guests.linux.errors import CannotTrack
 from guests.linux.pagemap import FILE, PFNZERO, PRESENT, SWAPPED, WRITTEN, Found, Match, Pagemap
 from guests.linux.userfaultfd import enable, protect, register
 from pageferry.record.attach import Attached
 from pageferry.record.errors import CannotRecord
 from pageferry.record.mappings import Kind, MapEntry, Maps, can_have_written_pages
+from paging_core.errors import CannotTrack
 from paging_core.units import FRAME_SHIFT
 
 Pages = npt.NDArray[np.uint64]

@@ -18,8 +18,8 @@ from source_host.cli import cli as source_host
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pageferry", "paging_core", "guests", "wire", "source_host", "dest_host")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-FOREIGN = {"--tool", "--trace-mem", "--log-file", "--log-fd", "--format", "--raw"}
-"""Of Valgrind, xz and damo (--raw_form, --raw_number)."""
+FOREIGN = {"--device", "--tool", "--trace-mem", "--log-file", "--log-fd", "--format", "--raw"}
+"""Of docker, Valgrind, xz and damo (--raw_form, --raw_number)."""
 HOST_WORDS = re.compile(r"\bhosts?\b|-host\b|\bpageferry [a-z]+")
 """By which a text says whose an option is that the reader's own command does not have."""
 

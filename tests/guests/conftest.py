@@ -6,8 +6,8 @@ from functools import cache
 
 import pytest
 
-from guests.linux.errors import CannotTrack
 from guests.linux.userfaultfd import SYNCHRONOUS, check_kernel
+from paging_core.errors import CannotTrack
 
 
 @cache

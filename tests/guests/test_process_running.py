@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guests.linux.errors import TrackingLost
 from guests.process.guest import ProcessGuest, executor_config
 from guests.process.tracking import SynchronousTracking
 from paging_core.config import GroupPolicy, GuestConfig, GuestKind, TrackerConfig, Tracking
-from paging_core.errors import GuestCrashed
+from paging_core.errors import GuestCrashed, TrackingLost
 from paging_core.log_dirty import frames_of
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guests.linux.errors import CannotTrack
 from pageferry.cli.recording import check_kernel
 from pageferry.record.attach import attach
 from pageferry.record.tracker import Pages, Tracker
+from paging_core.errors import CannotTrack
 
 SCRIPT = Path(__file__).with_name("writer.py")
 

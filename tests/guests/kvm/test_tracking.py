@@ -10,8 +10,8 @@ import pytest
 
 from guests.kvm.runner import GUEST_SLOT
 from guests.kvm.tracking import ClearLog, DirtyLog, DirtyRing, Tracking, UserFault
-from guests.linux.errors import CannotTrack
 from paging_core.config import GroupPolicy
+from paging_core.errors import CannotTrack
 from paging_core.log_dirty import frames_of
 from paging_core.workloads.ops import READ, WRITE
 from tests.guests.kvm.small import FIRST_FRAME, FIRST_VA, PAGES, SmallMachine, ops_of

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from guests.linux.errors import TrackingLost
 from guests.linux.handler import FaultHandler
 from guests.linux.handler_state import TrackedRange, whole
 from guests.linux.userfaultfd import SYNCHRONOUS, enable, make
 from paging_core.config import GroupPolicy
+from paging_core.errors import TrackingLost
 from paging_core.guest import DirtyWords
 from paging_core.memory import GuestMemory
 from tests.guests.linux.groups_in_python import Groups
