@@ -39,6 +39,7 @@ MAX_NS = 1_000_000
 MAX_SOURCE_CHARS = 1000
 _OF_INTERVAL = 3
 _FILES = resources.files("paging_core") / "cost_files"
+_NAMES = frozenset(event.name.lower() for event in Event)  # looked up for every price
 
 
 class Level(StrEnum):
@@ -201,10 +202,9 @@ def _default_span(event: Event) -> Span:
 
 
 def _check_event(name: str) -> None:
-    names = {event.name.lower() for event in Event}
-    if name not in names:
+    if name not in _NAMES:
         raise BadCosts(
-            f"cost {shown(name)} is no event of the model; known: {', '.join(sorted(names))}"
+            f"cost {shown(name)} is no event of the model; known: {', '.join(sorted(_NAMES))}"
         )
 
 

@@ -65,7 +65,7 @@ def spread(found: Spread | None, show: Callable[[float], str]) -> str:
         return ""
     if found.n == 1 or found.least == found.most:
         return show(found.mean)
-    between = f"({show(found.least)} … {show(found.most)})"
+    between = f"[{show(found.least)} to {show(found.most)}]"
     return f'{show(found.mean)} <span class="spread">{between}</span>'
 
 
@@ -113,7 +113,7 @@ def _by_prices(run: Repeated, figure: Figure) -> str:
     if ends[0] is None or ends[1] is None or ends[0].mean == ends[1].mean:
         return ""
     low, high = sorted(end.mean for end in ends if end is not None)
-    return f" <small>[{figure.show(low)} … {figure.show(high)}]</small>"
+    return f" <small>({figure.show(low)} to {figure.show(high)})</small>"
 
 
 def _cells(run: Repeated, figure: Figure) -> str:

@@ -85,12 +85,14 @@ def _by_load(alike: Sequence[Repeated]) -> list[Section]:
         "What tracking cost the guest, on top of what it would have run, and what the network "
         "carried; × is against single pages of the same load in the same surroundings. “written of "
         "n” is the load's density: frames really written per aligned group of n in which any was, "
-        "the mean over the rounds."
+        "the mean over the rounds. In round brackets: what the same events cost with all prices "
+        "low, and with all of them high."
     )
     if several:
         note += (
             " Runs that differ in nothing but their seed are one line: the mean, and between "
-            "what they lie; × is the mean of each seed against its own single pages."
+            "what they lie, in square brackets; × is the mean of each seed against its own single "
+            "pages."
         )
     (first, table), *rest = load_tables(alike)
     return [

@@ -127,11 +127,11 @@ def _alone(where: str, loads: _ByLoad, holds: list[str]) -> None:
         return
     (least, low, about), (most, high, about_most) = min(costs), max(costs)
     if len(costs) == 1:
-        said = f"{OVERHEAD.show(least)} on {low}{about}"
+        said = f"{OVERHEAD.show(least)}{about} on {low}"
     else:
         said = (
-            f"between {OVERHEAD.show(least)} ({low}{about}) and {OVERHEAD.show(most)} "
-            f"({high}{about_most})"
+            f"between {OVERHEAD.show(least)}{about} on {low} and {OVERHEAD.show(most)}{about_most} "
+            f"on {high}"
         )
     holds.append(f"{where}: single pages cost the guest {said}.")
 
@@ -142,7 +142,7 @@ def _between(run: Repeated) -> str:
     if found[0] is None or found[1] is None or found[0].mean == found[1].mean:
         return ""
     low, high = sorted(end.mean for end in found if end is not None)
-    return f", {OVERHEAD.show(low)} to {OVERHEAD.show(high)} by the prices"
+    return f" ({OVERHEAD.show(low)} to {OVERHEAD.show(high)})"
 
 
 def _first_objection(where: str, loads: _ByLoad, holds: list[str]) -> None:

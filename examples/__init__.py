@@ -1,0 +1,1 @@
+"""What ships beside the programs: the grids of the published answer and what makes its page."""
