@@ -1,5 +1,7 @@
 """The one way in which this project compiles: numba, without the interpreter lock, cached.
 
+What Python calls is compiled, optimised and kept; what that calls is part of it (`linked`).
+
 Numba's own cache notices a change in a kernel's file but not in the files of the kernels
 that it calls. Here the cache folder is named after the content of every source file that
 kernels are made of, so a stale kernel cannot be loaded; old folders are harmless.
@@ -15,13 +17,14 @@ from typing import Any, TypeVar, cast
 import numba
 
 from paging_core.kernel_cache import cache_folder
+from paging_core.linked import Kernel
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
-
+_OPTIONS = {"nopython": True, "nogil": True, "boundscheck": None}
 
 _KERNEL_SOURCES = (
-    "compiled.py", "digest.py", "events.py", "flow.py", "units.py", "kernels", "workloads",
-    "traces/kernels",
+    "compiled.py", "digest.py", "events.py", "flow.py", "linked.py", "units.py", "kernels",
+    "workloads", "traces/kernels",
 )  # fmt: skip
 
 
@@ -45,4 +48,6 @@ def is_cold() -> bool:
 
 def kernel(function: _Function) -> _Function:
     """Compile on first call; runs without the interpreter lock; cached between processes."""
-    return cast("_Function", numba.njit(nogil=True, cache=True)(function))
+    compiled = Kernel(function, targetoptions=dict(_OPTIONS))
+    compiled.enable_caching()
+    return cast("_Function", compiled)

@@ -153,7 +153,7 @@ def _for_this_process(*, told: bool = False) -> Path:
     folder = Path(tempfile.mkdtemp(prefix="pageferry-kernels-"))
     atexit.register(_remove, folder, os.getpid())
     if not told:
-        _log.warning("kernels are compiled for this process alone, which takes about a minute")
+        _log.warning("kernels are compiled for this process alone, which takes half a minute")
     return folder
 
 

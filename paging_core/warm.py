@@ -95,7 +95,7 @@ def compile_all() -> None:
 
 def main() -> None:
     """Say on the terminal what takes so long."""
-    print("compiling the model (about a minute, once)", flush=True)
+    print("compiling the model (half a minute, once)", flush=True)
     compile_all()
 
 

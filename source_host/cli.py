@@ -57,7 +57,7 @@ def serve(settings: SourceSettings) -> None:
         from paging_core.warm import compile_all  # noqa: PLC0415
 
         # Before it serves, or the first guest's boot and pause would pay for it.
-        _log.info("compiling the model", takes="about a minute, once")
+        _log.info("compiling the model", takes="half a minute, once")
         compile_all()
     MemoryOfHost().tell(settings.max_total_memory)
     SourceHost(settings, settings.span_provider("pageferry-source")).server.run()

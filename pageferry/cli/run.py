@@ -52,7 +52,7 @@ class Output:
 
 
 _STARTING = (
-    "starting two hosts on loopback; a machine's first run compiles the model, about a minute"
+    "starting two hosts on loopback; a machine's first run compiles the model, half a minute"
 )
 
 

@@ -18,7 +18,7 @@ from wire.channel import malloc_environment
 from wire.hosting.serving import Ready
 
 _READY_TIMEOUT_S = 300.0
-"""The first start on a machine compiles the kernels, which takes a minute on a slow one."""
+"""The first start on a machine compiles the kernels, half a minute of a processor that is idle."""
 _STOP_TIMEOUT_S = 10.0
 _PR_SET_PDEATHSIG = 1
 
