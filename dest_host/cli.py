@@ -45,8 +45,8 @@ def serve(settings: DestinationSettings) -> None:
     guest that arrived and is lost; a second signal ends at once.
     """
     prepare_process(settings, "dest-host")
-    from dest_host.factory import warm_up  # noqa: PLC0415 - --help must not import numba
-    from dest_host.host import DestinationHost  # noqa: PLC0415
+    from dest_host.host import DestinationHost  # noqa: PLC0415 - --help must not import numba
+    from wire.hosting.guests.models import warm_up  # noqa: PLC0415
     from wire.hosting.room import MemoryOfHost  # noqa: PLC0415
 
     warm_up()

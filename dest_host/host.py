@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 import structlog
 
-from dest_host.factory import ModelGuestFactory
 from dest_host.receiver import Receiver
 from dest_host.service import CONTROL, RULES, SERVICE, DestinationService, PageStreamCodec
 from dest_host.settings import DestinationSettings
 from pageferry.v1.destination_pb2_grpc import add_DestinationHostServicer_to_server
+from wire.hosting.guests.guests import Guests
+from wire.hosting.guests.kinds import Kinds
 from wire.hosting.room import MemoryOfHost
 from wire.hosting.serving import Server
 from wire.identity import new_host_id
@@ -44,8 +45,8 @@ class DestinationHost:
         """
         self.receiver = Receiver(
             settings.limits(),
-            ModelGuestFactory(settings.trace_dir),
             machine=MemoryOfHost(),
+            guests=Guests(kinds=Kinds(trace_dir=settings.trace_dir)),
             host_id=new_host_id(settings.security().name),
         )
         self.server = Server(
@@ -86,7 +87,7 @@ class DestinationHost:
                 "guest ends with this host",
                 guest=guest.guest_id,
                 state=guest.state.value,
-                migration=guest.migration_id,
+                migration=guest.came_by,
             )
 
     def _expire(self) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event, RLock
 
-from dest_host.guests import GuestView
 from dest_host.scatter import scatter
 from dest_host.states import IncomingState, incoming_lifecycle
 from dest_host.verifier import differing_nodes, is_whole
@@ -27,6 +26,7 @@ from paging_core.memory import GuestMemory
 from paging_core.migration_key import MigrationKey
 from paging_core.proof import Proof, state_tag
 from wire.batch import Batch
+from wire.hosting.guests.hosted import GuestView
 from wire.tcp import IdleWatch, received_bytes
 
 _COMMIT_DUE_S = 10.0

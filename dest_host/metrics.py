@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from dest_host.states import GuestState, IncomingState
+from dest_host.states import IncomingState
 from paging_core.errors import (
     BatchCorrupt,
     BatchOutOfOrder,
@@ -22,6 +22,7 @@ from paging_core.errors import (
     PayloadSize,
 )
 from paging_core.units import FRAME_BYTES
+from wire.hosting.guests.states import GuestState
 from wire.hosting.metrics import (
     DURATION_BUCKETS_S,
     LATENCY_BUCKETS_S,

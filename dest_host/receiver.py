@@ -10,20 +10,23 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from threading import Lock
+from typing import Protocol
 
 import structlog
 
-from dest_host.factory import GuestFactory, ModelGuestFactory
-from dest_host.guests import Guests, GuestView
 from dest_host.incoming import Handover, Incoming, IncomingView, Offer
 from dest_host.limits import Limits
 from dest_host.metrics import DestinationMetrics
 from dest_host.refusals import Refusals
 from dest_host.states import IncomingState
+from paging_core.config import GuestConfig
 from paging_core.errors import AlreadyExists, HostStopping, IllegalTransition, NotFound
 from paging_core.exhaustion import named_limits
+from paging_core.guest import Resume
 from wire.batch import Batch
 from wire.codec import RawBatch
+from wire.hosting.guests.guests import Guests, Promised
+from wire.hosting.guests.hosted import GuestView
 from wire.hosting.room import MemoryOfHost
 from wire.identity import new_host_id
 from wire.runs import FrameRuns
@@ -32,6 +35,13 @@ _REMEMBERED = 4096
 """Outcomes of each source that are kept in case it asks late; the oldest are forgotten first."""
 
 _log = structlog.get_logger("dest_host.receiver")
+
+
+class Preparing(Protocol):
+    """Knows which guests this host can run; `wire.hosting.guests.kinds.Kinds` does."""
+
+    def prepare(self, config: GuestConfig, trace_digest: int) -> Resume:
+        """See `paging_core.guest.GuestMaker.prepare`."""
 
 
 class Receiver:
@@ -47,29 +57,32 @@ class Receiver:
     def __init__(
         self,
         limits: Limits | None = None,
-        factory: GuestFactory | None = None,
+        factory: Preparing | None = None,
         metrics: DestinationMetrics | None = None,
         now: Callable[[], float] = time.monotonic,
         machine: MemoryOfHost | None = None,
         *,
+        guests: Guests | None = None,
         host_id: str = "",
     ) -> None:
         """Ready to receive.
 
         Args:
             limits: the defaults when None.
-            factory: makes guests; model guests when None.
+            factory: makes guests of what arrives; what makes those of `guests` when None.
             metrics: counted in a registry of their own when None.
             now: seconds, for the expiry of migrations whose source went silent.
             machine: what memory there is beside the limits; None does not look.
+            guests: of the host, those that were taken over among them; none yet when None.
             host_id: who it is; drawn when empty.
         """
         self.host_id = host_id or new_host_id()
         self.limits = limits or Limits()
         self._machine = machine
-        self.guests = Guests()
+        self.guests = Guests() if guests is None else guests
+        self.guests.arriving = self._promised
         self.metrics = metrics or DestinationMetrics()
-        self._factory = factory or ModelGuestFactory()
+        self._factory: Preparing = factory or self.guests.kinds
         self._now = now
         self._lock = Lock()
         self._incoming: dict[str, Incoming] = {}
@@ -82,7 +95,7 @@ class Receiver:
                 "incoming": lambda: sum(one.memory_bytes for one in self._open()),
                 "guest": lambda: self.guests.memory_bytes,
             },
-            names=lambda: ((one.guest_id, one.migration_id) for one in self.guests.all()),
+            names=lambda: ((one.guest_id, one.came_by) for one in self.guests.all()),
         )
 
     def prepare(self, offer: Offer) -> int:
@@ -198,7 +211,8 @@ class Receiver:
             if incoming.answer is not None:
                 self.metrics.repeated(migration_id)
                 return incoming.answer
-            adopt = partial(self.guests.add, migration_id=migration_id, start=start)
+            config = self.guests.kinds.here(incoming.offer.config)
+            adopt = partial(self.guests.add, config=config, came_by=migration_id, start=start)
             try:
                 with named_limits(), self.metrics.handover(migration_id):
                     answer = incoming.commit(handover, adopt)
@@ -304,6 +318,12 @@ class Receiver:
     def _open(self) -> list[Incoming]:
         return [one for one in list(self._incoming.values()) if one.is_open]
 
+    def _promised(self) -> list[Promised]:
+        return [
+            Promised(one.offer.guest_id, one.memory_bytes, one.untouched_bytes)
+            for one in self._open()
+        ]
+
     def _check_room(self, offer: Offer) -> None:
         """Refuse what does not fit, under the lock: memory is promised only once."""
         self.guests.check_free(offer.guest_id)
@@ -318,12 +338,13 @@ class Receiver:
         self.limits.check_guest(offer.config.memory_bytes, reserved_bytes, len(open_ones))
         if self._machine is not None:
             untouched_bytes = sum(one.untouched_bytes for one in open_ones)
+            untouched_bytes += self.guests.untouched_bytes
             self._machine.check(offer.config.memory_bytes, untouched_bytes)
 
     def _forget_oldest(self) -> None:
         # A source in doubt may ask late: what brought a guest that is still here is not forgotten,
         # and no source can have the outcomes of another one forgotten.
-        held = {guest.migration_id for guest in self.guests.all()}
+        held = {guest.came_by for guest in self.guests.all()}
         over: dict[str, list[str]] = {}
         for name, one in self._incoming.items():
             if not one.is_open and name not in held:

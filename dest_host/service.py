@@ -8,12 +8,11 @@ from typing import Any, TypeVar, cast
 
 import grpc
 
-from dest_host.guests import GuestView, HostedGuest
 from dest_host.incoming import Handover, Offer
 from dest_host.incoming import Incoming as Arriving
 from dest_host.receiver import Receiver
-from dest_host.states import GuestState, IncomingState
-from pageferry.v1 import common_pb2, destination_pb2, destination_pb2_grpc
+from dest_host.states import IncomingState
+from pageferry.v1 import destination_pb2, destination_pb2_grpc
 from paging_core.errors import (
     BadOption,
     InvariantViolation,
@@ -24,10 +23,11 @@ from paging_core.errors import (
 from paging_core.migration_key import MigrationKey
 from wire.codec import TRANSFER, Incoming, RawBatch, decode_transfer
 from wire.convert import guest_config
+from wire.hosting.guests.service import GuestCalls, guest_status
 from wire.identity import HOST_ID_CHARS
 from wire.names import GUEST_CHARS, MIGRATION_CHARS, check_name
 from wire.text import line
-from wire.trust.access import Role, caller_of, check_digests
+from wire.trust.access import Role, caller_of
 from wire.version import check_version, contract_message
 
 SERVICE = destination_pb2.DESCRIPTOR.services_by_name["DestinationHost"].full_name
@@ -53,11 +53,6 @@ _REASON_CHARS = 500
 """Of a source's reason to abort, which is remembered."""
 _NO_REASON = "the source gave no reason"
 
-_GUEST_STATES = {
-    GuestState.PAUSED: common_pb2.GUEST_STATE_PAUSED,
-    GuestState.RUNNING: common_pb2.GUEST_STATE_RUNNING,
-    GuestState.CRASHED: common_pb2.GUEST_STATE_CRASHED,
-}
 _INCOMING_STATES = {
     IncomingState.PREPARED: destination_pb2.INCOMING_STATE_PREPARED,
     IncomingState.RECEIVING: destination_pb2.INCOMING_STATE_RECEIVING,
@@ -69,10 +64,11 @@ _Request = TypeVar("_Request")
 _Response = TypeVar("_Response")
 
 
-class DestinationService(destination_pb2_grpc.DestinationHostServicer):
+class DestinationService(GuestCalls, destination_pb2_grpc.DestinationHostServicer):
     """Thin over a `Receiver`; what it raises becomes a status in `wire.hosting.guard`."""
 
     def __init__(self, receiver: Receiver) -> None:
+        super().__init__(receiver.guests)
         self._receiver = receiver
 
     def Prepare(
@@ -138,7 +134,7 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
         view = self._receiver.commit(request.migration_id, handover, start=request.start)
         try:
             return destination_pb2.CommitReply(
-                guest=_guest_status(view), host_id=self._receiver.host_id
+                guest=guest_status(view), host_id=self._receiver.host_id
             )
         except Exception as error:  # an error that is no refusal: the guest is here
             raise InvariantViolation(
@@ -171,54 +167,6 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
             received_bytes=view.received_bytes,
             host_id=self._receiver.host_id,
         )
-
-    def GetGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        if request.with_digest:
-            check_digests(caller_of(context))
-        return self._status(request)
-
-    def ListGuests(
-        self, request: common_pb2.ListGuestsRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestList:
-        views = (guest.view() for guest in self._receiver.guests.all())
-        return common_pb2.GuestList(guests=map(_guest_status, views))
-
-    def StartGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        self._guest(request).start()
-        return self._status(request)
-
-    def PauseGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        self._guest(request).pause()
-        return self._status(request)
-
-    def StepGuest(
-        self, request: common_pb2.StepGuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        guest = self._receiver.guests.get(request.guest_id)
-        amount = request.WhichOneof("amount")
-        stopping = self._receiver.guests.stopping
-
-        def wanted() -> bool:
-            return context.is_active() and not stopping.is_set()
-
-        if amount == "accesses":
-            guest.step_accesses(request.accesses, wanted)
-        elif amount == "duration_ns":
-            guest.step_ns(request.duration_ns, wanted)
-        else:
-            raise BadOption("a step needs an amount; give accesses or duration_ns")
-        return _guest_status(guest.view(with_digest=request.with_digest))
-
-    def DeleteGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        return _guest_status(self._receiver.guests.delete(request.guest_id))
 
     def _take_all(
         self, messages: Iterator[Incoming], incoming: Arriving, stream: int
@@ -259,12 +207,6 @@ class DestinationService(destination_pb2_grpc.DestinationHostServicer):
                 "choose another migration id"
             )
 
-    def _guest(self, request: common_pb2.GuestRequest) -> HostedGuest:
-        return self._receiver.guests.get(request.guest_id)
-
-    def _status(self, request: common_pb2.GuestRequest) -> common_pb2.GuestStatus:
-        return _guest_status(self._guest(request).view(with_digest=request.with_digest))
-
 
 class PageStreamCodec(grpc.ServerInterceptor):
     """Has the messages of the page stream decoded by `wire.codec`, without copying payloads."""
@@ -296,16 +238,3 @@ def _understood(message: Incoming) -> destination_pb2.TransferHello | RawBatch:
 
 def _ack(sequence: int) -> destination_pb2.TransferReply:
     return destination_pb2.TransferReply(ack=destination_pb2.BatchAck(sequence=sequence))
-
-
-def _guest_status(view: GuestView) -> common_pb2.GuestStatus:
-    return common_pb2.GuestStatus(
-        guest_id=view.guest_id,
-        state=_GUEST_STATES[view.state],
-        memory_bytes=view.memory_bytes,
-        time_ns=view.time_ns,
-        accesses=view.accesses,
-        memory_digest=view.memory_digest,
-        state_digest=view.state_digest,
-        message=view.message,
-    )

@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from dest_host.factory import GuestFactory
 from dest_host.incoming import Handover as Commit
 from dest_host.incoming import Offer as Announcement
 from dest_host.limits import Limits
-from dest_host.receiver import Receiver
+from dest_host.receiver import Preparing, Receiver
 from dest_host.states import IncomingState
 from pageferry.document import Document, document_of
 from pageferry.request import MigrationOptions
@@ -30,11 +29,11 @@ from source_host.precopy.flow import NO_FLOW, Flow
 from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.transport import Handover, Offer
-from source_host.states import GuestState, guest_lifecycle
 from source_host.watch.flow_recorder import FlowRecorder
 from wire.batch import Batch
 from wire.codec import RawBatch, decode_transfer, encode_batch
 from wire.convert import guest_spec
+from wire.hosting.guests.states import GuestState, guest_lifecycle
 
 _GUEST = "guest"
 _MIGRATION = "guest-1"
@@ -113,7 +112,7 @@ class DirectTransport:
 
 
 @contextmanager
-def destination(memory_bytes: int, factory: GuestFactory | None = None) -> Iterator[Receiver]:
+def destination(memory_bytes: int, factory: Preparing | None = None) -> Iterator[Receiver]:
     """A destination for one guest of so much memory, which goes with it."""
     receiver = Receiver(Limits(memory_bytes, memory_bytes), factory)
     try:

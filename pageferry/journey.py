@@ -70,7 +70,7 @@ def travel(
         if options.guest is None:
             watcher.progress.doing(f"booting a guest of {format_bytes(guest.memory_bytes)}")
             client.create_guest(guest_spec(guest_id, guest))
-            client.start_guest(guest_id)
+            request.let_run = True
         with watcher.interrupts.held_back():
             latest = client.migrate(request)
     except PageferryError as error:

@@ -131,6 +131,10 @@ class Guest(Protocol):
     def position(self) -> int:
         """Operations of its load executed since it booted."""
 
+    @property
+    def trace_digest(self) -> int:
+        """XXH3-64 of the trace that it replays; 0 without one."""
+
     def check(self) -> None:
         """Whether it is alive.
 
@@ -307,12 +311,18 @@ Raises:
 class GuestMaker(Protocol):
     """Makes guests of one kind."""
 
-    def boot(self, config: GuestConfig, look_up: Callable[[], None] = lambda: None) -> Guest:
+    def boot(
+        self,
+        config: GuestConfig,
+        look_up: Callable[[], None] = lambda: None,
+        memory: GuestMemory | None = None,
+    ) -> Guest:
         """A fresh guest: stands still, untracked, at the beginning of its load.
 
         Args:
             config: what it is made of.
             look_up: called now and then; what it raises ends the boot.
+            memory: its frames, all zero, which are the guest's from then on; made when None.
 
         Raises:
             InvalidInput: no such guest can be.

@@ -43,10 +43,10 @@ def serve(settings: SourceSettings) -> None:
     option here, a key of the TOML file that --config names, and a variable of the environment:
     SOURCE_HOST_LISTEN, SOURCE_HOST_MAX_MIGRATIONS and so on.
 
-    A guest advances only while it is stepped or migrated, lives in this process's memory and is
-    gone when it ends. SIGTERM drains the host: it starts nothing more, the migrations under way
-    end first (for --drain at most, then they are cancelled), who watches them is told, and the
-    log says where each guest is. A second signal cancels them at once, a third ends at once.
+    A guest runs once it is started, or let run with its migration; its memory is gone when this
+    host ends. SIGTERM drains the host: it starts nothing more, the migrations under way end first
+    (for --drain at most, then they are cancelled), who watches them is told, and the log says
+    where each guest is. A second signal cancels them at once, a third ends at once.
     """
     prepare_process(settings, "source")
     from paging_core.compiled import is_cold  # noqa: PLC0415 - numba is slow to import

@@ -10,14 +10,15 @@ import wire.trust.handshake  # noqa: F401 - what explains a failure is not loade
 from pageferry.v1 import source_pb2_grpc
 from paging_core.units import NS_PER_S
 from source_host.grpc_transport import GrpcTransport
-from source_host.guests import Guests
 from source_host.migrations import Migrations
 from source_host.precopy.transport import Metadata, Transport
 from source_host.service import CONTROL, RULES, SourceHostServicer
 from source_host.settings import SourceSettings
-from source_host.states import GuestState, MigrationState
+from source_host.states import MigrationState
 from source_host.watch.live_metrics import GUESTS, show_running
 from source_host.watch.metrics import Metrics
+from wire.hosting.guests.guests import Guests
+from wire.hosting.guests.states import GuestState
 from wire.hosting.metrics import host_registry, show_guests
 from wire.hosting.room import MemoryOfHost
 from wire.hosting.serving import Server

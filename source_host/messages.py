@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.errors import BadOption
-from source_host.guests import HostedGuest
 from source_host.migration import Resolution
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.link import Link
 from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime, RoundStats, Totals
-from source_host.states import GuestState, MigrationState
-from wire.convert import guest_cost, guest_spec
+from source_host.states import MigrationState
+from wire.convert import guest_cost
+from wire.hosting.guests.service import guest_state as state_number
+from wire.hosting.guests.states import GuestState
 from wire.settings import fields_of, put
 from wire.text import line
 
@@ -71,28 +72,6 @@ def filled_in(request: pb.MigrateRequest, plan: Plan) -> pb.MigrateRequest:
     return filled
 
 
-def guest_status(hosted: HostedGuest, *, with_digest: bool = False) -> common_pb2.GuestStatus:
-    """How a guest stands.
-
-    Raises:
-        IllegalTransition: its digests are asked for while they cannot be had.
-    """
-    memory_digest, state_digest = hosted.digests() if with_digest else (0, 0)
-    time_ns, accesses = hosted.progress
-    return common_pb2.GuestStatus(
-        guest_id=hosted.guest_id,
-        state=_guest_state(hosted.life.state),
-        memory_bytes=hosted.config.memory_bytes,
-        time_ns=time_ns,
-        accesses=accesses,
-        memory_digest=memory_digest,
-        state_digest=state_digest,
-        message=hosted.message,
-        spec=guest_spec(hosted.guest_id, hosted.config),
-        trace_xxh3_64=hosted.trace_digest,
-    )
-
-
 def migration_status(
     migration_id: str,
     request: pb.MigrateRequest,
@@ -127,12 +106,8 @@ def migration_status(
         guest=guest,
         memory_digest=report.memory_digest,
         estimated_downtime_ns=report.estimated_downtime_ns,
-        guest_state=_guest_state(guest_state),
+        guest_state=state_number(guest_state),
     )
-
-
-def _guest_state(state: GuestState) -> common_pb2.GuestState.ValueType:
-    return common_pb2.GuestState.Value("GUEST_STATE_" + state.name)
 
 
 def _migration_state(state: MigrationState) -> pb.MigrationState.ValueType:

@@ -40,7 +40,8 @@ from source_host.precopy.progress import Progress
 from source_host.precopy.report import Report
 from source_host.precopy.standstill import Standstill
 from source_host.precopy.transport import Handover, Offer, Transport
-from source_host.states import GuestState, MigrationState
+from source_host.states import MigrationState
+from wire.hosting.guests.states import GuestState
 from wire.hosting.lifecycle import Lifecycle
 
 ASK_AGAIN_AFTER_S = (0.1, 0.3, 1.0, 2.0, 4.0, 8.0)

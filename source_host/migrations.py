@@ -20,9 +20,7 @@ from paging_core.errors import (
     LimitExceeded,
     NotFound,
 )
-from paging_core.guest import Cleaned, GuestCounters
-from paging_core.model_guest import ModelGuest
-from source_host.guests import Guests, HostedGuest
+from paging_core.guest import Cleaned, Guest, GuestCounters
 from source_host.messages import filled_in, migration_status, plan_of
 from source_host.migration import Migration, Resolution
 from source_host.precopy.flow import NO_FLOW, Flow
@@ -31,11 +29,14 @@ from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.results import RoundStats
 from source_host.precopy.transport import Metadata, Offer, Transport
-from source_host.states import GuestState, MigrationState
+from source_host.states import MigrationState
 from source_host.watch.flow_recorder import FlowRecorder
 from source_host.watch.live_metrics import Running
 from source_host.watch.metrics import Metrics
 from wire.convert import guest_spec
+from wire.hosting.guests.guests import Guests
+from wire.hosting.guests.hosted import HostedGuest
+from wire.hosting.guests.states import GuestState
 from wire.names import migration_name, new_life
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class HostedMigration:
         self._migration: Migration
         self._thread: Thread
 
-    def begin(self, migration: Migration, guest: ModelGuest) -> None:
+    def begin(self, migration: Migration, guest: Guest) -> None:
         """Run it in a thread of its own."""
         self._migration = migration
         self._thread = Thread(
@@ -277,7 +278,7 @@ class Migrations:
                 raise HostStopping("this source host stops and starts no more migrations")
             slot = self._free_slot()
             migration_id = self._next_id(hosted.guest_id)
-            guest = hosted.claim(migration_id)
+            guest = hosted.claim(migration_id, let_run=request.let_run)
             try:
                 if plan.keeps_twin:
                     self._guests.check_room_for_twin(hosted)
@@ -298,7 +299,7 @@ class Migrations:
         return entry
 
     def _begin(
-        self, plan: Plan, entry: HostedMigration, request: pb.MigrateRequest, guest: ModelGuest
+        self, plan: Plan, entry: HostedMigration, request: pb.MigrateRequest, guest: Guest
     ) -> None:
         """Make it and start it; where that fails, nothing that was opened for it stays open."""
         metrics = self._metrics.of_migration(entry.migration_id, plan)

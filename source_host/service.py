@@ -8,12 +8,12 @@ import grpc
 
 from pageferry.v1 import common_pb2, source_pb2_grpc
 from pageferry.v1 import source_pb2 as pb
-from paging_core.errors import BadOption
-from source_host.guests import Guests
-from source_host.messages import guest_status, resolution_of
+from source_host.messages import resolution_of
 from source_host.migrations import Migrations
 from wire.convert import guest_config
-from wire.trust.access import Role, caller_of, check_digests
+from wire.hosting.guests.guests import Guests
+from wire.hosting.guests.service import GuestCalls, guest_status
+from wire.trust.access import Role
 
 DEFAULT_PERIOD_MS = 200
 MIN_PERIOD_MS, MAX_PERIOD_MS = 10, 10_000
@@ -28,12 +28,12 @@ CONTROL = frozenset({Role.OPERATOR})
 """Who may call the rest."""
 
 
-class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
+class SourceHostServicer(GuestCalls, source_pb2_grpc.SourceHostServicer):
     """Thin: every method is one call. Errors leave as the status of their leaf."""
 
     def __init__(self, guests: Guests, migrations: Migrations) -> None:
         """Serve these guests and migrations."""
-        self._guests = guests
+        super().__init__(guests)
         self._migrations = migrations
 
     def CreateGuest(
@@ -41,60 +41,7 @@ class SourceHostServicer(source_pb2_grpc.SourceHostServicer):
     ) -> common_pb2.GuestStatus:
         """Boot a guest, paused."""
         config = guest_config(request)
-        return guest_status(self._guests.create(request.guest_id, config, context.is_active))
-
-    def StartGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        """Say that a guest shall run."""
-        hosted = self._guests.get(request.guest_id)
-        hosted.start()
-        return guest_status(hosted, with_digest=request.with_digest)
-
-    def PauseGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        """Say that a guest shall not run."""
-        hosted = self._guests.get(request.guest_id)
-        hosted.pause()
-        return guest_status(hosted, with_digest=request.with_digest)
-
-    def StepGuest(
-        self, request: common_pb2.StepGuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        """Run a paused guest by an exact amount."""
-        amount = request.WhichOneof("amount")
-        if amount is None or not 0 <= getattr(request, amount) < 2**62:
-            raise BadOption("say by how much to step the guest: accesses or duration_ns")
-        hosted = self._guests.get(request.guest_id)
-        hosted.step(
-            accesses=request.accesses,
-            duration_ns=request.duration_ns,
-            keep_going=lambda: context.is_active() and not self._guests.stopping.is_set(),
-        )
-        return guest_status(hosted, with_digest=request.with_digest)
-
-    def GetGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        """How a guest stands."""
-        if request.with_digest:
-            check_digests(caller_of(context))
-        hosted = self._guests.get(request.guest_id)
-        return guest_status(hosted, with_digest=request.with_digest)
-
-    def ListGuests(
-        self, request: common_pb2.ListGuestsRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestList:
-        """How all guests stand."""
-        hosted = sorted(self._guests.all(), key=lambda one: one.guest_id)
-        return common_pb2.GuestList(guests=map(guest_status, hosted))
-
-    def DeleteGuest(
-        self, request: common_pb2.GuestRequest, context: grpc.ServicerContext
-    ) -> common_pb2.GuestStatus:
-        """Forget a guest."""
-        return guest_status(self._guests.delete(request.guest_id))
+        return guest_status(self._guests.create(request.guest_id, config, context.is_active).view())
 
     def Migrate(
         self, request: pb.MigrateRequest, context: grpc.ServicerContext

@@ -1,17 +1,11 @@
-"""States of a guest and of a migration, and the only ways from one to the next.
+"""States of a migration, and the only ways from one to the next.
 
-    guest        PAUSED <-> RUNNING          start, pause
-                 PAUSED  -> IN_DOUBT         commit was sent and its answer never came
-                 IN_DOUBT -> PAUSED, MOVED   the destination said how it ended
-                 PAUSED  -> MOVED            committed
-                 PAUSED, RUNNING -> CRASHED  its own kernel gave up
+    SETUP -> PRE_COPY -> STOP_AND_COPY -> VERIFYING -> COMMITTING -> COMPLETED
+    the first four -> CANCELLED
+    the first five -> FAILED
+    COMMITTING -> IN_DOUBT -> COMPLETED or FAILED
 
-    migration    SETUP -> PRE_COPY -> STOP_AND_COPY -> VERIFYING -> COMMITTING -> COMPLETED
-                 the first four -> CANCELLED
-                 the first five -> FAILED
-                 COMMITTING -> IN_DOUBT -> COMPLETED or FAILED
-
-A guest leaves for MOVED only from rest: what runs here does not run anywhere else.
+Those of its guest are in `wire.hosting.guests.states`.
 """
 
 from __future__ import annotations
@@ -19,16 +13,6 @@ from __future__ import annotations
 from enum import StrEnum
 
 from wire.hosting.lifecycle import Edges, Lifecycle
-
-
-class GuestState(StrEnum):
-    """What a guest on this host is doing."""
-
-    PAUSED = "paused"
-    RUNNING = "running"
-    IN_DOUBT = "in_doubt"
-    MOVED = "moved"
-    CRASHED = "crashed"
 
 
 class MigrationState(StrEnum):
@@ -50,17 +34,6 @@ class MigrationState(StrEnum):
         return not MIGRATION_EDGES[self]
 
 
-GUEST_EDGES: Edges[GuestState] = {
-    GuestState.PAUSED: frozenset(
-        {GuestState.RUNNING, GuestState.IN_DOUBT, GuestState.MOVED, GuestState.CRASHED}
-    ),
-    GuestState.RUNNING: frozenset({GuestState.PAUSED, GuestState.CRASHED}),
-    GuestState.IN_DOUBT: frozenset({GuestState.PAUSED, GuestState.MOVED}),
-    GuestState.MOVED: frozenset(),
-    GuestState.CRASHED: frozenset(),
-}
-"""Where a guest may go from each state."""
-
 _GIVE_UP = frozenset({MigrationState.FAILED, MigrationState.CANCELLED})
 
 MIGRATION_EDGES: Edges[MigrationState] = {
@@ -77,11 +50,6 @@ MIGRATION_EDGES: Edges[MigrationState] = {
     MigrationState.CANCELLED: frozenset(),
 }
 """Where a migration may go from each state."""
-
-
-def guest_lifecycle(guest_id: str) -> Lifecycle[GuestState]:
-    """The life of a guest that was just booted: paused."""
-    return Lifecycle(f"guest {guest_id!r}", GuestState.PAUSED, GUEST_EDGES)
 
 
 def migration_lifecycle(migration_id: str) -> Lifecycle[MigrationState]:

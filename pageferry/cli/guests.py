@@ -38,8 +38,8 @@ def guests(
 ) -> None:
     """List the guests of the host at ADDRESS, source or destination; or act on some of them.
 
-    start lets a guest run (on a destination at once, in real time; on a source while it is
-    migrated), pause stops it, delete frees its memory: it is gone. One that is being migrated
+    start lets a guest run, at once and in real time, pause stops it, delete frees its memory: it
+    is gone. One that is being migrated
     or in doubt stays as it is. A guest that moved away is listed at its source until it is
     deleted there.
     """

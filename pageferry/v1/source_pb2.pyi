@@ -116,6 +116,7 @@ class MigrateRequest(_message.Message):
     FLOW_DIRECTORY_FIELD_NUMBER: _builtins.int
     MAX_DOWNTIME_NS_FIELD_NUMBER: _builtins.int
     NO_TWIN_FIELD_NUMBER: _builtins.int
+    LET_RUN_FIELD_NUMBER: _builtins.int
     guest_id: _builtins.str
     destination: _builtins.str
     """host:port or unix:path"""
@@ -141,6 +142,8 @@ class MigrateRequest(_message.Message):
     """since 1.2: the guest stands still no longer; 0: 30 s"""
     no_twin: _builtins.bool
     """since 1.3: no untracked twin runs beside it"""
+    let_run: _builtins.bool
+    """since 1.3: a paused guest runs from now on"""
     def __init__(
         self,
         *,
@@ -158,10 +161,11 @@ class MigrateRequest(_message.Message):
         flow_directory: _builtins.str = ...,
         max_downtime_ns: _builtins.int = ...,
         no_twin: _builtins.bool = ...,
+        let_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "zstd_level", b"zstd_level"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "clock", b"clock", "destination", b"destination", "downtime_limit_ns", b"downtime_limit_ns", "flow_directory", b"flow_directory", "guest_id", b"guest_id", "latency_ns", b"latency_ns", "link_bits_per_s", b"link_bits_per_s", "max_downtime_ns", b"max_downtime_ns", "max_rounds", b"max_rounds", "no_suppress", b"no_suppress", "no_twin", b"no_twin", "policy", b"policy", "warmup_ns", b"warmup_ns", "zstd_level", b"zstd_level"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level", "clock", b"clock", "destination", b"destination", "downtime_limit_ns", b"downtime_limit_ns", "flow_directory", b"flow_directory", "guest_id", b"guest_id", "latency_ns", b"latency_ns", "let_run", b"let_run", "link_bits_per_s", b"link_bits_per_s", "max_downtime_ns", b"max_downtime_ns", "max_rounds", b"max_rounds", "no_suppress", b"no_suppress", "no_twin", b"no_twin", "policy", b"policy", "warmup_ns", b"warmup_ns", "zstd_level", b"zstd_level"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__zstd_level: _TypeAlias = _typing.Literal["zstd_level"]  # noqa: Y015
     _WhichOneofArgType__zstd_level: _TypeAlias = _typing.Literal["_zstd_level", b"_zstd_level"]  # noqa: Y015

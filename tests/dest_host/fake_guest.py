@@ -14,6 +14,8 @@ from paging_core.memory import GuestMemory
 from tests.guests.fake import FakeGuest as Fake
 
 ACCESS_NS = 1000
+CONFIG = GuestConfig(2**21)
+"""That fake guests are said to be of."""
 
 
 class FakeGuest(Fake):

@@ -10,17 +10,18 @@ from threading import Event, Thread
 
 import pytest
 
-from dest_host.guests import HostedGuest
 from dest_host.limits import Limits
 from dest_host.receiver import Receiver
-from dest_host.states import GuestState, IncomingState
+from dest_host.states import IncomingState
 from paging_core.config import GuestConfig
 from paging_core.errors import LimitExceeded
 from paging_core.guest import Resume
 from paging_core.memory import GuestMemory
-from tests.dest_host.fake_guest import FakeFactory, FakeGuest
+from tests.dest_host.fake_guest import CONFIG, FakeFactory, FakeGuest
 from tests.dest_host.source import Source, arrived
 from tests.wire.test_room import MIB, Tree
+from wire.hosting.guests.hosted import HostedGuest
+from wire.hosting.guests.states import GuestState
 from wire.hosting.room import HEADROOM_BYTES, OWN_BYTES, MemoryOfHost
 
 N_FRAMES = 900
@@ -157,11 +158,12 @@ def test_a_guest_that_could_not_be_taken_in_does_not_run(
 ) -> None:
     """It goes on at its source."""
     guest = FakeGuest(GuestMemory(300))
+    before = [each for each in threading.enumerate() if each.name == "guest"]
     with starved(monkeypatch, HostedGuest, "view"), pytest.raises(MemoryError):
-        receiver.guests.add("web", guest, start=True)
+        receiver.guests.add("web", guest, CONFIG, start=True)
     position = guest.position
     assert receiver.guests.all() == []
-    assert not [each for each in threading.enumerate() if each.name == "guest"]
+    assert {each for each in threading.enumerate() if each.name == "guest"} <= set(before)
     assert guest.position == position
     guest.close()
 
@@ -169,10 +171,10 @@ def test_a_guest_that_could_not_be_taken_in_does_not_run(
 def test_a_step_for_which_there_is_no_memory_is_no_crash(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    receiver.guests.add("web", FakeGuest(GuestMemory(300)))
+    receiver.guests.add("web", FakeGuest(GuestMemory(300)), CONFIG)
     hosted = receiver.guests.get("web")
     with starved(monkeypatch, FakeGuest, "run_accesses"), pytest.raises(LimitExceeded):
-        hosted.step_accesses(10)
+        hosted.step(accesses=10)
     assert hosted.state is GuestState.PAUSED
-    hosted.step_accesses(10)
+    hosted.step(accesses=10)
     assert hosted.view().accesses == 10

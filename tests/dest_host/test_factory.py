@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from dest_host.factory import ModelGuestFactory
 from paging_core.config import GuestConfig, MemoryFill, TrackerConfig
 from paging_core.costs import CostTable
 from paging_core.errors import BadOption, BadTrace, InvalidInput
 from paging_core.model_guest import ModelGuest
 from paging_core.traces.reader import TraceFile
 from tests.paging_core.lackey_reference import import_text
+from wire.hosting.guests.kinds import Kinds
 
 MIB = 2**20
 
@@ -29,7 +29,7 @@ def trace(tmp_path: Path) -> Path:
 
 def prepare(trace: Path, folder: Path | None) -> None:
     config = GuestConfig(MIB, workload="", trace=str(trace))
-    ModelGuestFactory(folder).prepare(config, TraceFile(str(trace)).digest)
+    Kinds(trace_dir=folder).prepare(config, TraceFile(str(trace)).digest)
 
 
 def test_the_same_trace_is_taken_wherever_it_lies(trace: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ SMUGGLED = {
 
 def test_what_was_announced_is_taken() -> None:
     there = ModelGuest.boot(ANNOUNCED)
-    here = ModelGuestFactory().prepare(ANNOUNCED, 0)(there.memory, there.state())
+    here = Kinds().prepare(ANNOUNCED, 0)(there.memory, there.state())
     assert here.parts.comparable is not None
     assert here.parts.comparable.architectural_state() == there.architectural_state()
 
@@ -71,10 +71,10 @@ def test_what_was_announced_is_taken() -> None:
 def test_another_guest_than_was_announced_is_not(field: str) -> None:
     other = ModelGuest.boot(SMUGGLED[field])
     with pytest.raises(InvalidInput, match=f"another {field} than Prepare announced"):
-        ModelGuestFactory().prepare(ANNOUNCED, 0)(other.memory, other.state())
+        Kinds().prepare(ANNOUNCED, 0)(other.memory, other.state())
 
 
 def test_a_working_set_that_never_fits_is_refused_before_it_is_made() -> None:
     config = GuestConfig(4 * MIB, workload="zipf:wss=64MiB")
     with pytest.raises(BadOption, match=r"too much for a guest of 4\.0 MiB"):
-        ModelGuestFactory().prepare(config, 0)
+        Kinds().prepare(config, 0)

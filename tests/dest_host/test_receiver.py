@@ -11,12 +11,11 @@ from weakref import ReferenceType, ref
 
 import pytest
 
-from dest_host.guests import GuestView
 from dest_host.incoming import Handover
 from dest_host.limits import Limits
 from dest_host.metrics import DestinationMetrics
 from dest_host.receiver import Receiver
-from dest_host.states import GuestState, IncomingState
+from dest_host.states import IncomingState
 from paging_core.config import GuestConfig
 from paging_core.errors import (
     AlreadyExists,
@@ -36,9 +35,11 @@ from paging_core.errors import (
 from paging_core.guest import Guest, Resume
 from paging_core.memory import GuestMemory
 from paging_core.units import FRAME_BYTES
-from tests.dest_host.fake_guest import Clock, FakeFactory, FakeGuest
+from tests.dest_host.fake_guest import CONFIG, Clock, FakeFactory, FakeGuest
 from tests.dest_host.source import Source, arrived, batch_of, send
 from tests.keyed import state_tag
+from wire.hosting.guests.hosted import GuestView
+from wire.hosting.guests.states import GuestState
 
 MIB = 2**20
 
@@ -88,7 +89,7 @@ def test_a_guest_arrives_and_runs_on_like_its_twin(receiver: Receiver) -> None:
     assert (view.state, view.accesses) == (GuestState.PAUSED, 1234)
     source.guest.run_accesses(1000)
     moved = receiver.guests.get("web")
-    moved.step_accesses(1000)
+    moved.step(accesses=1000)
     after = moved.view(with_digest=True)
     assert after.accesses == source.guest.position
     assert after.memory_digest == source.digest
@@ -228,7 +229,7 @@ def test_committing_twice_answers_like_the_first_time(receiver: Receiver) -> Non
     source = Source()
     arrived(receiver, source)
     first = commit(receiver, source)
-    receiver.guests.get("web").step_accesses(5)
+    receiver.guests.get("web").step(accesses=5)
     assert commit(receiver, source) == first
     assert receiver.guests.get("web").view().accesses == first.accesses + 5
 
@@ -293,7 +294,7 @@ def test_a_commit_that_was_carried_out_is_answered(factory: FakeFactory, meddle:
 def test_a_name_that_was_taken_meanwhile_refuses_the_commit(receiver: Receiver) -> None:
     source = Source()
     arrived(receiver, source)
-    receiver.guests.add("web", FakeGuest(GuestMemory(300)))
+    receiver.guests.add("web", FakeGuest(GuestMemory(300)), CONFIG)
     with pytest.raises(AlreadyExists):
         commit(receiver, source, start=True)
     assert state_of(receiver, source) is not IncomingState.COMMITTED
@@ -535,7 +536,7 @@ def test_a_guest_of_that_name_is_coming_or_here(receiver: Receiver) -> None:
     with pytest.raises(AlreadyExists, match="under way"):
         receiver.prepare(Source("m-2").offer)
     commit(receiver, source)
-    with pytest.raises(AlreadyExists, match="here already"):
+    with pytest.raises(AlreadyExists, match="on this host already"):
         receiver.prepare(Source("m-2").offer)
     receiver.guests.delete("web")
     receiver.prepare(Source("m-2").offer)

@@ -1,4 +1,4 @@
-"""Every edge of both state machines, and that there is no other."""
+"""Every edge of the state machine, and that there is no other."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ from itertools import product
 
 import pytest
 
-from dest_host.states import (
-    GUEST_EDGES,
-    INCOMING_EDGES,
-    GuestState,
-    IncomingState,
-    guest_lifecycle,
-    incoming_lifecycle,
-)
+from dest_host.states import INCOMING_EDGES, IncomingState, incoming_lifecycle
 from paging_core.errors import IllegalTransition
 
 PREPARED, RECEIVING, VERIFIED, COMMITTED, ABORTED = IncomingState
-PAUSED, RUNNING, CRASHED = GuestState
 
 INCOMING = {
     (PREPARED, RECEIVING),
@@ -28,7 +20,6 @@ INCOMING = {
     (VERIFIED, COMMITTED),
     (VERIFIED, ABORTED),
 }
-GUEST = {(PAUSED, RUNNING), (RUNNING, PAUSED), (PAUSED, CRASHED), (RUNNING, CRASHED)}
 
 WAYS_IN = {
     PREPARED: [],
@@ -37,7 +28,6 @@ WAYS_IN = {
     COMMITTED: [RECEIVING, VERIFIED, COMMITTED],
     ABORTED: [ABORTED],
 }
-GUEST_WAYS_IN = {PAUSED: [], RUNNING: [RUNNING], CRASHED: [CRASHED]}
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(IncomingState, repeat=2)))
@@ -54,20 +44,5 @@ def test_incoming(before: IncomingState, after: IncomingState) -> None:
     assert life.state is before
 
 
-@pytest.mark.parametrize(("before", "after"), list(product(GuestState, repeat=2)))
-def test_guest(before: GuestState, after: GuestState) -> None:
-    life = guest_lifecycle("web")
-    for state in GUEST_WAYS_IN[before]:
-        life.to(state)
-    if (before, after) in GUEST:
-        life.to(after)
-        assert life.state is after
-        return
-    with pytest.raises(IllegalTransition, match=f"guest 'web' is {before}"):
-        life.to(after)
-    assert life.state is before
-
-
 def test_every_state_has_its_edges() -> None:
     assert set(INCOMING_EDGES) == set(IncomingState)
-    assert set(GUEST_EDGES) == set(GuestState)

@@ -12,6 +12,7 @@ from dest_host import states as destination
 from paging_core import errors
 from paging_core.errors import PageferryError
 from source_host import states as source
+from wire.hosting.guests import states as guests
 from wire.hosting.lifecycle import Edges
 
 PAGE = (Path(__file__).parents[2] / "proto" / "README.md").read_text(encoding="utf-8")
@@ -32,9 +33,8 @@ def drawn(heading: str) -> set[tuple[str, str]]:
     ("heading", "edges", "born"),
     [
         ("States of a migration at the source", source.MIGRATION_EDGES, "SETUP"),
-        ("States of a guest at the source", source.GUEST_EDGES, "PAUSED"),
+        ("States of a guest", guests.GUEST_EDGES, "PAUSED"),
         ("States of a migration at the destination", destination.INCOMING_EDGES, "PREPARED"),
-        ("States of a guest at the destination", destination.GUEST_EDGES, "PAUSED"),
     ],
 )
 def test_every_state_diagram_has_exactly_the_edges_of_the_code(

@@ -10,7 +10,6 @@ import grpc
 from google.protobuf.message import DecodeError
 from rich.console import Console
 
-from dest_host.factory import ModelGuestFactory
 from dest_host.limits import Limits
 from dest_host.receiver import Receiver
 from dest_host.service import DestinationService
@@ -23,6 +22,7 @@ from pageferry.v1.source_pb2 import MigrationStatus
 from paging_core.config import GuestConfig
 from paging_core.errors import PageferryError
 from tests.fuzz.refusals import refusals, scratch
+from wire.hosting.guests.kinds import Kinds
 from wire.replies import clean_reply
 from wire.version import contract_message
 
@@ -50,7 +50,7 @@ def prepare(data: bytes) -> None:
         return
     offer.version.CopyFrom(contract_message())
     limits = Limits(max_guest_bytes=16 * MIB, max_total_bytes=16 * MIB)
-    receiver = Receiver(limits, ModelGuestFactory(scratch()))
+    receiver = Receiver(limits, Kinds(trace_dir=scratch()))
     service, context = DestinationService(receiver), cast("grpc.ServicerContext", Context())
     try:
         with refusals():

@@ -67,6 +67,7 @@ class FakeGuest:
         self.memory = GuestMemory(memory, "fake") if isinstance(memory, int) else memory
         self.position = position
         self.crash_at = crash_at
+        self.trace_digest = 0
         self.stalled_ns = 0
         self.tracking = False
         self.on_access: Callable[[int], None] = lambda _position: None

@@ -20,13 +20,13 @@ from source_host.migration import Migration
 from source_host.precopy.clock_name import ClockName
 from source_host.precopy.plan import Plan
 from source_host.precopy.transport import Offer
-from source_host.states import GuestState, guest_lifecycle
 from source_host.watch.metrics import Metrics
 from tests.guests.fake import FakeGuest, FakePacedGuest, busy
 from tests.keyed import KEY
 from tests.source_host.fake_destination import FakeDestination
 from tests.source_host.harness import PLAN
 from wire.convert import guest_spec
+from wire.hosting.guests.states import GuestState, guest_lifecycle
 
 N_FRAMES = 300
 CONFIG = GuestConfig(N_FRAMES * 4096)

@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from dest_host.factory import ModelGuestFactory
 from pageferry.v1 import common_pb2
 from paging_core.config import GuestConfig, GuestKind
 from paging_core.errors import BadOption, InvalidInput
@@ -15,8 +14,9 @@ from paging_core.guest_accounts import BY_KIND, FIXUP, MODEL, accounts_of, all_f
 from paging_core.guest_state import decode_state
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
-from source_host.guests import Guests
 from wire.convert import guest_config, guest_spec
+from wire.hosting.guests.guests import Guests
+from wire.hosting.guests.kinds import Kinds
 
 MIB = 2**20
 OTHERS = [kind for kind in GuestKind if kind not in BY_KIND]
@@ -50,7 +50,7 @@ def test_a_source_refuses_what_it_does_not_have(kind: GuestKind) -> None:
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_destination_refuses_what_it_does_not_have(kind: GuestKind) -> None:
     with pytest.raises(BadOption, match=f"no guests of kind {kind}, only model"):
-        ModelGuestFactory().prepare(of(kind), 0)
+        Kinds().prepare(of(kind), 0)
 
 
 def test_the_state_names_its_kind() -> None:

@@ -165,13 +165,14 @@ class Source(_Closing):
         self.channel = connect(self.address)
         self.stub = source_pb2_grpc.SourceHostStub(self.channel)
         self.booted: list[str] = []
+        self.to_run: set[str] = set()
 
     def boot(self, guest: common_pb2.GuestSpec, *, running: bool = True) -> str:
-        """A guest; its name."""
+        """A guest that is paused, and runs from its migration on; its name."""
         self.stub.CreateGuest(guest, timeout=CALL_S)
         self.booted.append(guest.guest_id)
         if running:
-            self.stub.StartGuest(asking(guest.guest_id), timeout=CALL_S)
+            self.to_run.add(guest.guest_id)
         return guest.guest_id
 
     def guest(self, guest_id: str) -> common_pb2.GuestStatus:
@@ -183,6 +184,7 @@ class Source(_Closing):
 
     def migrate(self, guest_id: str, destination: str, **more: Any) -> str:
         """Begin a migration; its name."""
+        more.setdefault("let_run", guest_id in self.to_run)
         begun = self.stub.Migrate(request(guest_id, destination, **more), timeout=CALL_S)
         return begun.migration_id
 
@@ -280,7 +282,7 @@ def assert_goes_on(source: Source, guest: common_pb2.GuestSpec) -> None:
     """The guest is here, as if nothing had happened to it: it equals a twin, and runs on so."""
     status = source.guest(guest.guest_id)
     assert status.state == common_pb2.GUEST_STATE_RUNNING, status
-    source.stub.PauseGuest(asking(guest.guest_id), timeout=CALL_S)
+    status = source.stub.PauseGuest(asking(guest.guest_id), timeout=CALL_S)
     after = source.step(guest.guest_id, 5000)
     assert after.accesses == status.accesses + 5000
     twin = source.twin_at(guest, after.accesses)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from dest_host.factory import ModelGuestFactory
 from pageferry.in_process import destination, migrate
 from paging_core.config import GuestConfig
 from paging_core.guest import Resume
@@ -18,10 +17,11 @@ from paging_core.model_guest import ModelGuest
 from source_host.precopy.link import Link
 from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
-from source_host.states import GuestState
+from wire.hosting.guests.kinds import Kinds
+from wire.hosting.guests.states import GuestState
 
 
-class KeepingFactory(ModelGuestFactory):
+class KeepingFactory(Kinds):
     """Makes the guests that every destination makes, and keeps the last one at hand."""
 
     guest: ModelGuest

@@ -114,7 +114,7 @@ def guests(host: HostProcess) -> dict[str, dict[str, str]]:
 
 def test_a_guest_is_named_by_the_host_that_holds_it(pair: Pair) -> None:
     name = pair.source.boot(spec(new_name()))
-    assert guests(pair.source.process)[name]["state"] == "running"
+    assert guests(pair.source.process)[name]["state"] == "paused"
     assert name not in guests(pair.destination.process)
     status = pair.source.follow(pair.source.migrate(name, pair.destination.address))
     assert name not in guests(pair.source.process)

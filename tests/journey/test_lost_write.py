@@ -17,9 +17,9 @@ from paging_core.workloads.ops import IDLE, OP_DTYPE, WRITE, Ops
 from source_host.precopy.link import Link
 from source_host.precopy.plan import Plan
 from source_host.precopy.policies import PolicyName
-from source_host.states import GuestState
 from tests.journey.in_process import KeepingFactory, booted
 from tests.paging_core.collisions import same_xxh64
+from wire.hosting.guests.states import GuestState
 
 MEMORY_BYTES = 8 << 20
 PAGE = 0x4000_0000

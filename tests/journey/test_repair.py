@@ -21,9 +21,10 @@ from source_host.precopy.link import Link
 from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.transport import Offer
-from source_host.states import GuestState, MigrationState, guest_lifecycle
+from source_host.states import MigrationState
 from source_host.watch.flow_recorder import FlowRecorder
 from tests.journey.in_process import KeepingFactory, assert_same, booted
+from wire.hosting.guests.states import GuestState, guest_lifecycle
 
 CONFIG = GuestConfig(
     8 << 20, TrackerConfig(group=GroupPolicy(frames=8)), workload="uniform:wss=2MiB", seed=5

@@ -37,7 +37,7 @@ def listed(what: str, address: str) -> dict[str, dict[str, Any]]:
 def test_a_guest_and_its_migration_are_seen_at_both_ends(pair: Pair) -> None:
     source, destination = pair.source, pair.destination
     name = source.boot(spec(new_name()))
-    assert listed("guests", source.address)[name]["state"] == "running"
+    assert listed("guests", source.address)[name]["state"] == "paused"
     status = source.follow(migration := source.migrate(name, destination.address))
     gone = listed("guests", source.address)[name]
     assert (gone["state"], gone["message"]) == ("moved", f"moved to {destination.address}")

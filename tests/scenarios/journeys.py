@@ -12,11 +12,11 @@ from source_host.migration import Resolution
 from source_host.precopy.link import Link
 from source_host.precopy.policies import PolicyName
 from source_host.precopy.report import Report
-from source_host.states import GuestState
 from tests.guests.fake import FakeGuest, busy
 from tests.scenarios.runner import Verb, numbers_of, settings_of, shown
 from tests.source_host.harness import Trip, filled
 from wire.batch import Batch
+from wire.hosting.guests.states import GuestState
 
 _TIME = Duration("time", "2000s")
 

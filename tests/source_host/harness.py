@@ -19,10 +19,10 @@ from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.results import RoundStats
 from source_host.precopy.transport import Offer
-from source_host.states import GuestState, guest_lifecycle
 from tests.guests.fake import FakeGuest
 from tests.keyed import KEY
 from tests.source_host.fake_destination import FakeDestination
+from wire.hosting.guests.states import GuestState, guest_lifecycle
 from wire.hosting.lifecycle import Lifecycle
 
 GIGABIT = 10**9

@@ -13,9 +13,9 @@ from prometheus_client import CollectorRegistry
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig, MemoryFill
 from paging_core.errors import LimitExceeded
+from paging_core.guest import Guest
 from paging_core.model_guest import ModelGuest
 from source_host.grpc_transport import GrpcTransport
-from source_host.guests import Guests
 from source_host.host import SourceHost
 from source_host.migrations import HostedMigration, Migrations
 from source_host.precopy.progress import Progress
@@ -25,6 +25,7 @@ from source_host.watch.metrics import Metrics
 from tests.dest_host.test_exhaustion import in_a_cgroup
 from tests.journey.hosts import until
 from tests.source_host.harness import GIGABIT, Notes
+from wire.hosting.guests.guests import Guests
 from wire.hosting.room import HEADROOM_BYTES, OWN_BYTES
 
 MIB = 2**20
@@ -56,7 +57,7 @@ def asked(guest_id: str, flow_directory: str = "") -> pb.MigrateRequest:
     )
 
 
-def failed(host: SourceHost, guest_id: str) -> ReferenceType[ModelGuest]:
+def failed(host: SourceHost, guest_id: str) -> ReferenceType[Guest]:
     """A guest whose migration found nobody, deleted."""
     config = GuestConfig(4 * MIB, workload="idle")
     guest = ref(host.guests.create(guest_id, config)._present())

@@ -23,11 +23,12 @@ from paging_core.errors import (
 )
 from source_host.migration import Resolution
 from source_host.precopy.report import Report
-from source_host.states import GuestState, MigrationState
+from source_host.states import MigrationState
 from tests.guests.fake import ACCESS_NS, FakeGuest, busy
 from tests.source_host.fake_destination import HEADER_BYTES
 from tests.source_host.harness import DIGEST_NS, Trip, filled
 from wire.batch import Batch
+from wire.hosting.guests.states import GuestState
 
 GONE = HostUnreachable("no host answers")
 

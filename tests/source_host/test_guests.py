@@ -6,7 +6,8 @@ import pytest
 
 from paging_core.config import GuestConfig
 from paging_core.errors import AlreadyExists, BadOption, IllegalTransition, NotFound
-from source_host.guests import Guests, HostedGuest
+from wire.hosting.guests.guests import Guests
+from wire.hosting.guests.hosted import HostedGuest
 
 MIB = 2**20
 

@@ -19,9 +19,10 @@ from source_host.precopy.plan import Plan
 from source_host.precopy.report import Report
 from source_host.precopy.results import Downtime, RoundStats, Totals
 from source_host.settings import SourceSettings
-from source_host.states import GuestState, MigrationState
+from source_host.states import MigrationState
 from source_host.watch.metrics import Metrics, MigrationMetrics
 from tests.source_host.test_booting import config
+from wire.hosting.guests.states import GuestState
 
 MIB = 2**20
 _P = "pageferry_source_"

@@ -13,11 +13,11 @@ from pageferry.v1 import common_pb2
 from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
 from paging_core.errors import BadOption
-from source_host.guests import Guests
 from source_host.migrations import Migrations
 from source_host.precopy.transport import Metadata, Transport
 from source_host.watch.metrics import Metrics
 from tests.source_host.fake_destination import FakeDestination
+from wire.hosting.guests.guests import Guests
 
 MIB = 2**20
 

@@ -26,11 +26,12 @@ from source_host.grpc_transport import GrpcTransport
 from source_host.migration import Migration
 from source_host.precopy.report import Report
 from source_host.precopy.transport import Handover, Offer
-from source_host.states import GuestState, MigrationState, guest_lifecycle
+from source_host.states import MigrationState
 from tests.guests.fake import FakeGuest, busy
 from tests.keyed import KEY
 from tests.source_host.harness import PLAN, filled
 from tests.source_host.peer import Peer, ack, peer
+from wire.hosting.guests.states import GuestState, guest_lifecycle
 from wire.version import contract_message
 
 LEAVES = [name for name, leaf in vars(errors).items() if isinstance(leaf, type)]

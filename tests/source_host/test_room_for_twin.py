@@ -13,13 +13,13 @@ from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig, MemoryFill
 from paging_core.errors import LimitExceeded
 from source_host.grpc_transport import GrpcTransport
-from source_host.guests import Guests
 from source_host.migrations import Migrations
 from source_host.states import MigrationState
 from source_host.watch.metrics import Metrics
 from tests.dest_host.test_exhaustion import in_a_cgroup
 from tests.journey.hosts import until
 from tests.source_host.harness import GIGABIT
+from wire.hosting.guests.guests import Guests
 from wire.hosting.room import HEADROOM_BYTES
 
 MIB = 2**20

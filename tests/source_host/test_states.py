@@ -7,12 +7,8 @@ import itertools
 import pytest
 
 from paging_core.errors import IllegalTransition
-from source_host.states import (
-    GuestState,
-    MigrationState,
-    guest_lifecycle,
-    migration_lifecycle,
-)
+from source_host.states import MigrationState, migration_lifecycle
+from wire.hosting.guests.states import GuestState, guest_lifecycle
 from wire.hosting.lifecycle import Lifecycle
 
 G, M = GuestState, MigrationState

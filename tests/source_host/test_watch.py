@@ -11,7 +11,6 @@ from pageferry.v1 import source_pb2 as pb
 from paging_core.config import GuestConfig
 from paging_core.errors import HostUnreachable
 from paging_core.model_guest import ModelGuest
-from source_host.guests import HostedGuest
 from source_host.migration import Migration
 from source_host.migrations import HostedMigration
 from source_host.precopy.clock_name import ClockName
@@ -20,6 +19,7 @@ from source_host.precopy.progress import Progress
 from source_host.precopy.transport import Offer
 from source_host.states import MigrationState
 from tests.keyed import KEY
+from wire.hosting.guests.hosted import HostedGuest
 
 CONFIG = GuestConfig(2**20, workload="idle")
 
@@ -39,7 +39,7 @@ class Ended:
 
 @pytest.fixture
 def hosted() -> HostedGuest:
-    return HostedGuest("web", CONFIG, ModelGuest.boot(CONFIG))
+    return HostedGuest("web", ModelGuest.boot(CONFIG), CONFIG)
 
 
 def test_the_guest_is_free_when_the_end_is_told(hosted: HostedGuest) -> None:

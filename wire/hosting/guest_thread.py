@@ -44,6 +44,9 @@ class Pace(Protocol):
     def exclusive(self) -> AbstractContextManager[Guest]:
         """The guest, for one caller at a time; a driven one stands still meanwhile."""
 
+    def still(self) -> AbstractContextManager[Guest]:
+        """The guest, standing still meanwhile."""
+
     def check(self) -> None:
         """Raise what stopped the guest, if something did."""
 
@@ -52,14 +55,14 @@ class Pace(Protocol):
 
 
 def in_real_time(guest: Guest) -> Pace:
-    """The guest in real time: driven by a thread, or by itself where it is not driven.
+    """The guest in real time: by itself where it can, else driven by a thread of this process.
 
     Raises:
         BadOption: it can run in neither way.
     """
-    if guest.parts.driven is not None:
-        return GuestThread(guest)
-    return OwnPace(guest)
+    if guest.parts.paced is not None:
+        return OwnPace(guest)
+    return GuestThread(guest)
 
 
 class OwnPace:
@@ -75,16 +78,32 @@ class OwnPace:
         if paced is None:
             raise BadOption("this guest neither runs by itself nor can be driven")
         self._guest, self._paced, self._lock = guest, paced, Lock()
+        self._running = False
 
     def resume(self) -> None:
         """See `Pace`."""
         with self._lock:
             self._paced.resume()
+            self._running = True
 
     def pause(self) -> None:
         """See `Pace`."""
         with self._lock:
+            self._running = False
             self._paced.pause()
+
+    @contextmanager
+    def still(self) -> Iterator[Guest]:
+        """See `Pace`."""
+        with self._lock:
+            running = self._running
+            if running:
+                self._paced.pause()
+            try:
+                yield self._guest
+            finally:
+                if running:
+                    self._paced.resume()
 
     @contextmanager
     def exclusive(self) -> Iterator[Guest]:
@@ -97,8 +116,9 @@ class OwnPace:
         self._guest.check()
 
     def stop(self) -> None:
-        """See `Pace`."""
-        self.pause()
+        """See `Pace`; a guest that somebody else has let run runs on."""
+        if self._running:
+            self.pause()
 
 
 class GuestThread:
@@ -158,6 +178,10 @@ class GuestThread:
             with self._turn:
                 self._wanted -= 1
                 self._turn.notify_all()
+
+    def still(self) -> AbstractContextManager[Guest]:
+        """As `exclusive`."""
+        return self.exclusive()
 
     def check(self) -> None:
         """Raise what stopped the guest, if something did."""

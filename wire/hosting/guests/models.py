@@ -1,15 +1,16 @@
-"""How a guest is made from what arrived; everything that can be refused is refused early."""
+"""How model guests are made, fresh or of what arrived; what can be refused is refused early."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from paging_core.config import GuestConfig, GuestKind, Paging, TrackerConfig, check_kind
+from paging_core.config import GuestConfig, Paging, TrackerConfig
 from paging_core.errors import BadTrace, InvalidInput
 from paging_core.guest import Resume
 from paging_core.memory import GuestMemory
@@ -18,45 +19,38 @@ from paging_core.proof import Proof
 from paging_core.workloads.ops import OP_DTYPE, Workload
 from wire.memory_digest import digest_memory
 
+if TYPE_CHECKING:
+    from paging_core.model_guest import ModelGuest
+
 _TINY_BYTES = 4 * 2**20
 
 
-class GuestFactory(Protocol):
-    """Knows which guests this host can run."""
+class ModelMaker:
+    """Makes `paging_core.model_guest.ModelGuest`; a `paging_core.guest.GuestMaker`."""
 
-    def prepare(self, config: GuestConfig, trace_digest: int) -> Resume:
-        """Get everything ready that the guest needs here beside memory and state.
+    def boot(
+        self,
+        config: GuestConfig,
+        look_up: Callable[[], None] = lambda: None,
+        memory: GuestMemory | None = None,
+    ) -> ModelGuest:
+        """See `paging_core.guest.GuestMaker`."""
+        from paging_core.model_guest import ModelGuest  # noqa: PLC0415 - imports numba, is slow
 
-        Args:
-            config: what it is made of, on the source.
-            trace_digest: xxh3_64 of the trace file that it replays; 0 without one.
+        return ModelGuest.boot(config, memory, look_up=look_up)
 
-        Raises:
-            InvalidInput: this host cannot run it.
-        """
-
-
-class ModelGuestFactory:
-    """Makes `paging_core.model_guest.ModelGuest`."""
-
-    def __init__(self, trace_dir: Path | None = None) -> None:
-        """Look for traces by name in `trace_dir`, or at the source's own path when None."""
-        self._trace_dir = trace_dir
-
-    def prepare(self, config: GuestConfig, trace_digest: int) -> Resume:
+    def prepare(self, config: GuestConfig, trace_digest: int, trace_dir: Path | None) -> Resume:
         """Open the workload or the trace now, not when the guest is already on its way.
 
         Raises:
-            BadOption: this host has no guests of that kind.
             UnknownWorkload: there is no such workload here.
             BadTrace: no such trace here, or not the same one.
         """
-        check_kind(config.kind, (GuestKind.MODEL,))
         from paging_core.guest_state import decode_state  # noqa: PLC0415 - imports numba, is slow
         from paging_core.model_guest import ModelGuest  # noqa: PLC0415 - see above
 
         warm_up()
-        workload = self._workload(config, trace_digest)
+        workload = _workload(config, trace_digest, trace_dir)
         # A workload has kernels of its own, and a trace has a first piece: compiled, loaded and
         # read here, while the guest still runs where it is. What a machine has no room or no file
         # descriptor for is refused here, and not met by a guest that was taken over.
@@ -69,25 +63,23 @@ class ModelGuestFactory:
 
         return resume
 
-    def _workload(self, config: GuestConfig, trace_digest: int) -> Workload:
-        if not config.trace:
-            from paging_core.workloads.catalog import workload_of  # noqa: PLC0415 - see above
 
-            return workload_of(config)
-        from paging_core.traces.opening import make_replay  # noqa: PLC0415 - pyarrow is slow, too
+def _workload(config: GuestConfig, trace_digest: int, trace_dir: Path | None) -> Workload:
+    if not config.trace:
+        from paging_core.workloads.catalog import workload_of  # noqa: PLC0415 - see above
 
-        path = self._trace_path(config.trace)
-        try:
-            return make_replay(str(path), config.seed, trace_digest)
-        except BadTrace as error:
-            raise BadTrace(
-                f"on the destination: {error}; the source's trace must lie there, in the folder "
-                "that dest-host is given with --trace-dir"
-            ) from error
+        return workload_of(config)
+    from paging_core.traces.opening import make_replay  # noqa: PLC0415 - pyarrow is slow, too
 
-    def _trace_path(self, source_path: str) -> Path:
-        path = Path(source_path)
-        return path if self._trace_dir is None else self._trace_dir / path.name
+    path = Path(config.trace)
+    path = path if trace_dir is None else trace_dir / path.name
+    try:
+        return make_replay(str(path), config.seed, trace_digest)
+    except BadTrace as error:
+        raise BadTrace(
+            f"on the destination: {error}; the source's trace must lie there, in the folder "
+            "that dest-host is given with --trace-dir"
+        ) from error
 
 
 def _check_same(taken: GuestConfig, announced: GuestConfig) -> None:

@@ -1,0 +1,1 @@
+"""The guests of a host: booted here or taken over, run, stepped, looked at, migrated, deleted."""
