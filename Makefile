@@ -7,7 +7,7 @@ MINUTES ?= 5
 WORKERS ?= $(shell n=$$(($$(nproc) + 1)); echo $$((n < 4 ? n : 4)))
 
 .PHONY: help setup demo answer answer-quick test fuzz test-isolation test-containers test-machines \
-    test-observability kind-test image check \
+    test-observability kind-test fidelity image check \
     format docs docs-check dashboards dashboards-check proto proto-check views views-check bench clean
 
 help: ## list the targets
@@ -42,6 +42,11 @@ fuzz: setup ## feed readers of foreign input for MINUTES=5 (SEED=1 repeats; TARG
 test-isolation: setup ## overwrite a million words of guests that are then run (10 minutes at most)
 	PAGEFERRY_ISOLATION_WORDS=$${PAGEFERRY_ISOLATION_WORDS:-1000000} \
 	    $(BIN)/pytest -n 2 -rP tests/isolation
+
+fidelity: setup ## hold the model to this machine's KVM: 5,000 rounds, every count and byte (10 minutes at most)
+	@$(BIN)/python -m paging_core.warm
+	PAGEFERRY_FIDELITY_ROUNDS=$${PAGEFERRY_FIDELITY_ROUNDS:-5000} \
+	    timeout 10m $(BIN)/pytest -n 2 -rs tests/fidelity
 
 test-observability: setup ## run the tests that need a real Prometheus: alerts and panels over migrations
 	$(BIN)/pytest tests/observability/live_*.py

@@ -77,9 +77,8 @@ fill:
         jnz     fill
         jmp     step
 
-again:                                  # what stands there already
-        mov     (%rbx), %rdx
-        mov     %rdx, (%rbx)
+again:                                  # what stands there already, by a write from the first
+        orq     $0, (%rbx)              # touch on: no fault of a read comes before its own
         add     $8, %rbx
         dec     %ecx
         jnz     again
