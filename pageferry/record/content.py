@@ -128,7 +128,11 @@ class Contents:
         while done_bytes < flat.size:
             place = page * FRAME_BYTES + done_bytes
             try:
-                done_bytes += os.preadv(self._memory, [flat[done_bytes:].data], place)
+                read_bytes = os.preadv(self._memory, [flat[done_bytes:].data], place)
+                if not read_bytes:  # the process has ended
+                    could[done_bytes // FRAME_BYTES :] = False
+                    return
+                done_bytes += read_bytes
             except OSError:
                 could[done_bytes // FRAME_BYTES] = False
                 done_bytes = (done_bytes // FRAME_BYTES + 1) * FRAME_BYTES

@@ -48,6 +48,19 @@ def test_silent_writes_are_told_from_others(
     assert compared(tracker, contents, memory, 100) == {11: CHANGED, 12: SAME}
 
 
+def test_nothing_is_said_of_a_process_that_ended_meanwhile(
+    writing: Writing, track: Track, contents: Contents
+) -> None:
+    """Its memory reads as empty then, again and again."""
+    memory = writing.tell("private", 100)
+    tracker = track()
+    writing.tell("write", memory, 2, *range(20, 30))
+    written = tracker.take()
+    writing.process.kill()
+    writing.process.wait()
+    assert set(contents.compare(written, tracker.written_since).tolist()) == {NOT_MEASURED}
+
+
 def test_nothing_is_said_of_a_page_of_a_file_that_was_never_read(
     writing: Writing, track: Track, contents: Contents
 ) -> None:
