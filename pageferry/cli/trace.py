@@ -19,7 +19,7 @@ Record a program, look at what was recorded, migrate a guest that replays it:
 """
 )
 def trace() -> None:
-    """Import and show memory traces of real programs."""
+    """Import, merge and show memory traces of real programs."""
 
 
 @trace.group("import")
@@ -97,6 +97,60 @@ def lackey(
 
 for format_ in FORMATS:
     import_.add_command(format_)
+
+
+@trace.command(
+    epilog="""\b
+What a program writes, as it runs; what it reads, under Valgrind; both at the same addresses:
+  pageferry record --out w.parquet --windows 10ms -- setarch -R sort -n numbers.txt
+  setarch -R valgrind --tool=lackey --trace-mem=yes --log-fd=9 sort -n numbers.txt \\
+      9>&1 >/dev/null | pageferry trace import lackey - --out r.parquet
+  pageferry trace merge w.parquet r.parquet --time stretched --out both.parquet
+  pageferry migrate --trace both.parquet --paging shadow
+"""
+)
+@click.argument("written", type=click.Path(), metavar="WRITTEN")
+@click.argument("reads", type=click.Path(), metavar="READS")
+@click.option(
+    "--out", required=True, metavar="TRACE.parquet", type=click.Path(), help="The trace to write."
+)
+@click.option("--force", is_flag=True, help="Replace the trace if it is there.")
+@click.option(
+    "--time",
+    type=click.Choice(["same", "stretched"]),
+    default="same",
+    show_default=True,
+    help="Both begin together; stretched spreads READS over the time of WRITTEN, such as "
+    "instructions over seconds.",
+)
+@click.option(
+    "--least-share",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    metavar="SHARE",
+    help="Of the written pages so many have to be touched in READS, or the two do not fit.",
+)
+def merge(written: str, reads: str, out: str, force: bool, time: str, least_share: float) -> None:
+    """Merge what was read from a second source into a trace of written pages.
+
+    WRITTEN says what was written and when. READS, a trace of accesses (lackey, drmemtrace) or of
+    pages read in windows (damon --count-as read, pages), adds what was read, so that the result can
+    be replayed under shadow paging. Of a page that is both in a window the read comes first, unless
+    READS knows that it was written before. docs/traces.md has the rules.
+    """
+    from pageferry.cli.trace_import import checked_target, say
+    from paging_core.traces.merging import merge_reads
+
+    target = checked_target(out, force=force)
+    made = merge_reads(
+        written, reads, target, stretched=time == "stretched", least_share=least_share
+    )
+    say(target, made.description)
+    click.echo(
+        f"{made.reads:,} reads of pages; {made.behind_writes:,} left out that came after a write "
+        f"in their window; {made.share:.0%} of the written pages are touched in {reads}"
+    )
 
 
 @trace.command()

@@ -92,5 +92,6 @@ def _holds_written_pages(path: Path) -> bool:
 def _without_reads(path: str) -> BadTrace:
     return BadTrace(
         f"trace {path}: it holds written pages and no reads, and shadow paging builds shadows for "
-        "reads as well; replay it with --paging hap, or import it with what was read"
+        "reads as well; replay it with --paging hap, or merge in what was read with: pageferry "
+        "trace merge"
     )

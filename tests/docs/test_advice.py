@@ -111,6 +111,7 @@ HELP = [
 ]  # fmt: skip
 SEEN_BY = {
     "paging_core/traces/lackey.py": "pageferry trace import lackey",
+    "paging_core/traces/merging.py": "pageferry trace merge",
     "dest_host/limits.py": "dest-host serve",
     "wire/hosting/serve_settings.py": "dest-host serve",
     "wire/hosting/serving.py": "dest-host serve",

@@ -214,3 +214,32 @@ def test_what_is_not_certain_is_asked(tmp_path: Path) -> None:
     assert done.exit_code == 2
     assert "--count-as" in done.stderr
     assert "No such file" in run("import", "auto", tmp_path / "no", "--out", "o.parquet").stderr
+
+
+def test_reads_are_merged_and_shadow_paging_takes_them(tmp_path: Path) -> None:
+    """Written for 20 ms; read by instructions of 1 µs, for 30 of them, and then for 20,000."""
+    write(
+        tmp_path / "w.parquet",
+        [(i * MS, (i + 1) * MS, {i % 7: None, 8: None}, set()) for i in range(20)],
+        Recording(PROCESS, how="by hand"),
+    )
+    for name, times in (("short", 10), ("long", 7000)):
+        text = "==7== Lackey\n" + "I  00007000,3\n L 00003000,8\n S 00008000,8\n" * 3 * times
+        done = run("import", "lackey", "-", "--out", tmp_path / f"{name}.parquet",
+                   "--instructions-per-second", "1M", "--window", "100", text=text)  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+    asked = ("merge", tmp_path / "w.parquet")
+    out = tmp_path / "m.parquet"
+    refused = run(*asked, tmp_path / "short.parquet", "--out", out, "--least-share", "0")
+    assert (refused.exit_code, "--time stretched" in error_line(refused)) == (2, True)
+    refused = run(*asked, tmp_path / "long.parquet", "--out", out)
+    assert (refused.exit_code, "touches 25%" in error_line(refused)) == (2, True)
+    for name, options in (("short", ["--time", "stretched"]), ("long", [])):
+        done = run(*asked, tmp_path / f"{name}.parquet", "--out", out, "--force", *options,
+                   "--least-share", "0.2")  # fmt: skip
+        assert done.exit_code == 0, done.stderr
+        assert "25% of the written pages are touched in" in done.stdout
+    migrate = ("migrate", "--trace", str(out), "--memory", "8MiB", "--no-progress", "--json", "-")
+    migrated = pageferry(*migrate, "--paging", "shadow")
+    assert migrated.returncode == 0, migrated.stderr
+    assert json.loads(migrated.stdout)["verified"]

@@ -7,6 +7,7 @@ process. Pages of the trace hold data when it boots, for the recorded machine wa
 neighbours are zeros.
 
 What a recording of windows lacks, and a replay makes up: the order within a window (`timetable`),
+of which it is only known, where both were recorded, that a page was read before it was written;
 further accesses to a page within its window, how much of a page is written (a cache line), and
 what (generated data). Whether a write changed anything is taken from the trace where it was
 measured, and is SILENT_FRACTION otherwise.
@@ -90,7 +91,7 @@ class WrittenReplay:
         at = np.flatnonzero(touches.row >= 0)
         if not len(at):
             return
-        page, written, changed = self._gather(touches.row[at])
+        page, written, changed = self._reads_first(position + at, touches.row[at])
         first, second = self._draws(position + at)
         word = (first & 0x7FFFFFFF) % (WORDS_PER_FRAME + 1 - WORDS)
         frame = page * self._parts + touches.part[at]
@@ -100,6 +101,23 @@ class WrittenReplay:
         rows[at, 0] = (frame << FRAME_SHIFT) + (word << 3)
         rows[at, 1] = second
         rows[at, 2] = touches.gap_ps[at] | (WORDS << WORDS_SHIFT) | (kind << KIND_SHIFT)
+
+    def _reads_first(
+        self, position: _Ints, rows: _Ints
+    ) -> tuple[_Ints, npt.NDArray[np.bool_], npt.NDArray[np.int8]]:
+        """Page, written and changed of touches; of a page that is both, the read comes first.
+
+        Its two rows stand beside each other, the read first. Where the timetable has the write
+        earlier, the two change places.
+        """
+        page, written, changed = self._gather(rows)
+        if not self.has_reads:
+            return page, written, changed
+        beside = np.clip(rows + np.where(written, -1, 1), 0, self._trace.n_rows - 1)
+        other = self._gather(beside)
+        order = self._timetable.order(position, beside)
+        swap = (other[0] == page) & (other[1] != written) & (order == np.where(written, 1, -1))
+        return page, np.where(swap, other[1], written), np.where(swap, other[2], changed)
 
     def _draws(self, positions: _Ints) -> tuple[_Ints, _Ints]:
         """Two independent random numbers for each position."""

@@ -5,7 +5,8 @@ has its touches L / K apart. Time without touches is idle operations of a millis
 that a guest stops close to the moment that it was told to. Which touch comes when within a window
 was never recorded: touch number k of a window is its row (shift + k × stride) modulo K, with a
 stride near 0.618 K that has no factor in common with K. So every row comes once, neighbours in
-memory are written far apart in time, and the shift is drawn anew for every window and lap.
+memory are written far apart in time, and the shift is drawn anew for every window and lap. Whether
+a row comes before another, `Timetable.order` says: the read of a page that is written as well does.
 """
 
 from __future__ import annotations
@@ -68,6 +69,7 @@ class Timetable:
         idles = np.where(period_ps > _MOST_GAP_NS * PS_PER_NS, period_ps // _IDLE_PS, 0)
         self._idles, self._gap_ps = idles, period_ps - idles * _IDLE_PS
         self._stride = _strides(self._touches)
+        self._inverse: _Ints | None = None
         # Behind the last touch of a window until the next one begins, and until the lap ends.
         ends_ps = windows.start_ns * PS_PER_NS + period_ps * self._touches
         begins_ps = np.append(windows.start_ns, duration_ns) * PS_PER_NS
@@ -101,6 +103,35 @@ class Timetable:
         last = waiting & (nth == waits - 1)
         idle_ns = np.where(last, self._last_wait_ns[window], MAX_IDLE_NS)
         return Touches(row, part, gap, np.where(touching, 0, idle_ns))
+
+    def order(self, position: _Ints, row: _Ints) -> _Ints:
+        """Whether other rows are touched earlier or later than operations are.
+
+        Args:
+            position: of operations that touch.
+            row: for each of them another row; the same frame of its page is meant.
+
+        Returns:
+            int64: -1, earlier in the same window; 1, later; 0, the row is of another window.
+        """
+        lap, op = position // self.n_ops, position % self.n_ops
+        window = np.searchsorted(self._starts, op, side="right") - 1
+        size = self._touches[window]
+        touch = (op - self._starts[window] - self._waits[window]) // (self._idles[window] + 1)
+        shift = self._shifts(lap * len(self._touches) + window)
+        part = (shift + touch * self._stride[window]) % size % self._parts
+        nth = (row - self._first_row[window]) * self._parts + part
+        inside = (nth >= 0) & (nth < size)
+        when = (nth - shift) % size * self._inverses()[window] % size
+        return np.where(inside, np.sign(when - touch), 0)
+
+    def _inverses(self) -> _Ints:
+        """For each window the number that undoes its stride."""
+        if self._inverse is None:
+            pairs = zip(self._stride.tolist(), self._touches.tolist(), strict=True)
+            found = [pow(stride, -1, size) if size > 1 else 0 for stride, size in pairs]
+            self._inverse = np.array(found, np.int64)
+        return self._inverse
 
     def _rows(
         self, window: _Ints, lap: _Ints, touch: _Ints, touching: npt.NDArray[np.bool_]
