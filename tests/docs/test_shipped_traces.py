@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from pathlib import Path
 
@@ -18,11 +19,11 @@ def files() -> list[Path]:
     return [path for path in found if WRITTEN in pq.read_schema(path).metadata]
 
 
-def told() -> dict[str, list[str]]:
-    """The cells of the page's table of recordings, by file."""
+def told(columns: int = 6) -> dict[str, list[str]]:
+    """The cells of the page's table of recordings with so many columns, by file."""
     lines = (TRACES / "README.md").read_text().splitlines()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines if "|" in line]
-    rows = [row for row in rows if len(row) == 6]
+    rows = [row for row in rows if len(row) == columns]
     return {row[0]: row[1:] for row in rows if (TRACES / f"{row[0]}.parquet") in files()}
 
 
@@ -50,6 +51,20 @@ def test_the_table_says_what_the_rows_say(path: Path) -> None:
     assert float(rate_told.removesuffix(" MB/s")) == pytest.approx(
         written / 1e6 / (max(rows["window_end_ns"].to_pylist()) / 1e9), rel=0.05, abs=0.1
     )
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: path.stem)
+def test_the_lengths_of_windows_and_the_rate_that_was_reached(path: Path) -> None:
+    _, rate_told, lengths_told = told(4)[path.stem]
+    rows = pq.read_table(path, columns=["window_start_ns", "window_end_ns"]).to_pydict()
+    windows = set(zip(rows["window_start_ns"], rows["window_end_ns"], strict=True))
+    lengths = sorted((end - start) / 1e6 for start, end in windows)
+    middle, most, longest = lengths_told.split(" / ")
+    assert float(middle) == pytest.approx(lengths[len(lengths) // 2], abs=0.1)
+    assert float(most) == pytest.approx(lengths[len(lengths) * 95 // 100], abs=0.8)
+    assert longest == f"{lengths[-1]:.0f}"
+    how = json.loads(pq.read_schema(path).metadata[WRITTEN])["how"]
+    assert rate_told in (*how.split("; "), "nothing asked")
 
 
 def test_no_path_of_a_machine_is_in_them() -> None:

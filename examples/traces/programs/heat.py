@@ -1,6 +1,7 @@
 """A numeric job: heat spreads on a square plate, step by step, a progress bar's worth at a time.
 
-Two arrays of 8 MiB, each computed from the other; --rate steps a second. Needs numpy.
+heat.py SECONDS RATE. Two arrays of 8 MiB, each computed from the other, RATE steps a second. Prints
+how many it made. Needs numpy.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main() -> None:
         after[1:-1, 1:-1] *= 0.25
         plate, after = after, plate
         step += 1
-    print(f"{step / (time.monotonic() - start):.1f} steps a second")
+    print(f"{step / (time.monotonic() - start):.2f}")
 
 
 if __name__ == "__main__":
