@@ -10,7 +10,14 @@ from typing import Any, Self
 
 from pageferry.settings import SETTINGS
 from pageferry.v1 import source_pb2 as pb
-from paging_core.config import HYPERVISORS, GroupScope, GuestConfig, Hypervisor, Paging
+from paging_core.config import (
+    HYPERVISORS,
+    GroupScope,
+    GuestConfig,
+    GuestKind,
+    Hypervisor,
+    Paging,
+)
 from paging_core.errors import BadOption
 from paging_core.settings import made
 from paging_core.workloads.catalog import canonical_spec, check_working_set
@@ -109,6 +116,10 @@ class MigrationOptions:
             InvalidInput: anything that cannot be.
         """
         values = self._settings()
+        if values["kind"] != GuestKind.MODEL and values["clock"] != ClockName.REAL:
+            raise BadOption(
+                f"a guest of kind {values['kind']} runs by itself, in real time; add --clock real"
+            )
         if values["clock"] == ClockName.REAL:
             # There the network is what it is.
             values = {name: value for name, value in values.items() if name not in _OF_A_LINK}
@@ -135,7 +146,7 @@ class MigrationOptions:
         from paging_core.traces.opening import check_reads, open_trace  # noqa: PLC0415
 
         with closing(open_trace(path)) as trace:
-            if self["paging"] == Paging.SHADOW:
+            if self["paging"] == Paging.SHADOW and self["kind"] == GuestKind.MODEL:
                 check_reads(trace)
         return str(Path(path).resolve())
 

@@ -879,10 +879,13 @@ class GuestConfig:
         """What only some kinds of guest, or ways of tracking, can do."""
         ways, group = TRACKINGS[self.kind], self.tracker.group
         if self.tracker.tracking is not None and self.tracker.tracking not in ways:
-            named = ", ".join(ways) or "none of them: a model's is --paging and --clean"
+            way_out = (
+                f"choose {' or '.join(ways)} with --tracking"
+                if ways
+                else "drop --tracking, a model's ways are --paging and --clean"
+            )
             raise BadOption(
-                f"a guest of kind {self.kind} is not tracked by {self.tracker.tracking}; "
-                f"it can be by {named}"
+                f"a guest of kind {self.kind} is not tracked by {self.tracker.tracking}; {way_out}"
             )
         if self.kind is GuestKind.PROCESS and group.d_bit_filter:
             raise BadOption(

@@ -65,17 +65,23 @@ class ProcessGuest:
         self._final: GuestCounters | None = None
 
     @classmethod
-    def boot(cls, config: GuestConfig, look_up: Callable[[], None] = lambda: None) -> ProcessGuest:
+    def boot(
+        cls,
+        config: GuestConfig,
+        memory: GuestMemory | None = None,
+        look_up: Callable[[], None] = lambda: None,
+    ) -> ProcessGuest:
         """A fresh guest: stands still, untracked, at the beginning of its load.
 
         Args:
             config: what it is made of.
+            memory: its frames, all zero; made when None.
             look_up: called now and then while it boots; what it raises ends that.
 
         Raises:
             As `paging_core.model_guest.ModelGuest.boot`.
         """
-        return cls(config, ModelGuest.boot(executor_config(config), look_up=look_up), 0)
+        return cls(config, ModelGuest.boot(executor_config(config), memory, look_up=look_up), 0)
 
     @classmethod
     def resume_from(
@@ -126,6 +132,12 @@ class ProcessGuest:
     def samples(self) -> npt.NDArray[np.int64]:
         """Its progress over time: rows of time that it ran (ns) and position, oldest first."""
         return self._runner.samples
+
+    @property
+    def latency(self) -> npt.NDArray[np.int64]:
+        """Operations that met a handled fault, by what they took: int64 (64,), bin k to 2**k ns."""
+        latency: npt.NDArray[np.int64] = self._runner.record["latency"][0].copy()
+        return latency
 
     def resume(self) -> None:
         """See `paging_core.guest.Paced`."""

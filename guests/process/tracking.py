@@ -8,16 +8,30 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from guests.linux import userfaultfd
+from guests.linux import pagemap, userfaultfd
 from guests.linux.handler import FaultHandler
 from guests.linux.handler_state import HANDLER_DTYPE, whole
 from guests.linux.pagemap import WRITTEN, Match, Pagemap
-from paging_core.config import GroupPolicy
+from paging_core.config import GroupPolicy, GuestConfig
+from paging_core.config import Tracking as Ways
 from paging_core.costs import CostTable
 from paging_core.guest import DirtyWords
 from paging_core.log_dirty import n_words
 from paging_core.memory import GuestMemory
 from paging_core.units import FRAME_BYTES, FRAME_SHIFT
+
+
+def check_machine(config: GuestConfig) -> None:
+    """Find out whether a guest's writes can be tracked here, before it is made.
+
+    Raises:
+        CannotTrack: they cannot; says what to do.
+    """
+    if config.tracking is Ways.UFFD_ASYNC:
+        userfaultfd.check_kernel(userfaultfd.ASYNCHRONOUS)
+        pagemap.check_kernel()
+    else:
+        userfaultfd.check_kernel(userfaultfd.SYNCHRONOUS)
 
 
 class Tracking(Protocol):

@@ -261,6 +261,8 @@ def _title(document: Document) -> str:
     load = config["trace"]["file"] if config["trace"] else _load(str(config["workload"]))
     logged = "PML" if config["pml"] else f"groups of {config['group_pages']}"
     ways = f"{config['hypervisor']}, {config['paging']}, {config['clean']}"
+    if config["tracking"] is not None:
+        ways = f"{config['kind']}, {config['tracking']}"
     return f"{load}\n{ways}, {logged}\n{config['clock']} clock"
 
 

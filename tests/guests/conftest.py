@@ -11,7 +11,7 @@ from paging_core.errors import CannotTrack
 
 
 @cache
-def _why_not() -> str:
+def why_not() -> str:
     """Why not; empty if it does."""
     try:
         check_kernel(SYNCHRONOUS)
@@ -22,5 +22,5 @@ def _why_not() -> str:
 
 @pytest.fixture
 def can_track() -> None:
-    if why := _why_not():
+    if why := why_not():
         pytest.skip(why)

@@ -15,7 +15,7 @@ import pytest
 from guests.process.guest import ProcessGuest, executor_config
 from guests.process.tracking import SynchronousTracking
 from paging_core.config import GroupPolicy, GuestConfig, GuestKind, TrackerConfig, Tracking
-from paging_core.errors import GuestCrashed, TrackingLost
+from paging_core.errors import GuestCrashed, InvalidInput, TrackingLost
 from paging_core.log_dirty import frames_of
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
@@ -157,3 +157,18 @@ def test_a_hundred_leave_nothing_behind() -> None:
         guest.clean()
         guest.close()
     assert there_is() == before
+
+
+@pytest.mark.parametrize("damage", ["roots", "counts", "kind"])
+def test_what_cannot_be_is_refused_before_it_runs(guest: ProcessGuest, damage: str) -> None:
+    memory, state = GuestMemory(guest.n_frames), guest.state()
+    memory.frames[:] = guest.memory.frames
+    match damage:
+        case "roots":
+            memory.words[guest._executor.machine.core["vcpu"]["cr3"][0], 0] = -1
+        case "counts":
+            memory.words[1] = 0
+        case "kind":
+            state = state.replace(b'"kind":"process"', b'"kind":"other"')
+    with memory, pytest.raises(InvalidInput):
+        ProcessGuest.resume_from(memory, state)

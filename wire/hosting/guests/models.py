@@ -49,19 +49,30 @@ class ModelMaker:
         from paging_core.guest_state import decode_state  # noqa: PLC0415 - imports numba, is slow
         from paging_core.model_guest import ModelGuest  # noqa: PLC0415 - see above
 
-        warm_up()
-        workload = _workload(config, trace_digest, trace_dir)
-        # A workload has kernels of its own, and a trace has a first piece: compiled, loaded and
-        # read here, while the guest still runs where it is. What a machine has no room or no file
-        # descriptor for is refused here, and not met by a guest that was taken over.
-        workload.fill(0, np.zeros(1, OP_DTYPE))
+        workload = ready_workload(config, trace_digest, trace_dir)
 
         def resume(memory: GuestMemory, state: bytes) -> ModelGuest:
             # First of all: nothing is made by an unchecked configuration.
-            _check_same(decode_state(state)[0], config)
+            check_same(decode_state(state)[0], config)
             return ModelGuest.resume(memory, state, workload)
 
         return resume
+
+
+def ready_workload(config: GuestConfig, trace_digest: int, trace_dir: Path | None) -> Workload:
+    """The load of a guest that arrives, and all that runs it, compiled and opened.
+
+    A workload has kernels of its own, and a trace has a first piece: compiled, loaded and read
+    here, while the guest still runs where it is. What a machine has no room or no file descriptor
+    for is refused here, and not met by a guest that was taken over.
+
+    Raises:
+        UnknownWorkload, BadTrace: see `ModelMaker.prepare`.
+    """
+    warm_up()
+    workload = _workload(config, trace_digest, trace_dir)
+    workload.fill(0, np.zeros(1, OP_DTYPE))
+    return workload
 
 
 def _workload(config: GuestConfig, trace_digest: int, trace_dir: Path | None) -> Workload:
@@ -82,8 +93,12 @@ def _workload(config: GuestConfig, trace_digest: int, trace_dir: Path | None) ->
         ) from error
 
 
-def _check_same(taken: GuestConfig, announced: GuestConfig) -> None:
-    """Limits and workload were checked on what Prepare announced: nothing else is taken over."""
+def check_same(taken: GuestConfig, announced: GuestConfig) -> None:
+    """Limits and workload were checked on what Prepare announced: nothing else is taken over.
+
+    Raises:
+        InvalidInput: the state is of another guest.
+    """
     # Where a trace lies is each host's own business.
     here = replace(announced, trace=Path(announced.trace).name)
     for field in fields(GuestConfig):
