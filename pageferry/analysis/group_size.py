@@ -129,12 +129,19 @@ def group_sizes(flow: Flow) -> dict[str, Any]:
 
 def _unknown(document: Document) -> str | None:
     """Why the flow says nothing about groups of another size, if so."""
-    if document["config"]["paging"] == "shadow" and document["guest"]["events"]["guest_fault"]:
-        return (
-            "the guest's kernel changed its page tables, and the flow does not show which frames "
-            "were neighbours in which address space"
-        )
-    return None
+    own_faults = document["guest"]["events"]["guest_fault"]
+    if document["config"]["paging"] != "shadow" or not own_faults:
+        return None
+    moved = (
+        "the guest's kernel handed out or moved pages while it was tracked "
+        f"({own_faults:,} of the guest's own faults)"
+    )
+    if document["config"]["group_scope"] == "physical":
+        return f"{moved}, and reckoned groups of gfns were not held to migrations of such guests"
+    return (
+        f"{moved}, groups of shadow entries open neighbours by address, and the flow has the frame "
+        "of each fault and not its address"
+    )
 
 
 def _classify(flow: Flow) -> tuple[int, int]:
