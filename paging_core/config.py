@@ -113,12 +113,23 @@ class Tracking(StrEnum):
     """userfaultfd: each first write waits for a handler, which opens its page group."""
     UFFD_ASYNC = "uffd-async"
     """userfaultfd: the kernel lets each first write through; PAGEMAP_SCAN gets and clears."""
+    DIRTY_LOG = "dirty-log"
+    """KVM's bitmap: got, cleared and protected by one call."""
+    CLEAR_LOG = "clear-log"
+    """KVM's bitmap, copied first, and cleared and protected in chunks."""
+    DIRTY_RING = "dirty-ring"
+    """KVM's ring, which the vCPU fills."""
 
 
 TRACKINGS: Mapping[GuestKind, tuple[Tracking, ...]] = {
     GuestKind.MODEL: (),
     GuestKind.PROCESS: (Tracking.UFFD_SYNC, Tracking.UFFD_ASYNC),
-    GuestKind.KVM: (),
+    GuestKind.KVM: (
+        Tracking.DIRTY_LOG,
+        Tracking.CLEAR_LOG,
+        Tracking.DIRTY_RING,
+        Tracking.UFFD_SYNC,
+    ),
 }
 """What each kind of guest can be tracked by; the first one is its default."""
 
@@ -494,10 +505,10 @@ class TrackerConfig(_Ways):
         Role.REMEDY,
         Section.TRACKING,
         "Real guests: how their writes are tracked. uffd-sync: each first write waits for a "
-        "handler, which opens its page group. uffd-async: the kernel lets it through and remembers "
-        "it; no groups.",
+        "handler, which opens its page group. uffd-async (a process): the kernel lets it through "
+        "and remembers it; no groups. dirty-log, clear-log, dirty-ring: KVM's own log; no groups.",
         shown="How the writes of a real guest are tracked; null for a model.",
-        otherwise="uffd-sync for a process",
+        otherwise="uffd-sync for a process, dirty-log for a virtual machine",
         nullable=True,
         read=lambda _, guest: guest.tracking,
         since="0.3",
@@ -887,12 +898,12 @@ class GuestConfig:
             raise BadOption(
                 f"a guest of kind {self.kind} is not tracked by {self.tracker.tracking}; {way_out}"
             )
-        if self.kind is GuestKind.PROCESS and group.d_bit_filter:
+        if self.kind is not GuestKind.MODEL and group.d_bit_filter:
             raise BadOption(
                 "no D bit of real memory can be read, so none filters; drop --d-bit-filter"
             )
-        if self.tracking is Tracking.UFFD_ASYNC and group.groups:
+        if self.tracking not in {None, Tracking.UFFD_SYNC} and group.groups:
             raise BadOption(
-                "uffd-async lets each write through alone; take --tracking uffd-sync for groups, "
-                "or drop --group-pages"
+                f"{self.tracking} lets each write through alone; take --tracking uffd-sync for "
+                "groups, or drop --group-pages"
             )

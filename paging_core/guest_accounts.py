@@ -105,7 +105,39 @@ PROCESS = Accounts(
 )
 """Of processes as guests, whose time is measured: what an operation took that met a fault."""
 
-BY_KIND: Mapping[GuestKind, Accounts] = {GuestKind.MODEL: MODEL, GuestKind.PROCESS: PROCESS}
+KVM = Accounts(
+    faults={
+        "pf_fixed": Account(
+            "entry made or opened", "A fault in which KVM made an entry, or let it be written."
+        ),
+        "pf_fast": Account(
+            "opened without a lock", "A fault that KVM resolved without its lock; EPT or NPT alone."
+        ),
+        "pf_spurious": Account(
+            "nothing to do", "A fault that found its entry right; at most a table was linked again."
+        ),
+        "pf_emulate": Account(
+            "emulated write", "A write to one of the guest's tables that KVM did itself."
+        ),
+        "pf_retried": Account(
+            "run again",
+            "A fault in which KVM did nothing: the guest came again after the handler had opened "
+            "the page, or the fault was the guest's own.",
+        ),
+        "userfault": PROCESS.faults["userfault"],
+        FIXUP: Account(
+            "of these: fixups", "Frames that became dirty, by the cleans so far. Not in the total."
+        ),
+    },
+    causes={},
+)
+"""Of virtual machines, as KVM counts (KVM_GET_STATS_FD); without their programs' reports."""
+
+BY_KIND: Mapping[GuestKind, Accounts] = {
+    GuestKind.MODEL: MODEL,
+    GuestKind.PROCESS: PROCESS,
+    GuestKind.KVM: KVM,
+}
 """Of every kind of guest that this release has."""
 
 

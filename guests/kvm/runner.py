@@ -48,8 +48,9 @@ class Runner:
         ring_entries: int = 0,
         notes_va: int = 0,
         n_notes: int = 0,
+        registers: abi.Registers | None = None,
     ) -> None:
-        """Put memory and program into a machine; process 0 is current.
+        """Put memory and program into a machine; the first root is loaded.
 
         Args:
             memory: of the guest, with its page tables.
@@ -57,6 +58,7 @@ class Runner:
             list_pages: of the list of operations.
             ring_entries: of KVM's dirty ring; 0 without one.
             notes_va, n_notes: the program's notes, see program.S; 0 for none.
+            registers: those with which it goes on; None lets it start.
 
         Raises:
             CannotVirtualize: this machine runs none.
@@ -79,7 +81,10 @@ class Runner:
         self.machine.vcpu_request(
             abi.KVM_SET_SREGS, user_mode(self.machine, roots[0] << FRAME_SHIFT)
         )
-        self.machine.vcpu_request(abi.KVM_SET_REGS, first_registers(notes_va, n_notes))
+        if registers is None:
+            registers = first_registers(notes_va, n_notes)
+        self.device.control[Control.STEPS] = registers.r12
+        self.machine.vcpu_request(abi.KVM_SET_REGS, registers)
 
     def execute(self, ops: Ops) -> None:
         """Run operations, all of them.
@@ -97,6 +102,19 @@ class Runner:
             for first in range(0, len(part), self.device.capacity):
                 self.device.give(part[first : first + self.device.capacity])
                 self.expect(Report.EMPTY)
+
+    def give(self, ops: Ops) -> Report:
+        """Give the program operations, `device.capacity` at most, and run until it reports.
+
+        Args:
+            ops: accesses alone.
+
+        Raises:
+            GuestCrashed: as `execute`; stopped, it reports that.
+        """
+        _between_switches(ops)
+        self.device.give(ops)
+        return self.run()
 
     def expect(self, wanted: Report) -> None:
         """Run until the program reports, and that it must be.
@@ -133,6 +151,13 @@ class Runner:
         self.machine.vcpu_request(abi.KVM_GET_SREGS, system)
         system.cr3 = gfn << FRAME_SHIFT
         self.machine.vcpu_request(abi.KVM_SET_SREGS, system)
+
+    def registers(self) -> abi.Registers:
+        """The vCPU's, with the report that it stopped at finished; it stands still."""
+        self.machine.finish_exit()
+        found = abi.Registers()
+        self.machine.vcpu_request(abi.KVM_GET_REGS, found)
+        return found
 
     @property
     def steps(self) -> int:

@@ -42,6 +42,9 @@ class Tracking(Protocol):
     def clean(self) -> DirtyWords:
         """What was written since the last clean; a tracker that defers takes nothing back."""
 
+    def peek(self) -> DirtyWords:
+        """What a clean would say; changes nothing that anybody could tell."""
+
     def stop(self) -> None:
         """Nothing is looked at any more."""
 
@@ -70,17 +73,25 @@ class DirtyLog:
             blow: take write access by dropping all shadows instead.
         """
         self._machine, self._slot, self._blow = machine, slot, blow
+        self._seen = np.zeros(1, np.uint64)
 
     def start(self) -> None:
         """See `Tracking`."""
+        self._seen = np.zeros(1, np.uint64)
         _set_flags(self._machine, self._slot, _LOGGED)
         self._drop()
 
     def clean(self) -> DirtyWords:
         """See `Tracking`."""
-        words = _get_log(self._machine, self._slot)
+        words = self._seen | _get_log(self._machine, self._slot)
+        self._seen = np.zeros(1, np.uint64)
         self._drop()
         return words
+
+    def peek(self) -> DirtyWords:
+        """See `Tracking`. KVM has no way to look only: what it gave and protected is kept here."""
+        self._seen = self._seen | _get_log(self._machine, self._slot)
+        return self._seen.copy()
 
     def stop(self) -> None:
         """See `Tracking`. KVM leaves the entries read-only: each heals at its next fault."""
@@ -118,6 +129,10 @@ class ClearLog:
     def clean(self) -> DirtyWords:
         """What is in the log, which is not cleared."""
         return _get_log(self._machine, self._slot)
+
+    def peek(self) -> DirtyWords:
+        """See `Tracking`."""
+        return self.clean()
 
     def clear_log(self, gfns: npt.NDArray[np.int64]) -> None:
         """Clear and protect frames; only those that are in the log.
@@ -170,10 +185,14 @@ class DirtyRing:
 
     def clean(self) -> DirtyWords:
         """See `Tracking`."""
-        self._gather()
-        words = words_of(np.flatnonzero(self._dirty), self._n_frames)
+        words = self.peek()
         self._dirty[:] = False
         return words
+
+    def peek(self) -> DirtyWords:
+        """See `Tracking`."""
+        self._gather()
+        return words_of(np.flatnonzero(self._dirty), self._n_frames)
 
     def when_full(self) -> None:
         """KVM_EXIT_DIRTY_RING_FULL: make room."""
@@ -235,6 +254,10 @@ class UserFault:
             TrackingLost: the handler has ended.
         """
         return self._handler.clean()
+
+    def peek(self) -> DirtyWords:
+        """See `Tracking`."""
+        return self._handler.peek()
 
     def stop(self) -> None:
         """See `Tracking`."""

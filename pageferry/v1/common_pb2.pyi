@@ -243,6 +243,12 @@ class _TrackingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Tracking.Val
     """each first write waits for a handler, which opens its group"""
     TRACKING_UFFD_ASYNC: _Tracking.ValueType  # 2
     """the kernel lets each first write through and remembers it"""
+    TRACKING_DIRTY_LOG: _Tracking.ValueType  # 3
+    """KVM's bitmap: got, cleared and protected by one call"""
+    TRACKING_CLEAR_LOG: _Tracking.ValueType  # 4
+    """KVM's bitmap, copied first, and cleared in chunks"""
+    TRACKING_DIRTY_RING: _Tracking.ValueType  # 5
+    """KVM's ring, which the vCPU fills"""
 
 class Tracking(_Tracking, metaclass=_TrackingEnumTypeWrapper):
     """How the writes of a real guest are tracked. Since 1.3."""
@@ -253,6 +259,12 @@ TRACKING_UFFD_SYNC: Tracking.ValueType  # 1
 """each first write waits for a handler, which opens its group"""
 TRACKING_UFFD_ASYNC: Tracking.ValueType  # 2
 """the kernel lets each first write through and remembers it"""
+TRACKING_DIRTY_LOG: Tracking.ValueType  # 3
+"""KVM's bitmap: got, cleared and protected by one call"""
+TRACKING_CLEAR_LOG: Tracking.ValueType  # 4
+"""KVM's bitmap, copied first, and cleared in chunks"""
+TRACKING_DIRTY_RING: Tracking.ValueType  # 5
+"""KVM's ring, which the vCPU fills"""
 Global___Tracking: _TypeAlias = Tracking  # noqa: Y015
 
 class _GuestKind:
