@@ -75,11 +75,17 @@ class KvmGuest:
         self._closed = False
 
     @classmethod
-    def boot(cls, config: GuestConfig, look_up: Callable[[], None] = lambda: None) -> KvmGuest:
+    def boot(
+        cls,
+        config: GuestConfig,
+        memory: GuestMemory | None = None,
+        look_up: Callable[[], None] = lambda: None,
+    ) -> KvmGuest:
         """A fresh guest: stands still, untracked, at the beginning of its load.
 
         Args:
             config: what it is made of.
+            memory: its frames, all zero; made when None.
             look_up: called now and then while it boots; what it raises ends that.
 
         Raises:
@@ -88,7 +94,7 @@ class KvmGuest:
             As `paging_core.model_guest.ModelGuest.boot`.
         """
         with ExitStack() as undo:
-            executor = ModelGuest.boot(_executor_config(config), None, _workload(config), look_up)
+            executor = ModelGuest.boot(_executor_config(config), memory, _workload(config), look_up)
             undo.callback(executor.close)
             _check_load(executor.workload)
             roots = _roots(executor)

@@ -10,16 +10,17 @@ from pageferry.v1 import common_pb2
 from paging_core.config import GuestConfig, GuestKind
 from paging_core.errors import BadOption, InvalidInput
 from paging_core.events import CAUSES, FAULT_KINDS
-from paging_core.guest_accounts import BY_KIND, FIXUP, MODEL, accounts_of, all_faults
+from paging_core.guest_accounts import FIXUP, MODEL, accounts_of, all_faults
 from paging_core.guest_state import decode_state
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from wire.convert import guest_config, guest_spec
 from wire.hosting.guests.guests import Guests
 from wire.hosting.guests.kinds import Kinds
+from wire.hosting.guests.models import ModelMaker
 
 MIB = 2**20
-OTHERS = [kind for kind in GuestKind if kind not in BY_KIND]
+OTHERS = [kind for kind in GuestKind if kind is not GuestKind.MODEL]
 
 
 def of(kind: GuestKind) -> GuestConfig:
@@ -43,14 +44,14 @@ def test_a_kind_of_a_later_release_is_refused() -> None:
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_source_refuses_what_it_does_not_have(kind: GuestKind) -> None:
-    with pytest.raises(BadOption, match=f"no guests of kind {kind}, only model, process"):
-        Guests(None).create("web", of(kind))
+    with pytest.raises(BadOption, match=f"no guests of kind {kind}, only model;"):
+        Guests(None, Kinds({GuestKind.MODEL: ModelMaker()})).create("web", of(kind))
 
 
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_destination_refuses_what_it_does_not_have(kind: GuestKind) -> None:
-    with pytest.raises(BadOption, match=f"no guests of kind {kind}, only model, process"):
-        Kinds().prepare(of(kind), 0)
+    with pytest.raises(BadOption, match=f"no guests of kind {kind}, only model;"):
+        Kinds({GuestKind.MODEL: ModelMaker()}).prepare(of(kind), 0)
 
 
 def test_the_state_names_its_kind() -> None:

@@ -8,12 +8,14 @@ from pathlib import Path
 
 from paging_core.config import GuestConfig, GuestKind, check_kind
 from paging_core.guest import Guest, GuestMaker, Resume
+from wire.hosting.guests.kvm_guests import KvmGuestMaker
 from wire.hosting.guests.models import ModelMaker
 from wire.hosting.guests.process_guests import ProcessGuestMaker
 
 MAKERS: Mapping[GuestKind, Callable[[], GuestMaker]] = {
     GuestKind.MODEL: ModelMaker,
     GuestKind.PROCESS: ProcessGuestMaker,
+    GuestKind.KVM: KvmGuestMaker,
 }
 """Every kind that this release can host. A maker loads what its kind needs when it makes one."""
 
