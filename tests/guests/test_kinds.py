@@ -45,7 +45,7 @@ def test_a_kind_of_a_later_release_is_refused() -> None:
 @pytest.mark.parametrize("kind", OTHERS)
 def test_a_source_refuses_what_it_does_not_have(kind: GuestKind) -> None:
     with pytest.raises(BadOption, match=f"no guests of kind {kind}, only model;"):
-        Guests(None, Kinds({GuestKind.MODEL: ModelMaker()})).create("web", of(kind))
+        Guests(kinds=Kinds({GuestKind.MODEL: ModelMaker()})).create("web", of(kind))
 
 
 @pytest.mark.parametrize("kind", OTHERS)
