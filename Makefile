@@ -21,7 +21,7 @@ setup: $(VENV)/ready ## make the virtual environment
 demo: setup ## migrate the redis trace with groups of 1 and of 64, tables side by side
 	@$(BIN)/pageferry demo
 
-answer: setup ## ask the question of 2009: a sweep of 1691 migrations, its tables and report
+answer: setup ## ask the question of 2009: a sweep of 1668 migrations, its tables and report
 	@$(BIN)/pageferry sweep examples/answer.toml --out out/answer
 	@$(BIN)/python -m examples.answer_tables out/answer
 	@$(BIN)/pageferry report out/answer

@@ -9,7 +9,6 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -134,15 +133,13 @@ class Runs:
     """All of a sweep's, by what was asked."""
 
     def __init__(self, runs: Iterable[Run]) -> None:
-        """Those that completed."""
-        self._all = list(runs)
+        """Those that completed; of two that were asked for the same, the later one."""
+        asked = {tuple(getattr(run, name) for name in _ASKED): run for run in runs}
+        self._all = list(asked.values())
+        self._by_asked = asked
 
     def __iter__(self) -> Iterator[Run]:
         return iter(self._all)
-
-    @cached_property
-    def _by_asked(self) -> dict[tuple[Any, ...], Run]:
-        return {tuple(getattr(run, name) for name in _ASKED): run for run in self._all}
 
     def like(self, run: Run, **other: Any) -> Run | None:
         """The run that was asked for the same as another one, but for some settings."""

@@ -324,14 +324,21 @@ def filled(page: str, runs: Runs) -> str:
     return page
 
 
+def swept(directories: Iterable[Path]) -> Runs:
+    """All runs of some sweeps; of two that were asked for the same, that of the later sweep."""
+    tables = (compared(existing(directory).read_table()) for directory in directories)
+    return Runs(run_of(row) for table in tables for row in table.to_pylist())
+
+
 def main() -> None:
     """Print the tables of a sweep; or publish or check the page."""
-    arguments = sys.argv[1:]
-    if arguments == ["--check"]:
+    arguments = [word for word in sys.argv[1:] if not word.startswith("--")]
+    switches = {word for word in sys.argv[1:] if word.startswith("--")}
+    if "--check" in switches:
         page = PAGE.read_text()
         sys.exit(0 if filled(page, read(KEPT_RUNS)) == page else f"{PAGE} is not what its runs say")
-    runs = Runs(map(run_of, compared(existing(Path(arguments[0])).read_table()).to_pylist()))
-    if arguments[1:] == ["--publish"]:
+    runs = swept(map(Path, arguments))
+    if "--publish" in switches:
         write(runs, KEPT_RUNS)
         PAGE.write_text(filled(PAGE.read_text(), read(KEPT_RUNS)))
         return
