@@ -57,13 +57,13 @@ class Bench:
         self._count += 1
         name = f"bench-{self._count}"
         request = options.migrate_request(name, self._dest.ready.address)
+        request.let_run = True
         directory = self._root / name
         if flow:
             request.flow_directory = str(directory)
         pid = self._source.process.pid
         with SourceClient(self._source.ready.address) as client:
             client.create_guest(guest_spec(name, options.guest_config()))
-            client.start_guest(name)
             before_s, started = cpu_s(pid), time.perf_counter()
             *_, last = client.watch(client.migrate(request).migration_id)
             wall_s, used_s = time.perf_counter() - started, cpu_s(pid) - before_s
