@@ -240,7 +240,9 @@ def _sources(given: Any, table: Mapping[str, Any], path: Path) -> dict[str, str]
     return dict(given)
 
 
-SINCE_0_1 = frozenset({Event.P2M_SYNC, Event.PAGE_DIGEST, Event.CR3_LOAD, Event.INVLPG})
+SINCE_0_1 = frozenset(
+    {Event.P2M_SYNC, Event.PAGE_DIGEST, Event.CR3_LOAD, Event.INVLPG, Event.GUEST_FILE_CALL}
+)
 """Events that came after version 0.1, of which results of then have no price."""
 
 

@@ -124,5 +124,9 @@ DEFAULTS: Mapping[Event, EventCost] = {
         "beside the exit: Xen's sh_invlpg reads three shadow entries and invalidates, KVM's "
         f"kvm_mmu_invlpg walks the current and three previous roots; {_ESTIMATE}",
     ),
+    Event.GUEST_FILE_CALL: EventCost(
+        200, 500, 1500,
+        f"read() or write() of a part of a page that is cached, without exits; {_ESTIMATE}",
+    ),
 }  # fmt: skip
 """Default price of every event."""

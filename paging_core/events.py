@@ -53,6 +53,8 @@ class Event(IntEnum):
     # Instructions of the guest's kernel that exit under shadow paging.
     CR3_LOAD = 30
     INVLPG = 31
+    # A system call of the guest.
+    GUEST_FILE_CALL = 32
 
 
 N_EVENTS = len(Event)

@@ -7,7 +7,15 @@ import numpy.typing as npt
 
 from paging_core.errors import GuestOutOfMemory
 from paging_core.units import FRAME_BYTES, FRAME_SHIFT, format_bytes
-from paging_core.workloads.ops import MMAP, MMAP_HUGE, Ops
+from paging_core.workloads.ops import (
+    FILE_WRITE,
+    FIRST_PAGE_SHIFT,
+    MMAP,
+    MMAP_HUGE,
+    MMAP_PRIVATE,
+    MMAP_SHARED,
+    Ops,
+)
 
 _LEVEL_BITS = 9
 MIB = 1 << 20
@@ -20,16 +28,30 @@ _OWN_SHARE = 256
 def frames_mapped(setup: Ops) -> int:
     """Frames that a set-up takes: the pages that it maps, and their page tables.
 
+    Pages of a file count once for the page cache, and again where a private mapping may copy them.
+
     Args:
         setup: maps every page once, as the set-up of a workload does.
     """
-    maps = setup[(setup["kind"] == MMAP) | (setup["kind"] == MMAP_HUGE)]
+    maps = setup[np.isin(setup["kind"], (MMAP, MMAP_HUGE, MMAP_SHARED, MMAP_PRIVATE))]
+    pages = maps["value"] & ((1 << FIRST_PAGE_SHIFT) - 1)
     first = maps["address"] >> FRAME_SHIFT
-    last = first + maps["value"] - 1
-    small = maps["kind"] == MMAP
+    last = first + pages - 1
+    small = maps["kind"] != MMAP_HUGE
     tables = _spanned(first[small], last[small], 1)
     tables += _spanned(first, last, 2) + _spanned(first, last, 3)
-    return int(maps["value"].sum()) + tables
+    own = int(pages[maps["kind"] != MMAP_SHARED].sum())
+    return own + tables + _frames_cached(setup)
+
+
+def _frames_cached(setup: Ops) -> int:
+    """Of the page cache: what is written or mapped shared, its index, and the list of mappings."""
+    shared = setup[setup["kind"] == MMAP_SHARED]["value"]
+    first, pages = shared >> FIRST_PAGE_SHIFT, shared & ((1 << FIRST_PAGE_SHIFT) - 1)
+    written = setup[setup["kind"] == FILE_WRITE]["address"] >> FRAME_SHIFT
+    spans = [np.arange(a, a + n) for a, n in zip(first, pages, strict=True)]
+    cached = np.unique(np.concatenate([written, *spans]))
+    return len(cached) + len(np.unique(cached >> _LEVEL_BITS)) + 2 if len(cached) else 0
 
 
 def _spanned(first: npt.NDArray[np.int64], last: npt.NDArray[np.int64], level: int) -> int:

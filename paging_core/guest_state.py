@@ -20,11 +20,13 @@ from paging_core.kernels.state import VCPU_DTYPE, Records
 from paging_core.state_document import cut, integer, integers, members, parse_document, read
 from paging_core.workloads.ops import MAX_PROCESSES
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 MAX_POSITION = 2**53
 MAX_TIME_PS = 2**61
 """Most of what is taken over: a month of guest time, and more operations than anybody runs in it.
 Far below what overflows, so that the guest can go on."""
+_OF_A_FILE = ("mappings", "file_index")
+"""Registers that are left out while the guest has no file: a state is no longer for them."""
 
 
 def encode_state(config: GuestConfig, vcpu: Records, time_ps: int) -> bytes:
@@ -72,8 +74,9 @@ def decode_state(state: bytes) -> tuple[GuestConfig, Records, int]:
 
 def _check_registers(vcpu: Records, n_frames: int, time_ps: int) -> None:
     """Kernels index by these without looking: no value may point outside the guest."""
-    frames = [vcpu[name][0] for name in ("cr3", "kernel_table", "first_frame")]
-    frames += vcpu["roots"][0].tolist()
+    names = ("cr3", "kernel_table", "first_frame", "file_index")
+    frames = [vcpu[name][0] for name in names]
+    frames += vcpu["roots"][0].tolist() + vcpu["mappings"][0].tolist()
     inside = all(0 <= gfn < n_frames for gfn in frames)
     inside &= 0 <= vcpu["alloc_hint"][0] <= n_frames and 0 <= vcpu["free_frames"][0] <= n_frames
     inside &= 0 <= vcpu["process"][0] < MAX_PROCESSES
@@ -107,11 +110,15 @@ def _costs_document(costs: CostTable) -> dict[str, float | list[float]]:
 
 
 def _vcpu_document(vcpu: Records) -> dict[str, Any]:
-    return {name: vcpu[name][0].tolist() for name in VCPU_DTYPE.names or ()}
+    without = () if any(vcpu[name].any() for name in _OF_A_FILE) else _OF_A_FILE
+    names = VCPU_DTYPE.names or ()
+    return {name: vcpu[name][0].tolist() for name in names if name not in without}
 
 
 def _vcpu_of(document: Any) -> Records:
     names = VCPU_DTYPE.names or ()
+    if isinstance(document, dict) and not any(name in document for name in _OF_A_FILE):
+        names = tuple(name for name in names if name not in _OF_A_FILE)
     values = members(document, "vcpu", names)
     vcpu = np.zeros(1, VCPU_DTYPE)
     for name in names:

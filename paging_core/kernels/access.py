@@ -17,7 +17,8 @@ from paging_core.units import FRAME_SHIFT, WORDS_PER_FRAME
 
 
 @kernel
-def _translate_write(m: Core, va: int, write: int) -> int:
+def translate_write(m: Core, va: int, write: int) -> int:
+    """Translate for a store, from the TLB or by the hypervisor; returns as `translate_miss`."""
     slot = tlb_at(m, (va >> FRAME_SHIFT) & m.tlb.mask)
     if slot.tag == tlb_tag(m, va >> FRAME_SHIFT) and slot.writable:
         return slot.gfn
@@ -36,7 +37,7 @@ def kernel_store(m: Core, gfn: int, word: int, value: int) -> None:
     """The guest kernel stores a word to a frame."""
     if m.vcpu.out_of_memory == PANICKED:
         return
-    at = _translate_write(m, KERNEL_BASE + (gfn << FRAME_SHIFT) + (word << 3), 1)
+    at = translate_write(m, KERNEL_BASE + (gfn << FRAME_SHIFT) + (word << 3), 1)
     if at == gfn:
         frame_at(m, gfn).written = 1
         memory(m)[gfn * WORDS_PER_FRAME + word] = value
@@ -54,7 +55,7 @@ def kernel_block(m: Core, gfn: int) -> bool:
     """Make a frame ready for the guest kernel to fill it whole; False if it must not."""
     if m.vcpu.out_of_memory == PANICKED:
         return False
-    at = _translate_write(m, KERNEL_BASE + (gfn << FRAME_SHIFT), BLOCK_WRITE)
+    at = translate_write(m, KERNEL_BASE + (gfn << FRAME_SHIFT), BLOCK_WRITE)
     if at & (EMULATE - 1) != gfn:
         panic(m)
         return False

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.events import Event
-from paging_core.kernels.access import panic
+from paging_core.kernels.access import panic, translate_write
 from paging_core.kernels.arrays import frame_at, memory, tlb_at
 from paging_core.kernels.exits import emulate_store, translate_miss
+from paging_core.kernels.guest_files import (
+    enter_call,
+    handle_guest_fault,
+    map_or_sync,
+    write_file,
+)
 from paging_core.kernels.guest_kernel import (
     end_process,
     fork,
-    handle_guest_fault,
     map_range,
     switch_process,
     unmap_range,
@@ -24,10 +29,14 @@ from paging_core.kernels.views import OpView
 from paging_core.units import FRAME_SHIFT, PS_PER_NS, WORDS_PER_FRAME
 from paging_core.workloads.ops import (
     EXIT,
+    FILE_READ,
+    FILE_REWRITE,
+    FILE_WRITE,
     FORK,
     IDLE,
     MMAP,
     MMAP_HUGE,
+    MMAP_SHARED,
     MUNMAP,
     READ,
     REWRITE,
@@ -50,10 +59,9 @@ def _store_to_table(m: Core, gfn: int, op: OpView) -> None:
 
 
 @kernel
-def _user_access(m: Core, op: OpView, write: int) -> int:
-    """Translate for user code; its kernel handles what its tables forbid. -1: it gave up."""
-    va = op.address
-    gfn = translate_miss(m, va, write, 0)
+def _handle_faults(m: Core, va: int, write: int, found: int) -> int:
+    """The kernel handles what its tables forbid, until the access is translated. -1: it gave up."""
+    gfn = found
     faults = 0
     while gfn < 0 and m.vcpu.out_of_memory == 0:
         faults += 1
@@ -62,8 +70,14 @@ def _user_access(m: Core, op: OpView, write: int) -> int:
             break
         handle_guest_fault(m, va, write)
         gfn = translate_miss(m, va, write, 0)
-    if m.vcpu.out_of_memory == PANICKED:
-        return -1
+    return -1 if m.vcpu.out_of_memory == PANICKED else gfn
+
+
+@kernel
+def _user_access(m: Core, op: OpView, write: int) -> int:
+    """Translate for user code; -1: its kernel gave up."""
+    va = op.address
+    gfn = _handle_faults(m, va, write, translate_miss(m, va, write, 0))
     if gfn >= EMULATE:
         gfn -= EMULATE
         _store_to_table(m, gfn, op)
@@ -71,8 +85,40 @@ def _user_access(m: Core, op: OpView, write: int) -> int:
 
 
 @kernel
-def _system_operation(m: Core, kind: int, address: int, value: int) -> None:
-    if kind in (MMAP, MMAP_HUGE):
+def _read_file(m: Core, op: OpView) -> None:
+    """read(): copy_to_user, through the mapping of the program."""
+    source = enter_call(m, op, True)
+    va = op.value
+    target = _handle_faults(m, va, 1, translate_write(m, va, 1)) if source >= 0 else -1
+    if target < 0:
+        return
+    first, to = (op.address >> 3) & WORD_MASK, (va >> 3) & WORD_MASK
+    words = min(int(op.words), WORDS_PER_FRAME - max(first, to))
+    for i in range(max(1, words)):
+        word = memory(m)[source * WORDS_PER_FRAME + (first + i)]
+        if target >= EMULATE:
+            emulate_store(m, target - EMULATE, to + i, word)
+        else:
+            memory(m)[target * WORDS_PER_FRAME + (to + i)] = word
+    frame_at(m, target & (EMULATE - 1)).written = 1
+
+
+@kernel
+def _file_operation(m: Core, op: OpView) -> None:
+    if op.kind == FILE_READ:
+        _read_file(m, op)
+    elif op.kind in (FILE_WRITE, FILE_REWRITE):
+        write_file(m, op)
+    else:
+        map_or_sync(m, op.kind, op.address, op.value)
+
+
+@kernel
+def _system_operation(m: Core, op: OpView) -> None:
+    kind, address, value = op.kind, op.address, op.value
+    if kind >= MMAP_SHARED:
+        _file_operation(m, op)
+    elif kind in (MMAP, MMAP_HUGE):
         map_range(m, address, value, kind == MMAP_HUGE)
     elif kind == MUNMAP:
         unmap_range(m, address, value)
@@ -113,7 +159,7 @@ def execute(m: Core, ops: RecordArray[OpView], first: int, until_ps: int) -> int
                 run_ps += op.value * PS_PER_NS
             else:
                 m.time.run_ps = start_ps + run_ps
-                _system_operation(m, kind, op.address, op.value)
+                _system_operation(m, op)
                 tag_bits = tlb_tag(m, 0)
             if m.vcpu.out_of_memory:
                 break

@@ -40,6 +40,13 @@ from paging_core.kernels.guest_frames import (
     take_frame,
     take_huge_frame,
 )
+from paging_core.kernels.guest_mappings import (
+    copy_mappings,
+    end_mappings,
+    is_copied_by_fork,
+    maps_file,
+    remove_mappings,
+)
 from paging_core.kernels.guest_walk import HUGE, slot_of
 from paging_core.kernels.state import (
     ACCESSED,
@@ -64,13 +71,13 @@ _IN_SUPERPAGE = (1 << 21) - 1
 KERNEL_SLOT = 256
 """The L4 slot of the direct map, in every address space."""
 
-_COW = PRESENT | GUEST_COW
+COW = PRESENT | GUEST_COW
 _GUEST_FAULT = int(Event.GUEST_FAULT)
 
 
 @kernel
-def _works_on(m: Core) -> bool:
-    """One more table or page of an address space: all of them are different frames."""
+def works_on(m: Core) -> bool:
+    """One more table or page of what an operation goes over: all of them are different frames."""
     m.kernel_work += 1
     if m.kernel_work > m.n_frames:
         panic(m)
@@ -115,7 +122,8 @@ def _split_superpage(m: Core, l2: int, slot: int) -> int:
 
 
 @kernel
-def _l1_table(m: Core, root: int, va: int) -> int:
+def l1_table(m: Core, root: int, va: int) -> int:
+    """The L1 table of an address, made if there is none."""
     l2 = _l2_table(m, root, va)
     slot = slot_of(va, 2)
     if memory(m)[l2 * ENTRIES + slot] & HUGE == HUGE:
@@ -135,9 +143,19 @@ def _existing_l2(m: Core, root: int, va: int) -> int:
 
 
 @kernel
+def existing_l1(m: Core, root: int, va: int) -> int:
+    """The L1 table of an address, or -1."""
+    l2 = _existing_l2(m, root, va)
+    if l2 < 0:
+        return -1
+    entry = memory(m)[l2 * ENTRIES + slot_of(va, 2)]
+    return frame_in(m, entry) if entry & HUGE == PRESENT else -1
+
+
+@kernel
 def map_page(m: Core, root: int, va: int) -> None:
     """Give a page a fresh zero frame, unless something is mapped there."""
-    l1 = _l1_table(m, root, va)
+    l1 = l1_table(m, root, va)
     if memory(m)[l1 * ENTRIES + slot_of(va, 1)] & PRESENT:
         return
     gfn = take_frame(m)
@@ -166,6 +184,8 @@ def _map_huge(m: Core, root: int, va: int) -> None:
 def map_range(m: Core, va: int, pages: int, huge: bool) -> None:
     """Map a range, populated: fresh zero pages in the current process."""
     root = m.vcpu.cr3
+    if maps_file(m, m.vcpu.process, va, va + (pages << FRAME_SHIFT)):
+        unmap_range(m, va, pages)
     step = ENTRIES if huge else 1
     for i in range(0, pages, step):
         if m.vcpu.out_of_memory:
@@ -186,7 +206,7 @@ def _unmap_huge(m: Core, l2: int, va: int) -> None:
 
 @kernel
 def _unmap_page(m: Core, root: int, va: int) -> bool:
-    l1 = _l1_table(m, root, va)
+    l1 = l1_table(m, root, va)
     slot = slot_of(va, 1)
     entry = memory(m)[l1 * ENTRIES + slot]
     if entry & PRESENT == 0:
@@ -229,17 +249,22 @@ def unmap_range(m: Core, va: int, pages: int) -> None:
                 first, last, huge = min(first, at), at + (1 << FRAME_SHIFT), False
             at += 1 << FRAME_SHIFT
     _flush_range(m, first, last, huge)
+    remove_mappings(m, va, end)
 
 
 @kernel
-def _share_table(m: Core, parent: int, child: int) -> None:
-    """Copy the leaves of an L1 table; writable ones become copy-on-write in both."""
+def _share_table(m: Core, parent: int, child: int, va: int) -> None:
+    """Copy the leaves of the L1 table of an address; writable ones become copy-on-write in both."""
+    process = m.vcpu.process
+    some_file = maps_file(m, process, va, va + (ENTRIES << FRAME_SHIFT))
     for slot in range(ENTRIES):
         entry = memory(m)[parent * ENTRIES + slot]
         if entry & PRESENT == 0:
             continue
+        if some_file and not is_copied_by_fork(m, process, va + (slot << FRAME_SHIFT)):
+            continue
         gfn = frame_in(m, entry)
-        if gfn != ZERO_FRAME and not _works_on(m):
+        if gfn != ZERO_FRAME and not some_file and not works_on(m):
             return
         if entry & WRITABLE:
             entry = (entry & ~WRITABLE) | GUEST_COW
@@ -250,16 +275,16 @@ def _share_table(m: Core, parent: int, child: int) -> None:
 
 
 @kernel
-def _share_l2(m: Core, parent: int, child: int) -> None:
+def _share_l2(m: Core, parent: int, child: int, va: int) -> None:
     for slot in range(ENTRIES):
         entry = memory(m)[parent * ENTRIES + slot]
         if entry & PRESENT == 0:
             continue
-        if not _works_on(m):
+        if not works_on(m):
             return
         huge = entry & SUPERPAGE
         table = _split_superpage(m, parent, slot) if huge else frame_in(m, entry)
-        _share_table(m, table, _next_table(m, child, slot))
+        _share_table(m, table, _next_table(m, child, slot), va + (slot << 21))
 
 
 @kernel
@@ -279,26 +304,33 @@ def fork(m: Core, process: int) -> None:
         parent3 = frame_in(m, memory(m)[parent * ENTRIES + i4])
         child3 = _next_table(m, child, i4)
         for i3 in range(ENTRIES):
-            if memory(m)[parent3 * ENTRIES + i3] & PRESENT and _works_on(m):
+            if memory(m)[parent3 * ENTRIES + i3] & PRESENT and works_on(m):
                 child2 = _next_table(m, child3, i3)
-                _share_l2(m, frame_in(m, memory(m)[parent3 * ENTRIES + i3]), child2)
+                va = (i4 << 39) + (i3 << 30)
+                _share_l2(m, frame_in(m, memory(m)[parent3 * ENTRIES + i3]), child2, va)
     vcpu.roots[process] = child
+    copy_mappings(m, vcpu.process, process)
     guest_flush(m)
 
 
 @kernel
-def _put_page(m: Core, entry: int) -> None:
+def _put_page(m: Core, entry: int, counted: bool) -> None:
     if entry & PRESENT:
         gfn = frame_in(m, entry)
-        if gfn != ZERO_FRAME and _works_on(m):
+        if gfn != ZERO_FRAME and (not counted or works_on(m)):
             put_frame(m, gfn)
 
 
 @kernel
-def _free_l2(m: Core, l2: int) -> None:
+def _free_l2(m: Core, l2: int, counted: bool) -> None:
+    """Free the tables and pages below one.
+
+    Args:
+        counted: no page is mapped twice, as one of a file can be.
+    """
     for slot in range(ENTRIES):
         entry = memory(m)[l2 * ENTRIES + slot]
-        if entry & PRESENT == 0 or not _works_on(m):
+        if entry & PRESENT == 0 or not works_on(m):
             continue
         if entry & SUPERPAGE:
             head = superpage_in(m, entry)
@@ -307,7 +339,7 @@ def _free_l2(m: Core, l2: int) -> None:
             continue
         table = frame_in(m, entry)
         for i in range(ENTRIES):
-            _put_page(m, memory(m)[table * ENTRIES + i])
+            _put_page(m, memory(m)[table * ENTRIES + i], counted)
         put_frame(m, table)
 
 
@@ -326,13 +358,14 @@ def end_process(m: Core, process: int) -> None:
             continue
         l3 = frame_in(m, memory(m)[root * ENTRIES + i4])
         for i3 in range(ENTRIES):
-            if memory(m)[l3 * ENTRIES + i3] & PRESENT and _works_on(m):
+            if memory(m)[l3 * ENTRIES + i3] & PRESENT and works_on(m):
                 l2 = frame_in(m, memory(m)[l3 * ENTRIES + i3])
-                _free_l2(m, l2)
+                _free_l2(m, l2, m.vcpu.mappings[process] == 0)
                 put_frame(m, l2)
         put_frame(m, l3)
     put_frame(m, root)
     m.vcpu.roots[process] = 0
+    end_mappings(m, process)
 
 
 @kernel
@@ -349,7 +382,8 @@ def switch_process(m: Core, process: int) -> None:
 
 
 @kernel
-def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
+def copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
+    """A store to a page that is shared: a copy, or the page itself for its last owner."""
     entry = memory(m)[l1 * ENTRIES + slot]
     gfn = frame_in(m, entry)
     flags = (entry & 0xFFF & ~GUEST_COW) | WRITABLE | m.fresh_bits
@@ -367,15 +401,15 @@ def _copy_on_write(m: Core, l1: int, slot: int, va: int) -> None:
 
 
 @kernel
-def handle_guest_fault(m: Core, va: int, write: int) -> None:
-    """The guest's page fault handler: copy-on-write, the zero page, or a page of zeros."""
+def handle_anonymous_fault(m: Core, va: int, write: int) -> None:
+    """A fault where no file is mapped: copy-on-write, the zero page, or a page of zeros."""
     pay(m, _GUEST_FAULT, BASE, 1)
     root = m.vcpu.cr3
-    l1 = _l1_table(m, root, va)
+    l1 = l1_table(m, root, va)
     slot = slot_of(va, 1)
     entry = memory(m)[l1 * ENTRIES + slot]
-    if entry & _COW == _COW:
-        _copy_on_write(m, l1, slot, va)
+    if entry & COW == COW:
+        copy_on_write(m, l1, slot, va)
     elif write == 0 and m.fresh_bits and entry & PRESENT == 0:
         kernel_store(m, l1, slot, _ZERO_PAGE)
     else:

@@ -33,7 +33,7 @@ ACCESSED = 1 << 5
 DIRTY = 1 << 6
 SUPERPAGE = 1 << 7
 GUEST_COW = 1 << 9
-"""Guest entries (software bit): read-only because of fork; copy on write."""
+"""Guest entries (software bit): read-only because of fork, or private; copy on write."""
 GUEST_WRITES = 1 << 9
 """Shadow L1 entries (software bit): the guest's own tables let it write here."""
 ENTRIES = WORDS_PER_FRAME
@@ -78,6 +78,8 @@ VCPU_DTYPE = np.dtype(
         ("free_frames", np.int64),
         ("position", np.int64),
         ("out_of_memory", np.int64),
+        ("mappings", np.int64, (MAX_PROCESSES,)),  # frame of what each maps of the file, or 0
+        ("file_index", np.int64),  # root of the page cache's index, or 0
     ]
 )
 """The guest itself beside its memory: all of it migrates."""

@@ -20,6 +20,8 @@ class VcpuView:
     free_frames: int
     position: int
     out_of_memory: int
+    mappings: Ints
+    file_index: int
 
 
 class RingView:

@@ -16,7 +16,7 @@ from paging_core.errors import BadOption, InvalidInput, UnknownWorkload
 from paging_core.footprint import MIB, memory_for
 from paging_core.units import FRAME_BYTES, format_bytes
 from paging_core.workloads.dirty_rate import PATTERNS, Dirty, DirtyRate, write_rate
-from paging_core.workloads.ops import MAX_PROCESSES, Workload
+from paging_core.workloads.ops import FILE_PAGES, MAX_PROCESSES, Workload
 from paging_core.workloads.parameters import (
     Count,
     Duration,
@@ -143,6 +143,18 @@ _WORKLOADS = (
         ),
     ),
     WorkloadInfo(
+        "files",
+        "A file in the page cache: mapped shared and private, read() and write(), write-back.",
+        (
+            *_accesses("4MiB"),
+            Parameter("file", Size(most_bytes=FILE_PAGES * FRAME_BYTES), "4MiB", "the file's size"),
+            Parameter("shared", Number(0, 1), "0.4", "fraction of the accesses by shared mapping"),
+            Parameter("private", Number(0, 1), "0.1", "fraction by private mapping"),
+            Parameter("calls", Number(0, 1), "0.3", "fraction by read() and write()"),
+            Parameter("sync_every", Count(1, _EVER), "50000", "accesses between two write-backs"),
+        ),
+    ),
+    WorkloadInfo(
         "idle",
         "Nothing at all.",
         (
@@ -235,6 +247,12 @@ def _check_together(name: str, settings: Settings) -> None:
         raise BadOption(
             f"workload {name}: huge=1 needs a wss of whole superpages; use a multiple of 2MiB"
         )
+    shares = [float(settings.get(key, 0)) for key in ("shared", "private", "calls")]
+    if round(sum(shares), 9) > 1:
+        raise BadOption(
+            f"workload {name}: shared, private and calls are parts of all accesses and add up to "
+            f"{sum(shares):g}; make them 1 or less"
+        )
 
 
 def _spec_of(info: WorkloadInfo, settings: Settings) -> str:
@@ -290,7 +308,7 @@ def check_working_set(config: GuestConfig) -> None:
         UnknownWorkload, BadOption: as `parse_spec`, or the working set is as large as the guest.
     """
     info, settings = parse_spec(config.workload)
-    wss_bytes = int(settings["wss"])
+    wss_bytes = int(settings["wss"]) + int(settings.get("file", 0))
     if wss_bytes >= config.memory_bytes:
         wss, memory = format_bytes(wss_bytes), format_bytes(config.memory_bytes)
         enough = memory_for(wss_bytes // FRAME_BYTES) // MIB

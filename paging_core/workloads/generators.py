@@ -10,7 +10,8 @@ import numpy as np
 from paging_core.units import FRAME_BYTES, FRAME_SHIFT, WORDS_PER_FRAME
 from paging_core.workloads import patterns
 from paging_core.workloads.churn import Churn, fill_churn
-from paging_core.workloads.ops import IDLE, MMAP, MMAP_HUGE, OP_DTYPE, WRITE, Ops
+from paging_core.workloads.files import Files, file_setup, fill_files
+from paging_core.workloads.ops import FILE_WRITE, IDLE, MMAP, MMAP_HUGE, OP_DTYPE, WRITE, Ops
 from paging_core.workloads.pacing import Fill, Pace, fill_paced, pace_of
 from paging_core.workloads.parameters import Settings, part_of
 from paging_core.workloads.randomness import fill_draws, in_units, key_of
@@ -113,6 +114,13 @@ def _switches(settings: Settings, shape: Shape, _seed: int) -> Fill:
     return partial(fill_switches, shape, turns)
 
 
+def _files(settings: Settings, shape: Shape, _seed: int) -> Fill:
+    shares = [float(settings[key]) for key in ("shared", "private", "calls")]
+    up_to = [in_units(min(1.0, sum(shares[: i + 1]))) for i in range(3)]
+    every, pages = int(settings["sync_every"]), _pages(settings)
+    return partial(fill_files, shape, Files(pages, _pages(settings, "file"), every, *up_to))
+
+
 _PATTERNS: dict[str, Callable[[Settings, Shape, int], Fill]] = {
     "sequential": _sequential,
     "uniform": _uniform,
@@ -123,6 +131,7 @@ _PATTERNS: dict[str, Callable[[Settings, Shape, int], Fill]] = {
     "read-mostly": _read_mostly,
     "churn": _churn,
     "switches": _switches,
+    "files": _files,
 }
 
 
@@ -143,7 +152,16 @@ def _setup(settings: Settings, seed: int) -> Ops:
     huge, init = bool(settings.get("huge", 0)), bool(settings["init"])
     firsts = [first_page_of(process) for process in range(int(settings.get("processes", 1)))]
     parts = [map_ops(first, _pages(settings), key, huge=huge, init=init) for first in firsts]
+    if "file" in settings:
+        parts[0] = np.concatenate([parts[0], _file_setup(settings, key)])
     return parts[0] if len(parts) == 1 else setup_of(parts)
+
+
+def _file_setup(settings: Settings, key: int) -> Ops:
+    pages = _pages(settings, "file")
+    written = map_ops(0, pages, key, huge=False, init=bool(settings["init"]))[1:]
+    written["kind"] = FILE_WRITE
+    return file_setup(pages, written)
 
 
 def make_generator(name: str, spec: str, settings: Settings, seed: int) -> Generator:

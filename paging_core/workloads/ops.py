@@ -31,7 +31,25 @@ IDLE = 8
 """Do nothing for `value` nanoseconds."""
 MMAP_HUGE = 9
 """Like MMAP with 2 MiB superpages: `address` and `value` are multiples of 512 pages."""
+MMAP_SHARED = 10
+"""Map a part of the file, shared, at `address` (MAP_FIXED, not populated): `value` is the number of
+pages, and the first page of the file from bit FIRST_PAGE_SHIFT on. What was mapped there goes."""
+MMAP_PRIVATE = 11
+"""Likewise private: a store goes to a copy."""
+FILE_READ = 12
+"""read(): from byte `address` of the file, `words` 8-byte words to user address `value`; within one
+frame on either side."""
+FILE_WRITE = 13
+"""write(): at byte `address` of the file, `words` 8-byte words (`value`, …), within one page."""
+FILE_REWRITE = 14
+"""write() of what stands there already."""
+FILE_SYNC = 15
+"""Write back: clean `value` pages of the file from page `address` on."""
 
+FIRST_PAGE_SHIFT = 32
+"""Of `value` of MMAP_SHARED and MMAP_PRIVATE."""
+FILE_PAGES = 1 << 18
+"""Pages of the file: 1 GiB."""
 MAX_PROCESSES = 16
 USER_TOP = 1 << 47
 """User addresses are below this one; process 0 is current when a workload starts."""

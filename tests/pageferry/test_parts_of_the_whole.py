@@ -37,6 +37,7 @@ ROUND_OPS = 1500
 ROUNDS = 4
 SMALL = {
     "churn": "wss=1MiB,region=64KiB,fork_every=400,children=3",
+    "files": "wss=256KiB,file=512KiB,sync_every=200",
     "idle": "tick=10us",
     "phased": "wss=1MiB,phase_ops=700",
     "switches": "wss=1MiB,processes=3,switch_every=100",

@@ -72,6 +72,7 @@ PRICES: dict[str, float] = {
     "page_digest": 410,
     "cr3_load": 820,
     "invlpg": 240,
+    "guest_file_call": 610,
 }
 
 

@@ -115,6 +115,10 @@ CASES: Mapping[Event, Case] = {
         before=[Op(ops.FORK, 1)],
     ),
     Event.INVLPG: Case(PROTECT, {"base": 1}, [munmap(PAGE + 1, 1)]),
+    # One write() and one read(), of a page that the first of them puts into the page cache.
+    Event.GUEST_FILE_CALL: Case(
+        PROTECT, {"base": 2}, [Op(ops.FILE_WRITE, 0, 7), Op(ops.FILE_READ, 0, PAGE << 12)]
+    ),
 }
 
 

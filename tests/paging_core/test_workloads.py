@@ -22,10 +22,15 @@ from paging_core.units import FRAME_BYTES
 from paging_core.workloads.catalog import describe_workloads, make_workload
 from paging_core.workloads.ops import (
     EXIT,
+    FILE_READ,
+    FILE_REWRITE,
+    FILE_SYNC,
+    FILE_WRITE,
     FORK,
     IDLE,
     MMAP,
     MMAP_HUGE,
+    MMAP_PRIVATE,
     MUNMAP,
     OP_DTYPE,
     READ,
@@ -40,9 +45,10 @@ BASE = 1 << 32
 PAGES = 64
 WSS = f"wss={PAGES * FRAME_BYTES // 1024}KiB"
 MANY = 40_000
+WRITES = (WRITE, REWRITE, FILE_WRITE, FILE_REWRITE)
 RANDOM = ("uniform", "zipf", "hotcold", "phased", "read-mostly")
 PACED = (*RANDOM, "sequential", "strided")
-ALL = (*PACED, "churn", "switches")
+ALL = (*PACED, "churn", "switches", "files")
 
 
 def operations(spec: str, n: int = MANY, *, first: int = 0, seed: int = 3) -> Ops:
@@ -52,11 +58,11 @@ def operations(spec: str, n: int = MANY, *, first: int = 0, seed: int = 3) -> Op
 
 
 def accesses(ops: Ops) -> Ops:
-    return ops[np.isin(ops["kind"], (READ, WRITE, REWRITE))]
+    return ops[np.isin(ops["kind"], (READ, FILE_READ, *WRITES))]
 
 
 def writes(ops: Ops) -> Ops:
-    return ops[np.isin(ops["kind"], (WRITE, REWRITE))]
+    return ops[np.isin(ops["kind"], WRITES)]
 
 
 def pages(ops: Ops) -> npt.NDArray[np.int64]:
@@ -88,7 +94,7 @@ def test_every_workload_of_the_catalog_is_tested_here() -> None:
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 1.0])
 def test_as_many_accesses_write_as_were_asked_for(name: str, share: float) -> None:
     ops = accesses(operations(f"{name}:{WSS},writes={share}"))
-    if name in {"churn", "switches"}:
+    if name in {"churn", "switches", "files"}:
         assert MANY - len(ops) < 100
     else:
         assert len(ops) == MANY
@@ -118,7 +124,9 @@ def test_a_long_time_between_accesses_is_made_of_short_waits(rate: float) -> Non
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.75, 1.0])
 def test_as_many_writes_are_silent_as_were_asked_for(name: str, share: float) -> None:
     written = writes(operations(f"{name}:{WSS},silent={share}"))
-    assert is_share(int((written["kind"] == REWRITE).sum()), len(written), share)
+    assert is_share(
+        len(written[np.isin(written["kind"], (REWRITE, FILE_REWRITE))]), len(written), share
+    )
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -128,7 +136,8 @@ def test_a_write_stays_within_one_frame_of_the_working_set(name: str, words: int
     assert (ops["words"] == words).all()
     assert (ops["address"] % 8 == 0).all()
     assert (ops["address"] % FRAME_BYTES + 8 * words <= FRAME_BYTES).all()
-    own = ops[ops["address"] < BASE + (1 << 39)]  # and not a child's, or another process's
+    in_memory = ops[ops["address"] >= BASE]  # and not of a file
+    own = in_memory[in_memory["address"] < BASE + (1 << 39)]  # nor a child's, or another process's
     assert pages(own).min() >= 0
     assert pages(own).max() < PAGES
 
@@ -144,7 +153,12 @@ def test_a_write_begins_at_any_word_from_which_it_fits(name: str) -> None:
 @given(data=st.data())
 def test_how_a_run_is_cut_changes_nothing(name: str, data: st.DataObject) -> None:
     rate = "" if name == "idle" else data.draw(st.sampled_from(["", ",write_rate=100"]))
-    few = {"churn": ",fork_every=40", "phased": ",phase_ops=70", "switches": ",switch_every=9"}
+    few = {
+        "churn": ",fork_every=40",
+        "phased": ",phase_ops=70",
+        "switches": ",switch_every=9",
+        "files": ",sync_every=30",
+    }
     small = few.get(name, "")
     spec = f"{name}:{WSS}{rate}{small}"
     first = data.draw(st.integers(0, 10**6))
@@ -332,6 +346,29 @@ def test_after_a_blow_a_process_that_is_switched_back_to_is_shadowed_anew() -> N
         names = ("shadow_page_build", "shadow_teardown_page")
         built.append(tuple(after[name] - before[name] for name in names))
     assert built == [(3, 0), (4, 4), (4, 0), (0, 0), (0, 0)]
+
+
+def test_files_goes_by_mapping_and_call_as_often_as_told() -> None:
+    """And each way to every page of the file as often; a read() stores to the first own page."""
+    spec = f"files:{WSS},file=128KiB,shared=0.3,private=0.2,calls=0.4,sync_every=1000,writes=0.5"
+    ops = accesses(operations(spec))
+    calls = np.isin(ops["kind"], (FILE_READ, FILE_WRITE))
+    part = np.where(calls, 3, (ops["address"] - BASE) >> 40)
+    counts = np.array([(part == which).sum() for which in (1, 2, 3, 0)])
+    assert agrees(counts, np.array([0.3, 0.2, 0.4, 0.1]))
+    for which, base in ((1, BASE + (1 << 40)), (2, BASE + (2 << 40)), (3, 0)):
+        own = np.bincount((ops["address"][part == which] - base) // FRAME_BYTES, minlength=32)
+        assert agrees(own, np.full(32, 1 / 32))
+    assert set(ops["value"][ops["kind"] == FILE_READ].tolist()) == {BASE}
+    assert is_share(int((ops["kind"] == FILE_WRITE).sum()), int(calls.sum()), 0.5)
+
+
+def test_files_writes_back_and_drops_its_copies_every_so_often() -> None:
+    ops = operations(f"files:{WSS},file=128KiB,sync_every=50", 5 * 52)
+    system = np.flatnonzero(~np.isin(ops["kind"], (READ, FILE_READ, *WRITES)))
+    assert system.tolist() == [52 * i + j for i in range(5) for j in (0, 1)]
+    first = [tuple(op) for op in ops[["kind", "address", "value"]][:2].tolist()]
+    assert first == [(FILE_SYNC, 0, 32), (MMAP_PRIVATE, BASE + (2 << 40), 32)]
 
 
 def test_churn_never_touches_what_it_unmapped_and_shares_its_accesses_out() -> None:
