@@ -17,7 +17,7 @@ SETTINGS: Mapping[str, Setting] = {
     )
 }
 """All of them by name: what a guest is made of, how it is tracked, how it is moved."""
-NO_AXIS = frozenset({"clock", "kind"})
+NO_AXIS = frozenset({"clock", "kind", "tracking"})
 """A sweep runs models on the virtual clock: the real one, and real guests, are about two hosts."""
 AXES: Mapping[str, Setting] = {
     one.axis: one for one in SETTINGS.values() if one.is_option and one.name not in NO_AXIS

@@ -63,7 +63,7 @@ def _place(run: Repeated) -> dict[str, Any] | None:
     fixups, wire = run.spread("fixups"), run.spread("wire")
     if fixups is None or wire is None:
         return None
-    tracking, downtime = run.spread("tracking"), run.spread("downtime")
+    tracking, downtime = run.spread("tracking_time"), run.spread("downtime")
     pages = run["group_pages"]
     return {
         "variant": run["variant"], "plain": run["plain"], "group_pages": pages,

@@ -32,7 +32,7 @@ MEASURES = {
     "fixups": "faults_fixup",
     "faults": "faults_total",
     "wire": "bytes_wire",
-    "tracking": "tracking_ns",
+    "tracking_time": "tracking_ns",
     "total": "total_s",
     "downtime": "downtime_s",
 }
@@ -49,8 +49,8 @@ def compared(results: pa.Table) -> pa.Table:
         `overhead_percent` (what tracking cost the guest, on top of what its untracked twin ran),
         `overhead_low_percent` and `overhead_high_percent` (the same events at the ends of their
         prices), `tracking_ns`, and the ratios `overhead`, `overhead_low`, `overhead_high`,
-        `fixups`, `faults`, `wire`, `tracking`, `total`, `downtime` to the baseline, whose
-        own values are `base_<ratio>`; NULL where there is none, or 0.
+        `fixups`, `faults`, `wire`, `tracking_time`, `total`, `downtime` to the baseline,
+        whose own values are `base_<ratio>`; NULL where there is none, or 0.
     """
     runs = [_described(row) for row in results.to_pylist() if row["status"] == "ok"]
     baselines = {values_of(run, ALIKE): run for run in runs if _single(run)}

@@ -18,6 +18,7 @@ SMALLEST: dict[str, tuple[list[str], list[str]]] = {
     "flow": (["--memory", "4MiB", "--runs", "1"], ["shadow, groups of 64", "hap, groups of 1"]),
     "memory": (["--sizes", "4MiB"], ["source, shadow", "destination, hap"]),
     "prediction": (["--memory", "8MiB", "--loads", "idle"], ["idle", "largest |error|"]),
+    "process_guest": (["--rounds", "1", "--wss", "1MiB"], ["untracked", "uffd-async"]),
     "proof": (["--memory", "1MiB", "--runs", "1"], ["proof (GMAC", "SHA-256"]),
     "recording": (["--memory", "4MiB", "--rounds", "1"], ["4 KiB pages", "huge pages"]),
     "sweep": (["--points", "1", "--runs", "1"], ["one worker", "two workers"]),

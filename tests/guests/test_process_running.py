@@ -81,7 +81,10 @@ def test_who_copies_what_cleans_report_has_all_of_it(tracker: TrackerConfig) -> 
 
 
 def test_it_is_never_ahead_of_its_pace(guest: ProcessGuest) -> None:
-    """What it executed, but for the last operation, takes the load no longer than it ran."""
+    """What it executed takes the load no longer than it ran, but for what it was in the middle of.
+
+    It looks at its clock between two operations, and is paused behind one: three times here.
+    """
     for _ in range(3):
         guest.resume()
         ran(guest, 1000)
@@ -90,7 +93,7 @@ def test_it_is_never_ahead_of_its_pace(guest: ProcessGuest) -> None:
         before = model.machine.core["time"]["run_ps"][0]
         model.run_accesses(guest.position - 1)
         load_ps = int(model.machine.core["time"]["run_ps"][0] - before)
-    assert 1000 * 100_000 < load_ps <= guest.time_ns * 1000
+    assert 1000 * 100_000 < load_ps <= guest.time_ns * 1000 + 3 * 10_000_000  # 10 µs each
 
 
 def test_time_and_stalls_are_what_was_measured(guest: ProcessGuest) -> None:

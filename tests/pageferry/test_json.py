@@ -43,7 +43,7 @@ COMMANDS = {
 """A call of every command that prints a table, by the name of its document's schema."""
 DEMO = "demo"
 """Has a table too; it takes two whole migrations and has tests of its own below."""
-WITHOUT = ("sweep", "report", "certs", "trace import ")
+WITHOUT = ("sweep", "report", "certs", "trace import ", "trace merge")
 """How commands begin that print no table: lines, files."""
 
 

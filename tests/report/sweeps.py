@@ -83,7 +83,7 @@ def figures(document: Document) -> dict[str, Any]:
         "fixups": document["faults"]["fixup"],
         "faults": document["faults"]["total"],
         "wire": document["bytes"]["wire"],
-        "tracking": tracking_ns(document),
+        "tracking_time": tracking_ns(document),
         "total": document["time"]["total_s"],
         "downtime": document["time"]["downtime_s"],
     }

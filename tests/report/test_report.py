@@ -15,14 +15,14 @@ import vl_convert
 
 from pageferry.report.repeats import repeated
 from pageferry.report.sweeps import sweep_report
-from pageferry.report.variants import compared
+from pageferry.report.variants import MEASURES, compared
 from pageferry.report.verdict import verdict
 from pageferry.results import BadResult
 from pageferry.sweep import run_points
 from pageferry.sweep.directory import existing, opened
 from pageferry.sweep.model import model_digest
 from pageferry.sweep.point import Point
-from pageferry.sweep.settings import NAMES
+from pageferry.sweep.settings import NAMES, SETTINGS
 from pageferry.sweep.work import Task, perform
 from pageferry.sweep.workers import LocalWorkers
 from tests.pageferry.hosts import pageferry
@@ -124,7 +124,7 @@ def test_ratios_are_against_single_pages_of_the_same_kind(swept: Path) -> None:
             assert grouped["fixups"] == grouped["faults_fixup"] / single["faults_fixup"]
             assert grouped["wire"] == grouped["bytes_wire"] / single["bytes_wire"]
     pml, single = by_key["hap", "PML", True], by_key["hap", "n = 1", True]
-    assert pml["tracking"] == pml["tracking_ns"] / single["tracking_ns"]
+    assert pml["tracking_time"] == pml["tracking_ns"] / single["tracking_ns"]
     assert ("shadow", "n = 1, write-protect", True) in by_key
     assert ("shadow", "adaptive", True) in by_key
 
@@ -219,3 +219,10 @@ def test_what_is_neither_is_named_in_one_line(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1
         assert not (tmp_path / "report.html").exists()
+
+
+def test_ratios_have_names_that_no_setting_has() -> None:
+    """A table with two columns of one name has the values of one of them."""
+    settings = {setting.name for setting in SETTINGS}
+    assert not settings & set(MEASURES)
+    assert not settings & set(MEASURES.values())

@@ -212,7 +212,7 @@ def test_the_tables_by_load_say_what_the_documents_say(axis: str) -> None:
                 assert cells[at] == "–"  # no twin, so nobody knows
                 assert cells[at + 1] == ""
                 continue
-            shown_values, _, by_prices = cells[at].partition("[")
+            shown_values, _, by_prices = cells[at].partition("(")
             if name == "overhead" and by_prices:
                 ends = [
                     mean([figures(d)[f"overhead_{end}"] for d in mine]) for end in ("low", "high")

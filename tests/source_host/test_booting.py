@@ -27,10 +27,10 @@ def guests(monkeypatch: pytest.MonkeyPatch) -> Iterator[Guests]:
     booting, may_boot = Event(), Event()
     boot = ModelGuest.boot
 
-    def slow(config: GuestConfig, **more: Any) -> ModelGuest:
+    def slow(config: GuestConfig, *rest: Any, **more: Any) -> ModelGuest:
         booting.set()
         assert may_boot.wait(30)
-        return boot(config, **more)
+        return boot(config, *rest, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(ModelGuest, "boot", slow)

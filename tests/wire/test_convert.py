@@ -78,7 +78,7 @@ def test_there_and_back(config: GuestConfig) -> None:
     assert guest_config(spec) == config
 
 
-@pytest.mark.parametrize("tracking", [None, *Tracking])
+@pytest.mark.parametrize("tracking", [None, Tracking.UFFD_SYNC, Tracking.UFFD_ASYNC])
 def test_a_process_there_and_back(tracking: Tracking | None) -> None:
     config = GuestConfig(2**24, TrackerConfig(tracking=tracking), kind=GuestKind.PROCESS)
     assert guest_config(guest_spec("web", config)) == config
