@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from paging_core.kernels.state import DIRTY, FL1, FREE, L1, L2, L3, L4, PRESENT, WRITABLE
 from paging_core.model_guest import ModelGuest
 from paging_core.units import FRAME_SHIFT
 
-_COUNTERS = (
-    "taken", "fixed", "spurious", "emulated", "to_guest", "cache_miss", "zapped", "recycled",
-    "flooded", "pde_zapped", "unsync",
-)  # fmt: skip
-"""Fields of the core's `kvm`, in the order of `KvmCounters`."""
 KIND_NAMES = {L1: "l1", FL1: "fl1", L2: "l2", L3: "l3", L4: "l4"}
 
 
@@ -49,39 +44,6 @@ class ShadowEntry:
     dirty: bool
 
 
-@dataclass(frozen=True)
-class KvmCounters:
-    """What KVM's shadow MMU has counted since boot, by the names of KVM_GET_STATS_FD.
-
-    A fault is fixed, spurious (only a link was missing), emulated or given to the guest; entries
-    that were filled beside it count nowhere. A root in use counts twice as zapped: when it is, and
-    when the vCPU lets go of it.
-    """
-
-    pf_taken: int
-    pf_fixed: int
-    pf_spurious: int
-    pf_emulate: int
-    pf_guest: int
-    mmu_cache_miss: int
-    mmu_shadow_zapped: int
-    mmu_recycled: int
-    mmu_flooded: int
-    mmu_pde_zapped: int
-    mmu_unsync: int
-    """Now, and not since boot."""
-    ring_entries: int
-    """That were put into the dirty ring."""
-    ring_full: int
-    """Exits to user space, KVM_EXIT_DIRTY_RING_FULL."""
-
-    def __sub__(self, earlier: KvmCounters) -> KvmCounters:
-        """What was counted since then; `mmu_unsync` as it is now."""
-        names = [one.name for one in fields(self)]
-        since = {name: getattr(self, name) - getattr(earlier, name) for name in names}
-        return KvmCounters(**{**since, "mmu_unsync": self.mmu_unsync})
-
-
 class ShadowView:
     """What the hypervisor's shadows hold right now."""
 
@@ -105,13 +67,6 @@ class ShadowView:
     def out_of_sync_frames(self) -> set[int]:
         """Guest L1 tables that are out of sync now."""
         return {int(gfn) for gfn in self._machine.core["shadow"]["oos_gfn"][0] if gfn >= 0}
-
-    @property
-    def kvm(self) -> KvmCounters:
-        """The counters of KVM's shadow MMU; all of them 0 under Xen's."""
-        kvm, ring = self._machine.core["kvm"][0], self._machine.core["ring"][0]
-        counted = [int(kvm[name]) for name in _COUNTERS]
-        return KvmCounters(*[*counted, int(ring["pushed"]), int(ring["full"])])
 
     def pages(self) -> Iterator[ShadowPage]:
         """Every shadow page in use."""

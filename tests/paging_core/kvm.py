@@ -12,8 +12,8 @@ import numpy as np
 
 from paging_core import log_dirty
 from paging_core.config import Hypervisor, MemoryFill, TrackerConfig
+from paging_core.kvm_counters import KvmCounters, kvm_counters
 from paging_core.model_guest import ModelGuest
-from paging_core.shadow_view import KvmCounters, ShadowView
 from paging_core.workloads import ops
 from paging_core.workloads.ops import Ops
 from tests.paging_core.reference.harness import boot, move, walker
@@ -45,7 +45,7 @@ class Window:
     @property
     def counters(self) -> KvmCounters:
         """What KVM has counted."""
-        return ShadowView(self.guest).kvm
+        return kvm_counters(self.guest)
 
     def counted(self, kind: int, pages: list[int]) -> KvmCounters:
         """What accesses to some pages add."""

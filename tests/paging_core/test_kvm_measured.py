@@ -191,6 +191,7 @@ def test_a_table_that_is_written_elsewhere_is_flooded_every_third_time() -> None
         window.read([FIRST_PAGE])
     counted = window.counters - before
     assert (counted.pf_emulate, counted.mmu_flooded, counted.mmu_shadow_zapped) == (100, 33, 33)
+    assert counted.mmu_pte_write == 100
     # What was below it is found in the hash: one page is made, one link is put back.
     assert (counted.mmu_cache_miss, counted.pf_spurious) == (33, 33)
 

@@ -78,7 +78,7 @@ class KvmReference:
     Attributes:
         words: its memory, a copy.
         dirty: gfns that are marked.
-        count: what happened, by the names of `paging_core.shadow_view.KvmCounters`.
+        count: what happened, by the names of `paging_core.kvm_counters.KvmCounters`.
         pages: every shadow page that can be found, oldest first.
         logging: whether writes are logged.
     """
