@@ -15,7 +15,7 @@ from pageferry import document as documents
 from pageferry.document import SCHEMA_NAME, SCHEMA_VERSION, Document
 from pageferry.price_range import UNATTRIBUTED
 from paging_core.config import GuestKind
-from paging_core.events import UNATTRIBUTED_HELP
+from paging_core.events import FAULTS_SINCE_0_1, UNATTRIBUTED_HELP
 from paging_core.guest_accounts import BY_KIND, FIXUP, Accounts, all_causes, all_faults
 
 Schema = dict[str, Any]
@@ -55,7 +55,7 @@ def _of_kind(kind: GuestKind, accounts: Accounts) -> Schema:
     if kind is not GuestKind.MODEL:
         says_so["required"] = ["kind"]
     counted = {
-        "faults": {"required": list(accounts.faults)},
+        "faults": {"required": [name for name in accounts.faults if name not in FAULTS_SINCE_0_1]},
         "guest": {"properties": {"time_ns": {"required": list(accounts.causes)}}},
     }
     return {"if": {"properties": {"config": says_so}}, "then": {"properties": counted}}

@@ -14,6 +14,7 @@ from typing import Any
 from paging_core.costs import CostTable, names_no_file, prices_schema
 from paging_core.errors import BadOption
 from paging_core.kinds import ADAPTIVE, Choice, Flag, GroupPages, Memory, Schema, Text, Whole
+from paging_core.kvm_options import GroupOpening, SlotZap, SuperpageSplit
 from paging_core.settings import Role, Section, setting
 from paging_core.units import FRAME_BYTES
 
@@ -28,6 +29,8 @@ MIN_RING_ENTRIES, MAX_RING_ENTRIES = 128, 65536
 """The most are KVM_DIRTY_RING_MAX_ENTRIES."""
 RESERVED_RING_ENTRIES = 64
 """KVM_DIRTY_RING_RSVD_ENTRIES: with so few left the ring is full."""
+MAX_MEMORY_SLOTS = 512
+"""Of a model guest; KVM has room for 32764 (KVM_USER_MEM_SLOTS)."""
 MIN_KVM_PAGES = 64
 FRAMES_PER_KVM_PAGE = 50
 """KVM_MIN_ALLOC_MMU_PAGES and KVM_PERMILLE_MMU_PAGES (20) of asm/kvm_host.h."""
@@ -176,6 +179,8 @@ class ViolationHandling(StrEnum):
     """Xen: `ept_set_entry` ends in `ept_sync_domain`: an IPI, and INVEPT at the next entry."""
     NO_SYNC = "no-sync"
     """KVM: nothing, for a right that is granted needs no flush."""
+    FAST = "fast"
+    """The same, and KVM gives a frame write back without its lock (fast_page_fault)."""
 
 
 class ShadowMmu(StrEnum):
@@ -194,6 +199,7 @@ class Parts:
         clean: the clean policy, by kind of paging.
         reads_map: what a fault of a read maps.
         violations: what follows a violation.
+        split: when superpages are split.
         policy: when the guest is paused, by its name in `source_host.precopy.policies`.
         costs: table of prices by its name; empty for the default one.
     """
@@ -202,6 +208,7 @@ class Parts:
     clean: Mapping[Paging, CleanPolicy]
     reads_map: ReadMapping
     violations: ViolationHandling
+    split: SuperpageSplit
     policy: str
     costs: str = ""
 
@@ -212,6 +219,7 @@ HYPERVISORS: Mapping[Hypervisor, Parts] = {
         clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.LAZY},
         reads_map=ReadMapping.READ_ONLY,
         violations=ViolationHandling.SYNC,
+        split=SuperpageSplit.ON_WRITE,
         policy="xen",
     ),
     Hypervisor.XEN_2009: Parts(
@@ -219,6 +227,7 @@ HYPERVISORS: Mapping[Hypervisor, Parts] = {
         clean={Paging.SHADOW: CleanPolicy.BLOW, Paging.HAP: CleanPolicy.EAGER},
         reads_map=ReadMapping.READ_ONLY,
         violations=ViolationHandling.SYNC,
+        split=SuperpageSplit.ON_WRITE,
         policy="xen-2009",
         costs="xen-2009",
     ),
@@ -227,6 +236,7 @@ HYPERVISORS: Mapping[Hypervisor, Parts] = {
         clean={Paging.SHADOW: CleanPolicy.WRITE_PROTECT, Paging.HAP: CleanPolicy.WRITE_PROTECT},
         reads_map=ReadMapping.WRITABLE,
         violations=ViolationHandling.NO_SYNC,
+        split=SuperpageSplit.ON_WRITE,
         policy="qemu",
     ),
 }
@@ -418,6 +428,11 @@ class TrackerConfig(_Ways):
             256 frames per vCPU plus one per MiB of guest memory.
         tlb_entries: entries of the modelled TLB, a power of two.
         dirty_ring: entries of KVM's dirty ring, a power of two; 0 for a bitmap.
+        group_opening: who opens groups; userfaultfd under KVM's shadow paging alone.
+        initially_set: the log is full when it is enabled, and protects what is cleared; CLEAR_LOG.
+        memory_slots: into which guest memory is cut, evenly; of KVM's BLOW.
+        slot_zap: what a deleted memory slot takes with it.
+        split: None takes the hypervisor's; HAP.
         clear_chunk_frames: frames whose log is cleared at a time by CLEAR_LOG, a power of two.
             QEMU takes 1 GiB (clear-bitmap-shift 18); guests here are smaller.
         pml_buffer_entries: writes that the page-modification log holds; 512 in hardware (Intel SDM
@@ -581,7 +596,7 @@ class TrackerConfig(_Ways):
         Role.SURROUNDINGS,
         Section.TRACKING,
         "HAP: whether a violation that changes a present entry of the P2M syncs (Xen: an IPI, and "
-        "every translation of the guest is dropped) or not (KVM).",
+        "every translation of the guest is dropped) or not. fast: nor does it take KVM's lock.",
         shown="Whether a violation of the P2M syncs; null under shadow paging.",
         paging=Paging.HAP,
         otherwise="by hypervisor: sync, sync, no-sync",
@@ -615,13 +630,82 @@ class TrackerConfig(_Ways):
         "0",
         Role.REMEDY,
         Section.TRACKING,
-        "KVM's shadows: the vCPU notes what it dirties in a ring of N entries, a power of two from "
-        "128, and stops to have it emptied when 64 are left. 0: a bitmap.",
+        "KVM: the vCPU notes what it dirties in a ring of N entries, a power of two from 128, and "
+        "stops to have it emptied when 64 are left (with --pml 576). 0: a bitmap.",
         shown="Entries of KVM's dirty ring; 0 for a bitmap.",
-        paging=Paging.SHADOW,
         since="0.3",
         title="dirty ring",
         words="dirty ring of {}",
+    )
+    group_opening: GroupOpening = setting(
+        "group_opening",
+        Choice(GroupOpening),
+        "fault",
+        Role.REMEDY,
+        Section.TRACKING,
+        "Who opens groups. fault: the hypervisor, in the fault itself. uffd-shared, "
+        "uffd-populated (KVM's shadows): user space by userfaultfd, of memory that the host keeps "
+        "read-only until it faults on each page, or that is private or populated.",
+        shown="Who opens groups: the hypervisor in the fault, or user space by userfaultfd.",
+        since="0.3",
+        title="opened by",
+        words="opened by {}",
+    )
+    initially_set: bool = setting(
+        "initially_set",
+        Flag(),
+        "false",
+        Role.REMEDY,
+        Section.TRACKING,
+        "The log starts full and protects nothing; clear-log protects what it clears "
+        "(KVM_DIRTY_LOG_INITIALLY_SET).",
+        shown="The log is full when it starts, and only what is cleared is protected.",
+        since="0.3",
+        title="initially set",
+    )
+    memory_slots: int = setting(
+        "memory_slots",
+        Whole(1, MAX_MEMORY_SLOTS),
+        "1",
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "KVM's shadows under --clean blow: memory slots of equal size; those with a dirty frame "
+        "are deleted and added again.",
+        shown="Memory slots of equal size.",
+        paging=Paging.SHADOW,
+        since="0.3",
+        title="memory slots",
+        words="{} memory slots",
+    )
+    slot_zap: SlotZap = setting(
+        "slot_zap",
+        Choice(SlotZap),
+        "all",
+        Role.REMEDY,
+        Section.TRACKING,
+        "KVM's shadows under --clean blow: a deleted memory slot takes the shadows of all, or "
+        "(slot: KVM_X86_QUIRK_SLOT_ZAP_ALL disabled) what maps it and those of tables in it.",
+        shown="Whose shadows go with a deleted memory slot.",
+        paging=Paging.SHADOW,
+        since="0.3",
+        title="slot zap",
+        words="slots zap {}",
+    )
+    split: SuperpageSplit | None = setting(
+        "split",
+        Choice(SuperpageSplit),
+        None,
+        Role.SURROUNDINGS,
+        Section.TRACKING,
+        "HAP: superpages are split by the first write to each, or all when logging starts.",
+        shown="When superpages of the P2M are split; null under shadow paging.",
+        paging=Paging.HAP,
+        otherwise="by hypervisor: on-write each",
+        nullable=True,
+        read=lambda tracker, _: tracker.superpage_split,
+        since="0.3",
+        title="split",
+        words="superpages split {}",
     )
 
     @property
@@ -651,6 +735,46 @@ class TrackerConfig(_Ways):
         return self.shadow_mmu or self.parts.shadow_mmu
 
     @property
+    def superpage_split(self) -> SuperpageSplit | None:
+        """When superpages are split; None under shadow paging."""
+        if self.paging is Paging.SHADOW:
+            return None
+        return self.split or self.parts.split
+
+    @property
+    def uses_userfaultfd(self) -> bool:
+        """Whether user space logs writes, and not the hypervisor."""
+        return self.group_opening is not GroupOpening.FAULT
+
+    def _userfaultfd_lacks(self) -> str:
+        """What of this tracker page groups by userfaultfd cannot do; empty if they can do all."""
+        if self.mmu is not ShadowMmu.KVM:
+            return (
+                "userfaultfd opens groups under KVM's shadows; try --hypervisor kvm --paging shadow"
+            )
+        if not self.clean_rules.by_bitmap:
+            return "userfaultfd protects page by page; use --clean write-protect or clear-log"
+        if self.group.adaptive or self.group.d_bit_filter:
+            return (
+                "userfaultfd shows no D bits, which adaptive groups and --d-bit-filter read; "
+                "use --group-opening fault"
+            )
+        if self.initially_set or self.dirty_ring:
+            return (
+                "userfaultfd takes the place of KVM's log; drop --initially-set and --dirty-ring, "
+                "or use --group-opening fault"
+            )
+        return ""
+
+    @property
+    def ring_limit(self) -> int:
+        """Entries with which the dirty ring is full; 0 without one."""
+        if not self.dirty_ring:
+            return 0
+        reserved = RESERVED_RING_ENTRIES + (self.pml_buffer_entries if self.pml else 0)
+        return self.dirty_ring - reserved
+
+    @property
     def clean_rules(self) -> CleanRules:
         """What that policy means."""
         return CLEAN_RULES[self.clean_policy]
@@ -664,8 +788,11 @@ class TrackerConfig(_Ways):
         self._check_clean()
         self._check_pml()
         self._check_ring()
-        if self.paging is Paging.HAP and self.group.scope is GroupScope.VIRTUAL:
-            # A P2M knows no virtual addresses: the natural group there is a run of gfns.
+        self._check_slots()
+        self._check_opening()
+        has_gfns = self.paging is Paging.HAP or self.uses_userfaultfd
+        if has_gfns and self.group.scope is GroupScope.VIRTUAL:
+            # Neither a P2M nor a process knows virtual addresses: the group is a run of gfns.
             physical = replace(self.group, scope=GroupScope.PHYSICAL)
             object.__setattr__(self, "group", physical)
         n = self.tlb_entries
@@ -698,8 +825,14 @@ class TrackerConfig(_Ways):
                 f"a dirty ring of {n} entries is not a power of two from {MIN_RING_ENTRIES} to "
                 f"{MAX_RING_ENTRIES}; try --dirty-ring 4096"
             )
-        if self.mmu is not ShadowMmu.KVM:
-            raise BadOption("--dirty-ring is KVM's; try --hypervisor kvm --paging shadow")
+        if self.ring_limit <= 0:
+            raise BadOption(
+                f"a dirty ring of {n} entries has no room beside the {self.pml_buffer_entries} of "
+                "the PML buffer; try --dirty-ring 4096"
+            )
+        of_kvm = (ViolationHandling.NO_SYNC, ViolationHandling.FAST)
+        if self.mmu is not ShadowMmu.KVM and self.violation_handling not in of_kvm:
+            raise BadOption("--dirty-ring is KVM's; try --hypervisor kvm")
         if self.clean_policy is not CleanPolicy.WRITE_PROTECT:
             raise BadOption(
                 "--dirty-ring protects the frames in it when it is emptied, and excludes the "
@@ -710,6 +843,26 @@ class TrackerConfig(_Ways):
                 "--dirty-ring has an entry for each fault, so nothing is grouped; drop it or use "
                 "--group-pages 1"
             )
+
+    def _check_slots(self) -> None:
+        if not 1 <= self.memory_slots <= MAX_MEMORY_SLOTS:
+            raise BadOption(
+                f"{self.memory_slots} memory slots are not between 1 and {MAX_MEMORY_SLOTS}"
+            )
+        if self.memory_slots == 1 and self.slot_zap is SlotZap.ALL:
+            return
+        if self.mmu is not ShadowMmu.KVM or self.clean_policy is not CleanPolicy.BLOW:
+            raise BadOption(
+                "--memory-slots and --slot-zap say what KVM drops when a slot is deleted; "
+                "use --hypervisor kvm --clean blow"
+            )
+
+    def _check_opening(self) -> None:
+        lacks = self._userfaultfd_lacks()
+        if self.uses_userfaultfd and lacks:
+            raise BadOption(lacks)
+        if self.initially_set and not self.clean_rules.defers:
+            raise BadOption("--initially-set protects what is cleared; use --clean clear-log")
 
     def _check_pml(self) -> None:
         if not 1 <= self.pml_buffer_entries <= MAX_PML_ENTRIES:

@@ -241,8 +241,12 @@ def _sources(given: Any, table: Mapping[str, Any], path: Path) -> dict[str, str]
 
 
 SINCE_0_1 = frozenset(
-    {Event.P2M_SYNC, Event.PAGE_DIGEST, Event.CR3_LOAD, Event.INVLPG, Event.GUEST_FILE_CALL}
-)
+    {
+        Event.P2M_SYNC, Event.PAGE_DIGEST, Event.CR3_LOAD, Event.INVLPG, Event.UFFD_FAULT,
+        Event.UFFD_OPEN, Event.UFFD_PROTECT, Event.HOST_FAULT, Event.SLOT_LOOKUP,
+        Event.P2M_FAST_FAULT, Event.GUEST_FILE_CALL,
+    }
+)  # fmt: skip
 """Events that came after version 0.1, of which results of then have no price."""
 
 

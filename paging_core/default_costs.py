@@ -128,5 +128,35 @@ DEFAULTS: Mapping[Event, EventCost] = {
         200, 500, 1500,
         f"read() or write() of a part of a page that is cached, without exits; {_ESTIMATE}",
     ),
+    Event.UFFD_FAULT: EventCost(
+        7000, 10000, 75000,
+        "a thread sleeps in the host until another has opened the page. Low, typical: 7.4 to 13 µs "
+        "of a process, idle; high: 60 to 75 µs of a KVM guest, nested, two processors (measured "
+        "here)",
+    ),
+    Event.UFFD_OPEN: EventCost(
+        90, 150, 200,
+        "one neighbour un-protected and marked: 90 to 200 ns under userfaultfd, and what "
+        "MADV_POPULATE_WRITE takes is within that (measured here)",
+    ),
+    Event.UFFD_PROTECT: EventCost(
+        50, 100, 190, "PAGEMAP_SCAN with re-protect, per dirty page (measured here)"
+    ),
+    Event.HOST_FAULT: EventCost(
+        500, 1100, 1500,
+        "the host's own minor fault on an opened page of shared memory. Typical: 3.7 µs a page "
+        "with it, 2.4 to 2.6 without, on KVM's shadow MMU (measured here); ends: estimate",
+    ),
+    Event.SLOT_LOOKUP: EventCost(
+        4, 18, 30,
+        "one frame of a deleted slot looked up in the reverse map and the hash. 1.44 ms for 32,768 "
+        "frames where zapping all took 0.85: 18 ns; low: 0.13 ms with nothing to zap (measured "
+        "here); high: estimate",
+    ),
+    Event.P2M_FAST_FAULT: EventCost(
+        50, 150, 300,
+        "beside exit and mark: a walk and a cmpxchg without the lock; at most 224 to 320 ns whole "
+        "for a first write on KVM EPT (Matlack 2022); estimate",
+    ),
 }  # fmt: skip
 """Default price of every event."""

@@ -55,6 +55,13 @@ class Event(IntEnum):
     INVLPG = 31
     # A system call of the guest.
     GUEST_FILE_CALL = 32
+    # Page groups by userfaultfd, KVM's memory slots and its fast path.
+    UFFD_FAULT = 33
+    UFFD_OPEN = 34
+    UFFD_PROTECT = 35
+    HOST_FAULT = 36
+    SLOT_LOOKUP = 37
+    P2M_FAST_FAULT = 38
 
 
 N_EVENTS = len(Event)
@@ -70,11 +77,14 @@ class Fault(IntEnum):
     P2M_VIOLATION = 4
     MISCONFIGURATION = 5
     PML_FULL = 6
-    FIXUP = 7
+    USERFAULT = 7
+    FIXUP = 8
     """Not a kind of its own: of the faults above, those that opened a clean frame."""
 
 
 N_FAULTS = len(Fault)
+FAULTS_SINCE_0_1 = frozenset({"userfault"})
+"""Kinds that documents of version 0.1 do not have."""
 FAULT_KINDS = tuple(fault.name.lower() for fault in Fault)
 """Keys of `GuestCounters.faults`, in order; ``total`` sums all but ``fixup``."""
 

@@ -41,6 +41,10 @@ class Accounts:
     causes: Mapping[str, Account]
 
 
+_USERFAULT = Account(
+    "write fault, handled", "A write to a protected page that waited for the fault handler."
+)
+
 MODEL = Accounts(
     faults={
         "read_build": Account("read, entry built", "A read whose shadow entry had to be built."),
@@ -59,6 +63,7 @@ MODEL = Accounts(
             "P2M misconfiguration", "HAP: an exit that re-arms a P2M table."
         ),
         "pml_full": Account("PML buffer full", "HAP: the page-modification buffer was full."),
+        "userfault": _USERFAULT,
         FIXUP: Account(
             "of these: fixups",
             "Of the faults above: those that opened a clean frame. Not part of the total.",
@@ -92,9 +97,7 @@ MODEL = Accounts(
 
 PROCESS = Accounts(
     faults={
-        "userfault": Account(
-            "write fault, handled", "A write to a protected page that waited for the fault handler."
-        ),
+        "userfault": _USERFAULT,
         "kernel_fixup": Account(
             "write fault, let through",
             "A first write that the kernel let through and remembered (uffd-async).",
@@ -124,7 +127,7 @@ KVM = Accounts(
             "A fault in which KVM did nothing: the guest came again after the handler had opened "
             "the page, or the fault was the guest's own.",
         ),
-        "userfault": PROCESS.faults["userfault"],
+        "userfault": _USERFAULT,
         FIXUP: Account(
             "of these: fixups", "Frames that became dirty, by the cleans so far. Not in the total."
         ),

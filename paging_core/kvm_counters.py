@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields
 from paging_core.model_guest import ModelGuest
 
 _FIELDS = {
-    "pf_taken": "taken", "pf_fixed": "fixed", "pf_spurious": "spurious",
+    "pf_taken": "taken", "pf_fixed": "fixed", "pf_fast": "fast", "pf_spurious": "spurious",
     "pf_emulate": "emulated", "pf_guest": "to_guest", "mmu_cache_miss": "cache_miss",
     "mmu_shadow_zapped": "zapped", "mmu_recycled": "recycled", "mmu_pte_write": "emulated",
     "mmu_pde_zapped": "pde_zapped", "mmu_flooded": "flooded", "mmu_unsync": "unsync",
@@ -29,6 +29,7 @@ class KvmCounters:
     Attributes:
         pf_taken: page faults that reached the MMU, those that changed nothing and ran again too.
         pf_fixed: that made or changed an entry.
+        pf_fast: of these, without the lock (fast_page_fault): HAP alone.
         pf_spurious: that found it right already, and at most put a link back.
         pf_emulate: stores to tables that were emulated. (KVM counts those to devices here as well;
             a model guest has none.)
@@ -46,6 +47,7 @@ class KvmCounters:
 
     pf_taken: int
     pf_fixed: int
+    pf_fast: int
     pf_spurious: int
     pf_emulate: int
     pf_guest: int

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from paging_core.config import (
-    RESERVED_RING_ENTRIES,
     GroupScope,
     GuestConfig,
     GuestTables,
@@ -38,10 +37,17 @@ from paging_core.kernels.state import (
     IntArray,
     Records,
 )
+from paging_core.kernels.userfault import HOST_WRITABLE, OFF, POPULATED, SHARED
+from paging_core.kvm_options import GroupOpening, SlotZap, SuperpageSplit
 from paging_core.log_dirty import n_words
 from paging_core.memory import GuestMemory
 
 _BASELINE_SLACK = 1024
+_UFFD_MODES = {
+    GroupOpening.FAULT: OFF,
+    GroupOpening.UFFD_SHARED: SHARED,
+    GroupOpening.UFFD_POPULATED: POPULATED,
+}
 
 
 class Machine(NamedTuple):
@@ -66,6 +72,8 @@ class Machine(NamedTuple):
         awaiting_send: opened frames of which only the sender can tell if they changed, int64
             words.
         ring: KVM's dirty ring, int64 (dirty_ring,).
+        host: what the host's page tables let be written, uint8 (n_frames,); (1,) unless
+            userfaultfd protects pages.
     """
 
     core: Records
@@ -86,6 +94,7 @@ class Machine(NamedTuple):
     groups: IntArray
     awaiting_send: IntArray
     ring: IntArray
+    host: npt.NDArray[np.uint8]
 
     @property
     def record(self) -> Core:
@@ -119,6 +128,7 @@ def make_machine(config: GuestConfig, memory: GuestMemory) -> Machine:
         groups=np.zeros((regions, REGION_WORDS), np.int64),
         awaiting_send=np.zeros(n_words(n), np.int64),
         ring=np.zeros(max(1, config.tracker.dirty_ring), np.int64),
+        host=np.full(n if config.tracker.uses_userfaultfd else 1, HOST_WRITABLE, np.uint8),
     )
     _address(machine)
     _configure(machine, config)
@@ -168,8 +178,12 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["hap"]["pml"] = tracker.pml
     core["hap"]["pml_entries"] = tracker.pml_buffer_entries
     core["hap"]["syncs"] = tracker.violation_handling is ViolationHandling.SYNC
+    core["hap"]["fast"] = tracker.violation_handling is ViolationHandling.FAST
+    core["hap"]["splits_eagerly"] = tracker.superpage_split is SuperpageSplit.EAGER
     core["ring"]["entries"] = tracker.dirty_ring
-    core["ring"]["limit"] = max(0, tracker.dirty_ring - RESERVED_RING_ENTRIES)
+    core["ring"]["limit"] = tracker.ring_limit
+    core["uffd"]["mode"] = _UFFD_MODES[tracker.group_opening]
+    core["log"]["starts_full"] = tracker.initially_set
     for name, value in asdict(tracker.clean_rules).items():
         core["clean"][name] = value
     core["group"]["adaptive"] = tracker.group.adaptive
@@ -181,6 +195,8 @@ def _configure(machine: Machine, config: GuestConfig) -> None:
     core["shadow"]["oos_gfn"] = core["shadow"]["twin_oos_gfn"] = -1
     core["shadow"]["root"] = -1
     core["kvm"]["mmu"] = tracker.mmu is ShadowMmu.KVM
+    core["kvm"]["slot_frames"] = -(-config.n_frames // tracker.memory_slots)
+    core["kvm"]["zaps_slot"] = tracker.slot_zap is SlotZap.SLOT
     core["kvm"]["oldest"] = core["kvm"]["newest"] = core["kvm"]["previous"] = -1
 
 

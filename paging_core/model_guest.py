@@ -34,13 +34,15 @@ from paging_core.guest_accounts import MODEL, Accounts
 from paging_core.guest_state import architectural_state, decode_state, encode_state
 from paging_core.kernels.adaptive import note_sent, reset_groups
 from paging_core.kernels.bitmap import count_false
-from paging_core.kernels.cr3 import change_mode, set_root
+from paging_core.kernels.cr3 import set_root
 from paging_core.kernels.execute import execute
 from paging_core.kernels.log_dirty_ops import (
     clear_log,
     judge_groups,
     pay_bitmap_copy,
     rearm,
+    start_log,
+    stop_log,
     sync_hardware_log,
     take_bitmap,
 )
@@ -312,8 +314,7 @@ class ModelGuest:
         core["ring"]["used"] = 0
         reset_groups(self.machine.record)
         self._start = core.copy()
-        core["log"]["enabled"] = 1
-        rearm(self.machine.record, True)
+        start_log(self.machine.record)
 
     def clean(self) -> Cleaned:
         """Get and clear the dirty bitmap; statistics are read before they are reset.
@@ -396,13 +397,7 @@ class ModelGuest:
         if not self.machine.core["log"]["enabled"][0]:
             return
         self._end_twin()
-        sync_hardware_log(self.machine.record)
-        self.machine.core["log"]["enabled"] = 0
-        # Shadows heal by themselves, fault by fault; P2M entries must be given write back.
-        if self.machine.core["paging"][0]:
-            rearm(self.machine.record, True)
-        else:
-            change_mode(self.machine.record)
+        stop_log(self.machine.record)
 
     def counters(self) -> GuestCounters:
         """Totals since tracking was started (or since the guest came here)."""

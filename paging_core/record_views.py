@@ -26,6 +26,7 @@ Dtype = np.dtype[np.void]
 _MODEL: dict[str, Dtype] = {
     "VcpuView": state.VCPU_DTYPE,
     "RingView": state.RING_DTYPE,
+    "UffdView": state.UFFD_DTYPE,
     "CleanView": state.CLEAN_DTYPE,
     "LogView": state.LOG_DTYPE,
     "ShadowView": state.SHADOW_DTYPE,

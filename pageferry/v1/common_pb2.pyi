@@ -115,7 +115,8 @@ class _ViolationHandlingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Vio
     VIOLATION_HANDLING_SYNC: _ViolationHandling.ValueType  # 1
     """Xen: IPI, INVEPT"""
     VIOLATION_HANDLING_NO_SYNC: _ViolationHandling.ValueType  # 2
-    """KVM"""
+    VIOLATION_HANDLING_FAST: _ViolationHandling.ValueType  # 3
+    """KVM: no sync, and without its lock"""
 
 class ViolationHandling(_ViolationHandling, metaclass=_ViolationHandlingEnumTypeWrapper):
     """since 1.3"""
@@ -125,8 +126,71 @@ VIOLATION_HANDLING_UNSPECIFIED: ViolationHandling.ValueType  # 0
 VIOLATION_HANDLING_SYNC: ViolationHandling.ValueType  # 1
 """Xen: IPI, INVEPT"""
 VIOLATION_HANDLING_NO_SYNC: ViolationHandling.ValueType  # 2
-"""KVM"""
+VIOLATION_HANDLING_FAST: ViolationHandling.ValueType  # 3
+"""KVM: no sync, and without its lock"""
 Global___ViolationHandling: _TypeAlias = ViolationHandling  # noqa: Y015
+
+class _GroupOpening:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _GroupOpeningEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GroupOpening.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    GROUP_OPENING_UNSPECIFIED: _GroupOpening.ValueType  # 0
+    """by userfaultfd where KVM's shadow paging and the groups can"""
+    GROUP_OPENING_FAULT: _GroupOpening.ValueType  # 1
+    GROUP_OPENING_UFFD_SHARED: _GroupOpening.ValueType  # 2
+    GROUP_OPENING_UFFD_POPULATED: _GroupOpening.ValueType  # 3
+
+class GroupOpening(_GroupOpening, metaclass=_GroupOpeningEnumTypeWrapper):
+    """Who opens page groups. Since 1.3."""
+
+GROUP_OPENING_UNSPECIFIED: GroupOpening.ValueType  # 0
+"""by userfaultfd where KVM's shadow paging and the groups can"""
+GROUP_OPENING_FAULT: GroupOpening.ValueType  # 1
+GROUP_OPENING_UFFD_SHARED: GroupOpening.ValueType  # 2
+GROUP_OPENING_UFFD_POPULATED: GroupOpening.ValueType  # 3
+Global___GroupOpening: _TypeAlias = GroupOpening  # noqa: Y015
+
+class _SlotZap:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SlotZapEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SlotZap.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SLOT_ZAP_UNSPECIFIED: _SlotZap.ValueType  # 0
+    """all"""
+    SLOT_ZAP_ALL: _SlotZap.ValueType  # 1
+    SLOT_ZAP_SLOT: _SlotZap.ValueType  # 2
+
+class SlotZap(_SlotZap, metaclass=_SlotZapEnumTypeWrapper):
+    """Whose shadows go with a deleted memory slot of KVM. Since 1.3."""
+
+SLOT_ZAP_UNSPECIFIED: SlotZap.ValueType  # 0
+"""all"""
+SLOT_ZAP_ALL: SlotZap.ValueType  # 1
+SLOT_ZAP_SLOT: SlotZap.ValueType  # 2
+Global___SlotZap: _TypeAlias = SlotZap  # noqa: Y015
+
+class _SuperpageSplit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SuperpageSplitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SuperpageSplit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SUPERPAGE_SPLIT_UNSPECIFIED: _SuperpageSplit.ValueType  # 0
+    """the hypervisor's own"""
+    SUPERPAGE_SPLIT_ON_WRITE: _SuperpageSplit.ValueType  # 1
+    SUPERPAGE_SPLIT_EAGER: _SuperpageSplit.ValueType  # 2
+
+class SuperpageSplit(_SuperpageSplit, metaclass=_SuperpageSplitEnumTypeWrapper):
+    """When superpages of the P2M are split for logging. Since 1.3."""
+
+SUPERPAGE_SPLIT_UNSPECIFIED: SuperpageSplit.ValueType  # 0
+"""the hypervisor's own"""
+SUPERPAGE_SPLIT_ON_WRITE: SuperpageSplit.ValueType  # 1
+SUPERPAGE_SPLIT_EAGER: SuperpageSplit.ValueType  # 2
+Global___SuperpageSplit: _TypeAlias = SuperpageSplit  # noqa: Y015
 
 class _ShadowMmu:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -400,6 +464,11 @@ class TrackerConfig(_message.Message):
     SHADOW_MMU_FIELD_NUMBER: _builtins.int
     DIRTY_RING_FIELD_NUMBER: _builtins.int
     TRACKING_FIELD_NUMBER: _builtins.int
+    GROUP_OPENING_FIELD_NUMBER: _builtins.int
+    INITIALLY_SET_FIELD_NUMBER: _builtins.int
+    MEMORY_SLOTS_FIELD_NUMBER: _builtins.int
+    SLOT_ZAP_FIELD_NUMBER: _builtins.int
+    SPLIT_FIELD_NUMBER: _builtins.int
     paging: Global___Paging.ValueType
     clean: Global___CleanPolicy.ValueType
     pml: _builtins.bool
@@ -426,6 +495,16 @@ class TrackerConfig(_message.Message):
     """since 1.3: 128 to 65536 entries; 0: a bitmap"""
     tracking: Global___Tracking.ValueType
     """since 1.3: of real guests"""
+    group_opening: Global___GroupOpening.ValueType
+    """since 1.3"""
+    initially_set: _builtins.bool
+    """since 1.3: of CLEAR_LOG"""
+    memory_slots: _builtins.int
+    """since 1.3: 1 to 512, of KVM's BLOW; 0: 1"""
+    slot_zap: Global___SlotZap.ValueType
+    """since 1.3: of KVM's BLOW"""
+    split: Global___SuperpageSplit.ValueType
+    """since 1.3: HAP"""
     @_builtins.property
     def group(self) -> Global___GroupPolicy: ...
     def __init__(
@@ -447,10 +526,15 @@ class TrackerConfig(_message.Message):
         shadow_mmu: Global___ShadowMmu.ValueType = ...,
         dirty_ring: _builtins.int = ...,
         tracking: Global___Tracking.ValueType = ...,
+        group_opening: Global___GroupOpening.ValueType = ...,
+        initially_set: _builtins.bool = ...,
+        memory_slots: _builtins.int = ...,
+        slot_zap: Global___SlotZap.ValueType = ...,
+        split: Global___SuperpageSplit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "group", b"group", "out_of_sync", b"out_of_sync"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "dirty_ring", b"dirty_ring", "group", b"group", "hypervisor", b"hypervisor", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_mmu", b"shadow_mmu", "shadow_pool_frames", b"shadow_pool_frames", "tlb_entries", b"tlb_entries", "tracking", b"tracking", "violations", b"violations"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync", "clean", b"clean", "clear_chunk_frames", b"clear_chunk_frames", "dirty_ring", b"dirty_ring", "group", b"group", "group_opening", b"group_opening", "hypervisor", b"hypervisor", "initially_set", b"initially_set", "memory_slots", b"memory_slots", "no_prefetch", b"no_prefetch", "out_of_sync", b"out_of_sync", "paging", b"paging", "pml", b"pml", "pml_buffer_entries", b"pml_buffer_entries", "reads_map", b"reads_map", "shadow_mmu", b"shadow_mmu", "shadow_pool_frames", b"shadow_pool_frames", "slot_zap", b"slot_zap", "split", b"split", "tlb_entries", b"tlb_entries", "tracking", b"tracking", "violations", b"violations"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__out_of_sync: _TypeAlias = _typing.Literal["out_of_sync"]  # noqa: Y015
     _WhichOneofArgType__out_of_sync: _TypeAlias = _typing.Literal["_out_of_sync", b"_out_of_sync"]  # noqa: Y015

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import frame_at, memory
-from paging_core.kernels.bitmap import BY_LOG, mark_dirty
+from paging_core.kernels.bitmap import BY_LOG
 from paging_core.kernels.guest_walk import Walk, missing_bits, slot_of
 from paging_core.kernels.state import ENTRIES, Core
+from paging_core.kernels.userfault import log_store
 
 
 @kernel
@@ -18,9 +19,9 @@ def _set_guest_bits(m: Core, table: int, slot: int, leaf: bool, write: int) -> N
     entry = memory(m)[table * ENTRIES + slot]
     missing = missing_bits(entry, leaf, write)
     if missing:
+        log_store(m, table, BY_LOG)
         memory(m)[table * ENTRIES + slot] = entry | missing
         frame_at(m, table).written = 1
-        mark_dirty(m, table, BY_LOG)
 
 
 @kernel

@@ -102,6 +102,8 @@ awaiting_send: Callable[[Core], Ints] = _pointer("awaiting_send_at", types.int64
 """Frames that a group opened and the hardware wrote, until the sender tells more; a bit each."""
 ring: Callable[[Core], Ints] = _pointer("ring_at", types.int64)
 """Gfns in KVM's dirty ring, in the order in which they were marked."""
+host: Callable[[Core], Ints] = _pointer("host_at", types.uint8)
+"""What the host's own page tables let be written, by gfn (userfault.py)."""
 frame_at: Callable[[Core, int], FrameView] = _record("frames_at", FRAME_DTYPE)
 """What the hypervisor knows of a guest frame (FRAME_DTYPE)."""
 page_at: Callable[[Core, int], PageView] = _record("pages_at", PAGE_DTYPE)

@@ -81,6 +81,14 @@ def mark_dirty(m: Core, gfn: int, how: int) -> bool:
 
 
 @kernel
+def mark_everything(m: Core) -> None:
+    """Every frame counts as written (KVM_DIRTY_LOG_INITIALLY_SET: kvm_prepare_memory_region)."""
+    for gfn in range(m.n_frames):
+        dirty(m)[gfn >> 6] |= 1 << (gfn & 63)
+    m.log.dirty_count = m.n_frames
+
+
+@kernel
 def count_false(m: Core) -> int:
     """Read and reset the counters of a clean that clears nothing yet; frames falsely dirty."""
     false = 0

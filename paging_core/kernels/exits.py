@@ -17,6 +17,7 @@ from numba.extending import intrinsic
 from paging_core.compiled import kernel
 from paging_core.kernels.arrays import frame_at, memory
 from paging_core.kernels.calls import call_through
+from paging_core.kernels.dirty_ring import leave_full_ring
 from paging_core.kernels.flow import FIRST_WRITE, note
 from paging_core.kernels.hap import hap_translate
 from paging_core.kernels.shadow_walk import shadow_translate
@@ -48,6 +49,16 @@ emulate_store = call_through("emulate_store_at")
 
 
 @kernel
+def _hap_access(m: Core, va: int, write: int) -> int:
+    """Under HAP; a full dirty ring is emptied before the guest runs on."""
+    found = hap_translate(m, va, write)
+    while leave_full_ring(m):
+        if found >= 0:  # it runs only now, and may be protected again
+            found = hap_translate(m, va, write)
+    return found
+
+
+@kernel
 def _note_first_write(m: Core, gfn: int) -> None:
     """An opened frame is really written: its first write always comes through a TLB miss."""
     frame = frame_at(m, gfn)
@@ -59,7 +70,7 @@ def _note_first_write(m: Core, gfn: int) -> None:
 @kernel
 def _translate_miss(m: Core, va: int, write: int) -> int:
     pay_miss(m, va >> FRAME_SHIFT, write)
-    found = shadow_translate(m, va, write) if m.paging == SHADOW else hap_translate(m, va, write)
+    found = shadow_translate(m, va, write) if m.paging == SHADOW else _hap_access(m, va, write)
     if write != 0 and m.flow.rows > 0 and 0 <= found < m.n_frames:
         _note_first_write(m, found)
     return found

@@ -55,7 +55,7 @@ def pay_opened(m: Core, frames: int) -> None:
 
 
 @kernel
-def _triggers_physical(m: Core, gfn: int, n: int) -> bool:
+def triggers_physical(m: Core, gfn: int, n: int) -> bool:
     """Whether enough frames of the run of gfns are dirty, this one among them."""
     if m.group.trigger == 1:
         return True
@@ -84,7 +84,7 @@ def _open_frame(m: Core, gfn: int, hap: bool) -> None:
 def open_physical_group(m: Core, gfn: int) -> None:
     """Mark the aligned run of gfns around a fixup and open what maps them."""
     n = group_size(m, PHYSICAL, gfn, m.n_frames, gfn)
-    if n == 1 or not _triggers_physical(m, gfn, n):
+    if n == 1 or not triggers_physical(m, gfn, n):
         return
     hap = m.paging == HAP
     first = gfn & ~(n - 1)

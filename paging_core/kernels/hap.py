@@ -26,6 +26,7 @@ from paging_core.units import FRAME_SHIFT
 
 _EXIT = int(Event.EXIT)
 _VIOLATION = int(Event.P2M_VIOLATION)
+_FAST_FAULT = int(Event.P2M_FAST_FAULT)
 _MISCONFIG = int(Event.P2M_MISCONFIG)
 _PML_FULL = int(Event.PML_FULL)
 _PML_ENTRY = int(Event.PML_ENTRY)
@@ -51,11 +52,37 @@ def _touch(m: Core, gfn: int) -> None:
 
 
 @kernel
+def drain_pml(m: Core) -> None:
+    """Mark every frame that the hardware logged, and empty the log; one sync at its end.
+
+    Xen's ept_vcpu_flush_pml_buffer holds the P2M's lock meanwhile, which defers the sync.
+    """
+    pay(m, _PML_ENTRY, _PML, m.hap.pml_used)
+    for i in range(m.hap.pml_used):
+        set_dirty(m, pml(m)[i], BY_LOG)
+    m.hap.pml_used = 0
+    sync_p2m(m, _PML)
+
+
+@kernel
+def _pay_violation(m: Core, gfn: int) -> None:
+    """Charge for a violation; KVM's of a frame is mended without its lock (fast_page_fault)."""
+    fast = m.hap.fast == 1 and leaf_level(m, gfn) == 1
+    pay(m, _EXIT, _FIXUP, 1)
+    pay(m, _FAST_FAULT if fast else _VIOLATION, _FIXUP, 1)
+    count_fault(m, _F_VIOLATION, gfn)
+    if m.hap.fast:
+        m.kvm.taken += 1
+        m.kvm.fixed += 1
+        m.kvm.fast += 1 if fast else 0
+
+
+@kernel
 def _violation(m: Core, gfn: int) -> None:
     """A write met a read-only entry: split down to the group's size, mark, restore write."""
-    pay(m, _EXIT, _FIXUP, 1)
-    pay(m, _VIOLATION, _FIXUP, 1)
-    count_fault(m, _F_VIOLATION, gfn)
+    if m.hap.fast and m.hap.pml_used > 0:
+        drain_pml(m)  # vmx_flush_pml_buffer: at the start of every exit
+    _pay_violation(m, gfn)
     # Only a group that opens for certain may keep a superpage whole.
     certain = m.group.adaptive == 0 and m.group.trigger == 1
     smallest = 2 if m.group.frames >= ENTRIES and certain else 1
@@ -72,19 +99,6 @@ def _violation(m: Core, gfn: int) -> None:
     # A writable superpage lets every frame of it be written unseen: all are marked.
     if m.group.frames > 1:
         open_physical_group(m, gfn)
-
-
-@kernel
-def drain_pml(m: Core) -> None:
-    """Mark every frame that the hardware logged, and empty the log; one sync at its end.
-
-    Xen's ept_vcpu_flush_pml_buffer holds the P2M's lock meanwhile, which defers the sync.
-    """
-    pay(m, _PML_ENTRY, _PML, m.hap.pml_used)
-    for i in range(m.hap.pml_used):
-        set_dirty(m, pml(m)[i], BY_LOG)
-    m.hap.pml_used = 0
-    sync_p2m(m, _PML)
 
 
 @kernel

@@ -49,6 +49,7 @@ from paging_core.kernels.state import (
     ENTRIES,
     FL1,
     GUEST_WRITES,
+    HOST_WRITES,
     L1,
     L2,
     L3,
@@ -60,6 +61,7 @@ from paging_core.kernels.state import (
 )
 from paging_core.kernels.tlb import fill_tlb, flush_tlb
 from paging_core.kernels.translation import BLOCK_WRITE, EMULATE, GUEST_FAULT
+from paging_core.kernels.userfault import OFF, host_lets_write, host_write, kvm_logs
 from paging_core.kernels.virtual_groups import log_fixup
 from paging_core.units import FRAME_SHIFT
 
@@ -67,6 +69,7 @@ _EXIT = int(Event.EXIT)
 _FIXUP_EVENT = int(Event.FIXUP)
 _BUILD_ENTRY = int(Event.SHADOW_L1E_BUILD)
 _PREFETCH = int(Event.SHADOW_PREFETCH)
+_FIXUP = int(Cause.FIXUP)
 _REBUILD = int(Cause.REBUILD)
 _F_READ_BUILD = int(Fault.READ_BUILD)
 _F_WRITE_BUILD = int(Fault.WRITE_BUILD)
@@ -143,11 +146,27 @@ def _fetch(m: Core, va: int, walk: Walk) -> int:
 
 
 @kernel
+def _host_flag(m: Core, gfn: int) -> int:
+    """What an entry remembers of the host's: whether it let the page be written (make_spte)."""
+    return HOST_WRITES if m.uffd.mode != OFF and host_lets_write(m, gfn) else 0
+
+
+@kernel
+def _wait_for_host(m: Core, gfn: int) -> None:
+    """kvm_faultin_pfn for a write; a fault that slept meanwhile is given up, and comes again."""
+    if host_write(m, gfn):
+        pay(m, _EXIT, _FIXUP, 1)
+        m.kvm.taken += 1
+
+
+@kernel
 def _grants_write(m: Core, gfn: int, flags: int, write: int) -> bool:
     """make_spte: W for whatever the guest's entry lets be written; with --reads-map as Xen's."""
     if flags & GUEST_WRITES == 0:
         return False
-    keeps_reads_out = m.log.enabled == 1 and m.shadow.reads_map_writable == 0
+    if not host_lets_write(m, gfn):
+        return False
+    keeps_reads_out = kvm_logs(m) and m.shadow.reads_map_writable == 0
     if write == 0 and keeps_reads_out and not is_dirty(m, gfn):
         return False
     return may_map_writable(m, gfn, True)
@@ -179,9 +198,11 @@ def _prefetch(m: Core, page: int, slot: int, cause: int) -> None:
         leaf = guest_leaf(m, page, i)
         if leaf & _MAY_FILL != _MAY_FILL:
             return
-        gfn, flags = frame_of(leaf), rights_of(leaf)
+        gfn, flags = frame_of(leaf), rights_of(leaf) | _host_flag(m, frame_of(leaf))
+        if not host_lets_write(m, gfn):
+            return
         if flags & GUEST_WRITES:
-            if m.log.enabled:
+            if kvm_logs(m):
                 return
             if may_map_writable(m, gfn, False):
                 flags |= WRITABLE | DIRTY
@@ -221,10 +242,12 @@ def _fix(m: Core, va: int, write: int, gfn: int, parent_id: int) -> int:
     flags = rights_of(guest_leaf(m, page, slot)) | ACCESSED
     if write != 0 and is_tracked(m, gfn):
         if entry & PRESENT == 0:
-            set_l1_entry(m, page, slot, gfn, flags)
+            _wait_for_host(m, gfn)
+            set_l1_entry(m, page, slot, gfn, flags | _host_flag(m, gfn))
             if m.shadow.prefetch:
                 _prefetch(m, page, slot, BASE)
         return _trap(m, gfn)
+    flags |= _host_flag(m, gfn)
     granted = _grants_write(m, gfn, flags, write)
     if granted:
         flags |= WRITABLE | DIRTY
@@ -235,7 +258,7 @@ def _fix(m: Core, va: int, write: int, gfn: int, parent_id: int) -> int:
     else:
         m.kvm.fixed += 1
         _make_entry(m, page, slot, gfn, flags, write)
-        if granted:
+        if granted and kvm_logs(m):
             log_fixup(m, page, slot, parent_id, gfn)
     return gfn
 
@@ -257,6 +280,8 @@ def kvm_fault(m: Core, va: int, write: int) -> int:
     set_accessed_dirty(m, va, walk, write)
     if write == BLOCK_WRITE:
         flood_table(m, gfn)
+    if write != 0 and not is_tracked(m, gfn):
+        _wait_for_host(m, gfn)
     make_room(m)
     parent_id = _fetch(m, va, walk)
     found = _fix(m, va, write, gfn, parent_id)

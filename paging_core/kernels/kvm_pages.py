@@ -28,6 +28,7 @@ from paging_core.kernels.state import (
     L1,
     L2,
     PRESENT,
+    SLOT_MASK,
     Core,
 )
 from paging_core.kernels.tlb import flush_tlb
@@ -172,6 +173,19 @@ def _drop_content(m: Core, page: int) -> int:
         else:
             unlink_child(m, page * ENTRIES + slot)
     return present
+
+
+@kernel
+def zap_mappings(m: Core, gfn: int, cause: int) -> int:
+    """Every entry that maps a frame goes (kvm_zap_rmap); returns how many there were."""
+    zapped = 0
+    entry_id = int(frame_at(m, gfn).rmap)
+    while entry_id >= 0:
+        clear_l1_entry(m, entry_id >> 9, entry_id & SLOT_MASK)
+        zapped += 1
+        entry_id = int(frame_at(m, gfn).rmap)
+    pay(m, _DROP_ENTRY, cause, zapped)
+    return zapped
 
 
 @kernel

@@ -12,13 +12,14 @@ from paging_core.events import Event, Fault
 from paging_core.kernels.account import BASE, count_fault, pay
 from paging_core.kernels.arrays import buckets, entries, memory, page_at
 from paging_core.kernels.baseline import baseline_row, forget_entry
-from paging_core.kernels.bitmap import BY_LOG, mark_dirty
+from paging_core.kernels.bitmap import BY_LOG
 from paging_core.kernels.kvm_pages import bucket_of, unlink_child, zap_page
 from paging_core.kernels.kvm_roots import drop_obsolete_roots
 from paging_core.kernels.kvm_unsync import is_tracked
 from paging_core.kernels.shadow_entries import clear_l1_entry
 from paging_core.kernels.state import ENTRIES, FL1, L1, L2, PRESENT, Core
 from paging_core.kernels.tlb import flush_tlb
+from paging_core.kernels.userfault import log_store
 
 FLOOD = 3
 """Emulated writes with which a shadow page is zapped (detect_write_flooding)."""
@@ -36,7 +37,7 @@ def trap_store(m: Core, gfn: int) -> None:
     count_fault(m, _F_EMULATED, gfn)
     m.kvm.taken += 1
     m.kvm.emulated += 1
-    mark_dirty(m, gfn, BY_LOG)
+    log_store(m, gfn, BY_LOG)
 
 
 @kernel

@@ -27,6 +27,7 @@ from paging_core.kernels.state import (
     DIRTY,
     ENTRIES,
     GUEST_WRITES,
+    HOST_WRITES,
     L1,
     N_PREVIOUS_ROOTS,
     PRESENT,
@@ -35,6 +36,7 @@ from paging_core.kernels.state import (
     Core,
 )
 from paging_core.kernels.tlb import flush_tlb
+from paging_core.kernels.userfault import OFF, kvm_logs
 from paging_core.units import FRAME_SHIFT
 
 _RESYNC = int(Event.RESYNC)
@@ -113,9 +115,12 @@ def _sync_entry(m: Core, page: int, slot: int) -> bool:
     flags = rights_of(leaf)
     if entry & _RIGHTS == flags & _RIGHTS:
         return False
+    flags |= entry & HOST_WRITES
     if flags & GUEST_WRITES and frame_at(m, gfn).types == 0:
-        flags |= WRITABLE | DIRTY
-        mark_dirty(m, gfn, BY_FIXUP)
+        if kvm_logs(m):
+            mark_dirty(m, gfn, BY_FIXUP)
+        if m.uffd.mode == OFF or flags & HOST_WRITES:
+            flags |= WRITABLE | DIRTY
     install(m, page, slot, gfn, flags | ACCESSED)
     return True
 

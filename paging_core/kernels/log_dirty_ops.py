@@ -10,17 +10,25 @@ from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
 from paging_core.kernels.adaptive import adapt_groups, add_round_to_history, note_written
 from paging_core.kernels.arrays import dirty, entries, frame_at, links, p2m
-from paging_core.kernels.bitmap import clear_and_count_false, is_dirty, set_clean
+from paging_core.kernels.bitmap import (
+    clear_and_count_false,
+    is_dirty,
+    mark_everything,
+    set_clean,
+)
 from paging_core.kernels.cr3 import change_mode
 from paging_core.kernels.dirty_ring import reset_ring
 from paging_core.kernels.hap import drain_pml
 from paging_core.kernels.p2m import (
     P2M_DIRTY,
     leaf_at,
+    leaf_level,
     mark_root,
     rearm_all,
     rearm_dirty,
     rearm_leaf,
+    split_everything,
+    split_to_frames,
 )
 from paging_core.kernels.shadow_clean import (
     blow_tables,
@@ -30,6 +38,12 @@ from paging_core.kernels.shadow_clean import (
 from paging_core.kernels.shadow_entries import mappings, revoke_writes
 from paging_core.kernels.state import DIRTY, SHADOW, Core
 from paging_core.kernels.tlb import flush_tlb
+from paging_core.kernels.userfault import (
+    open_all_pages,
+    protect_all_pages,
+    protect_dirty_pages,
+    protect_page,
+)
 
 FRAMES_PER_LEAF = 32768
 """Frames in one 4 KiB leaf of Xen's log-dirty trie."""
@@ -121,8 +135,8 @@ def judge_groups(m: Core, drop: bool) -> None:
 
 @kernel
 def pay_bitmap_copy(m: Core) -> None:
-    """Charge for copying the bitmap out; a dirty ring is memory of user space."""
-    if m.ring.limit > 0:
+    """Charge for copying the bitmap out; user space has a dirty ring, and its own log, itself."""
+    if m.ring.limit > 0 or m.uffd.mode:
         return
     leaves = (m.n_frames + FRAMES_PER_LEAF - 1) // FRAMES_PER_LEAF
     pay(m, _COPY, _BITMAP, leaves)
@@ -136,23 +150,23 @@ def sync_hardware_log(m: Core) -> None:
 
 
 @kernel
-def rearm(m: Core, everything: bool) -> None:
-    """Revoke write access again.
+def _rearm_shadow(m: Core, everything: bool) -> None:
+    if m.clean.drops_all:
+        blow_tables(m, everything)
+    elif everything:
+        protect_all(m)
+    elif m.ring.limit > 0:
+        reset_ring(m)
+    else:
+        protect_dirty(m)
+    if everything:
+        change_mode(m)
 
-    Args:
-        everything: logging starts (or stops): not only the dirty frames.
-    """
-    if m.paging == SHADOW:
-        if m.clean.drops_all:
-            blow_tables(m)
-        elif everything:
-            protect_all(m)
-        elif m.ring.limit > 0:
-            reset_ring(m)
-        else:
-            protect_dirty(m)
-        if everything:
-            change_mode(m)
+
+@kernel
+def _rearm_p2m(m: Core, everything: bool) -> None:
+    if m.ring.limit > 0 and not everything:
+        reset_ring(m)
     elif m.clean.by_bitmap and not everything:
         rearm_dirty(m)
     elif m.clean.by_bitmap or m.clean.drops_all:
@@ -162,24 +176,86 @@ def rearm(m: Core, everything: bool) -> None:
 
 
 @kernel
+def rearm(m: Core, everything: bool) -> None:
+    """Revoke write access again.
+
+    Args:
+        everything: logging starts (or stops): not only the dirty frames.
+    """
+    if m.uffd.mode:
+        if everything:
+            protect_all_pages(m)
+        else:
+            protect_dirty_pages(m)
+    elif m.paging == SHADOW:
+        _rearm_shadow(m, everything)
+    else:
+        _rearm_p2m(m, everything)
+
+
+@kernel
+def _protect(m: Core, gfn: int, before: int) -> None:
+    """One frame whose log is cleared.
+
+    Args:
+        before: the frame that was looked at before it; a superpage that never was protected loses
+            write access once for each 64 frames (kvm_arch_mmu_enable_log_dirty_pt_masked).
+    """
+    if m.uffd.mode:
+        protect_page(m, gfn)
+        return
+    if m.paging == SHADOW:
+        revoke_writes(m, gfn)
+        pay(m, _PROTECT, _PROTECT_CAUSE, 1)
+        return
+    if m.hap.splits_eagerly:
+        split_to_frames(m, gfn)
+    if m.log.starts_full == 0 or leaf_level(m, gfn) == 1 or gfn >> 6 != before >> 6:
+        rearm_leaf(m, gfn)
+
+
+@kernel
+def start_log(m: Core) -> None:
+    """Logging starts: nobody may write unseen, or every frame counts as written."""
+    m.log.enabled = 1
+    if m.log.starts_full:
+        mark_everything(m)
+        pay_bitmap_copy(m)
+        if m.paging == SHADOW:
+            change_mode(m)
+        return
+    if m.hap.splits_eagerly:
+        split_everything(m)
+    rearm(m, True)
+
+
+@kernel
+def stop_log(m: Core) -> None:
+    """Logging ends. Shadows heal by themselves, fault by fault; the P2M is given write back."""
+    sync_hardware_log(m)
+    m.log.enabled = 0
+    if m.uffd.mode:
+        open_all_pages(m)
+    elif m.paging != SHADOW:
+        rearm(m, True)
+    else:
+        change_mode(m)
+
+
+@kernel
 def clear_log(m: Core, gfns: npt.NDArray[np.int64]) -> None:
     """Clear the log for some frames: the dirty ones lose write access and leave the bitmap.
 
     Who calls this is about to send them all; what is written from here on is logged again.
     Others of the same chunk stay as they are: they may have become dirty since the sync.
     """
-    shadow = m.paging == SHADOW
     sync_hardware_log(m)
     cleared = 0
     for i in range(len(gfns)):
         gfn = gfns[i]
         if not is_dirty(m, gfn):
             continue
-        if shadow:
-            revoke_writes(m, gfn)
-            pay(m, _PROTECT, _PROTECT_CAUSE, 1)
-        else:
-            rearm_leaf(m, gfn)
+        _protect(m, gfn, gfns[i - 1] if i else -1)
         set_clean(m, gfn)
         cleared += 1
     if cleared:

@@ -128,6 +128,20 @@ def split(m: Core, gfn: int, level: int) -> None:
 
 
 @kernel
+def split_to_frames(m: Core, gfn: int) -> None:
+    """Replace whatever superpage maps a frame by tables of frames."""
+    for level in range(leaf_level(m, gfn), 1, -1):
+        split(m, gfn, level)
+
+
+@kernel
+def split_everything(m: Core) -> None:
+    """KVM's eager page splitting (kvm_mmu_slot_try_split_huge_pages), when logging starts."""
+    for gfn in range(0, m.n_frames, ENTRIES):
+        split_to_frames(m, gfn)
+
+
+@kernel
 def open_leaf(m: Core, gfn: int) -> None:
     """Restore write access to the entry, of whatever size, that maps a gfn."""
     p2m(m)[leaf_at(m, gfn)] |= P2M_WRITE

@@ -6,7 +6,7 @@ from paging_core.compiled import kernel
 from paging_core.events import Cause, Event
 from paging_core.kernels.account import pay
 from paging_core.kernels.arrays import dirty, frame_at, page_at
-from paging_core.kernels.kvm_roots import zap_all
+from paging_core.kernels.kvm_roots import delete_slots
 from paging_core.kernels.shadow_entries import revoke_writes
 from paging_core.kernels.shadow_pages import empty_page, unpin
 from paging_core.kernels.state import Core
@@ -19,13 +19,13 @@ _TLB = int(Cause.TLB)
 
 
 @kernel
-def blow_tables(m: Core) -> None:
-    """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush. KVM: `zap_all`.
+def blow_tables(m: Core, everything: bool) -> None:
+    """Xen's shadow_blow_tables: unpin every root, empty the one in use, flush. KVM: `delete_slots`.
 
     The one in use is unpinned too. It lives on by the vCPU's reference, until CR3 is loaded.
     """
     if m.kvm.mmu:
-        zap_all(m)
+        delete_slots(m, everything)
         return
     if page_at(m, m.shadow.root).pinned:
         m.shadow.root_blown = 1

@@ -34,6 +34,9 @@ DIRTY = 1 << 6
 SUPERPAGE = 1 << 7
 GUEST_COW = 1 << 9
 """Guest entries (software bit): read-only because of fork, or private; copy on write."""
+HOST_WRITES = 1 << 10
+"""Shadow L1 entries of KVM (software bit): the host let the page be written when this was made
+(shadow_host_writable_mask). Kept under userfaultfd alone."""
 GUEST_WRITES = 1 << 9
 """Shadow L1 entries (software bit): the guest's own tables let it write here."""
 ENTRIES = WORDS_PER_FRAME
@@ -97,6 +100,13 @@ RING_DTYPE = np.dtype(
 )
 """KVM's dirty ring."""
 
+UFFD_DTYPE = np.dtype(
+    [
+        ("mode", np.int64),  # OFF, SHARED or POPULATED of userfault.py
+    ]
+)
+"""Page groups by userfaultfd."""
+
 CLEAN_DTYPE = np.dtype(
     [
         ("drops_all", np.int64),
@@ -110,7 +120,7 @@ CLEAN_DTYPE = np.dtype(
 ARRAYS = (
     "memory", "tlb", "frames", "regions", "dirty", "pages", "entries", "links",
     "buckets", "stack", "baseline", "p2m", "pml", "snapshots",
-    "groups", "awaiting_send", "ring",
+    "groups", "awaiting_send", "ring", "host",
 )  # fmt: skip
 """Names of the machine's arrays; the core record holds the address of each."""
 
@@ -118,6 +128,7 @@ LOG_DTYPE = np.dtype(
     [
         ("enabled", np.int64),
         ("dirty_words", np.int64),  # of the bitmap
+        ("starts_full", np.int64),  # enabling protects nothing, and reports every frame
         # reset by a clean
         ("dirty_count", np.int64),
         ("fault_count", np.int64),
@@ -159,6 +170,8 @@ KVM_DTYPE = np.dtype(
     [
         # configuration
         ("mmu", np.int64),  # shadow paging is KVM's; otherwise it is Xen's
+        ("slot_frames", np.int64),  # of a memory slot
+        ("zaps_slot", np.int64),  # a deleted slot takes its own shadows alone
         # state
         ("oldest", np.int64),  # shadow page, by creation
         ("newest", np.int64),
@@ -169,6 +182,7 @@ KVM_DTYPE = np.dtype(
         # counters, as KVM's own
         ("taken", np.int64),  # pf_taken
         ("fixed", np.int64),
+        ("fast", np.int64),
         ("spurious", np.int64),
         ("emulated", np.int64),
         ("to_guest", np.int64),  # pf_guest
@@ -187,6 +201,8 @@ HAP_DTYPE = np.dtype(
         ("pml_entries", np.int64),  # that its buffer holds
         ("pml_used", np.int64),
         ("syncs", np.int64),  # a present entry that changes is synced at once
+        ("fast", np.int64),  # KVM: writes are given back without the lock
+        ("splits_eagerly", np.int64),  # superpages are split when logging starts
         ("p2m_entries", np.int64),
         ("p2m_start", np.int64, (5,)),  # where each P2M level begins, by level
     ]
@@ -256,6 +272,7 @@ CORE_DTYPE = np.dtype(
         ("paging", np.int64),
         ("log", LOG_DTYPE),
         ("ring", RING_DTYPE),
+        ("uffd", UFFD_DTYPE),
         ("clean", CLEAN_DTYPE),
         ("shadow", SHADOW_DTYPE),
         ("kvm", KVM_DTYPE),

@@ -35,6 +35,12 @@ class RingView:
     full: int
 
 
+class UffdView:
+    """Fields of a UFFD_DTYPE."""
+
+    mode: int
+
+
 class CleanView:
     """Fields of a CLEAN_DTYPE."""
 
@@ -49,6 +55,7 @@ class LogView:
 
     enabled: int
     dirty_words: int
+    starts_full: int
     dirty_count: int
     fault_count: int
 
@@ -80,6 +87,8 @@ class KvmView:
     """Fields of a KVM_DTYPE."""
 
     mmu: int
+    slot_frames: int
+    zaps_slot: int
     oldest: int
     newest: int
     previous: Ints
@@ -88,6 +97,7 @@ class KvmView:
     trapped: int
     taken: int
     fixed: int
+    fast: int
     spurious: int
     emulated: int
     to_guest: int
@@ -105,6 +115,8 @@ class HapView:
     pml_entries: int
     pml_used: int
     syncs: int
+    fast: int
+    splits_eagerly: int
     p2m_entries: int
     p2m_start: Ints
 
@@ -169,6 +181,7 @@ class CoreView:
     groups_at: int
     awaiting_send_at: int
     ring_at: int
+    host_at: int
     translate_miss_at: int
     emulate_store_at: int
     flow_at: int
@@ -180,6 +193,7 @@ class CoreView:
     paging: int
     log: LogView
     ring: RingView
+    uffd: UffdView
     clean: CleanView
     shadow: ShadowView
     kvm: KvmView

@@ -17,6 +17,7 @@ from paging_core.config import (
     Paging,
     TrackerConfig,
 )
+from paging_core.kvm_options import GroupOpening, SlotZap, SuperpageSplit
 from paging_core.memory import GuestMemory, Words
 from paging_core.model_guest import ModelGuest
 from paging_core.workloads import ops
@@ -51,6 +52,19 @@ _KVM = (
     ),
     TrackerConfig(hypervisor=Hypervisor.KVM, group=GroupPolicy(64, GroupScope.PHYSICAL)),
     TrackerConfig(hypervisor=Hypervisor.KVM, dirty_ring=128, tlb_entries=16),
+    TrackerConfig(
+        hypervisor=Hypervisor.KVM, group=GroupPolicy(64), shadow_pool_frames=40,
+        group_opening=GroupOpening.UFFD_SHARED,
+    ),
+    TrackerConfig(
+        hypervisor=Hypervisor.KVM, clean=CleanPolicy.BLOW, memory_slots=3, slot_zap=SlotZap.SLOT,
+    ),
+    TrackerConfig(hypervisor=Hypervisor.KVM, clean=CleanPolicy.CLEAR_LOG, initially_set=True),
+    TrackerConfig(Paging.HAP, hypervisor=Hypervisor.KVM, dirty_ring=1024, pml=True),
+    TrackerConfig(
+        Paging.HAP, CleanPolicy.CLEAR_LOG, hypervisor=Hypervisor.KVM, initially_set=True,
+        split=SuperpageSplit.ON_WRITE,
+    ),
 )  # fmt: skip
 _HAP = (
     TrackerConfig(Paging.HAP, tlb_entries=16),

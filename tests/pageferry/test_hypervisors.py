@@ -12,14 +12,14 @@ from pageferry.cli.axes import options_of
 from pageferry.configured import configured
 from pageferry.request import MigrationOptions
 
-PARTS = ("shadow_mmu", "clean", "reads_map", "violations", "out_of_sync", "policy")
+PARTS = ("shadow_mmu", "clean", "reads_map", "violations", "split", "out_of_sync", "policy")
 EXPECTED = {
-    ("xen", "shadow"): ("xen", "blow", "read-only", None, True, "xen"),
-    ("xen", "hap"): (None, "lazy", None, "sync", True, "xen"),
-    ("xen-2009", "shadow"): ("xen", "blow", "read-only", None, True, "xen-2009"),
-    ("xen-2009", "hap"): (None, "eager", None, "sync", True, "xen-2009"),
-    ("kvm", "shadow"): ("kvm", "write-protect", "writable", None, True, "qemu"),
-    ("kvm", "hap"): (None, "write-protect", None, "no-sync", True, "qemu"),
+    ("xen", "shadow"): ("xen", "blow", "read-only", None, None, True, "xen"),
+    ("xen", "hap"): (None, "lazy", None, "sync", "on-write", True, "xen"),
+    ("xen-2009", "shadow"): ("xen", "blow", "read-only", None, None, True, "xen-2009"),
+    ("xen-2009", "hap"): (None, "eager", None, "sync", "on-write", True, "xen-2009"),
+    ("kvm", "shadow"): ("kvm", "write-protect", "writable", None, None, True, "qemu"),
+    ("kvm", "hap"): (None, "write-protect", None, "no-sync", "on-write", True, "qemu"),
 }
 
 

@@ -16,6 +16,7 @@ from pageferry.document import Document, document_of
 from pageferry.settings import SETTINGS
 from pageferry.sweep.settings import settings_of
 from paging_core.costs import SINCE_0_1
+from paging_core.events import FAULTS_SINCE_0_1
 from tests.pageferry import statuses
 
 
@@ -134,6 +135,8 @@ def test_a_document_from_before_a_setting_was_there_is_read(
     old["costs_ns"] = dict(old["costs_ns"])
     for event in SINCE_0_1:
         del old["costs_ns"][event.name.lower()]
+    faults = {k: n for k, n in document["faults"].items() if k not in FAULTS_SINCE_0_1}
+    document = {**document, "faults": faults}
     target = tmp_path / "old.json"
     target.write_text(json.dumps({**document, "config": old}))
     found = results.read(target)

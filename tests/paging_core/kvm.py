@@ -81,6 +81,7 @@ def make_window(
     huge: bool = False,
     step: int = 1,
     beside: int | None = None,
+    aligned: bool = False,
 ) -> Window:
     """A window whose leaf entries have of W, A and D just `bits`, and all above it A.
 
@@ -91,9 +92,11 @@ def make_window(
         huge: in guest pages of 2 MiB.
         step: from page to page.
         beside: a page that is mapped as well.
+        aligned: its frames are one run of gfns from a multiple of 1024 on, without a table.
     """
     tables = count * step // 512 + 8
-    guest = boot(tracker, count + 2 * tables + 1024, fill=MemoryFill.ZERO)
+    room = count + 2048 if aligned else 0
+    guest = boot(tracker, count + 2 * tables + 1024 + room, fill=MemoryFill.ZERO)
     pages = [FIRST_PAGE + i * step for i in range(count)]
     kind = ops.MMAP_HUGE if huge else ops.MMAP
     maps = [(FIRST_PAGE, count)] if step == 1 else [(page, 1) for page in pages]
@@ -107,4 +110,13 @@ def make_window(
         is_leaf = present & ((table.level == 1) | ((row & SUPERPAGE) != 0))
         row[present & ~is_leaf] |= ACCESSED
         row[is_leaf] = row[is_leaf] & ~np.int64(WRITABLE | ACCESSED | DIRTY) | bits
+    if aligned:
+        _align(guest, pages, -(-(count + 2 * tables + 1024) // 1024) * 1024)
     return Window(guest, pages)
+
+
+def _align(guest: ModelGuest, pages: list[int], first_gfn: int) -> None:
+    leaves, words = walker(guest).leaves(), guest.memory.words
+    for i, page in enumerate(pages):
+        leaf = leaves[page << 12]
+        words[leaf.table, leaf.slot] = words[leaf.table, leaf.slot] & 0xFFF | (first_gfn + i) << 12

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,8 +19,10 @@ from paging_core.config import (
     Paging,
     ReadMapping,
     TrackerConfig,
+    ViolationHandling,
 )
 from paging_core.errors import BadOption
+from paging_core.kvm_options import GroupOpening, SlotZap
 
 
 @pytest.mark.parametrize("frames", [1 << shift for shift in range(13)])
@@ -97,12 +100,64 @@ def test_a_dirty_ring_is_kvms_and_excludes_the_bitmap_and_groups() -> None:
     assert ring.dirty_ring == 128
     with pytest.raises(BadOption, match=r"--dirty-ring is KVM's; try --hypervisor kvm"):
         replace(ring, hypervisor=Hypervisor.XEN)
+    hap = replace(ring, paging=Paging.HAP)
     with pytest.raises(BadOption, match=r"--dirty-ring is KVM's"):
-        replace(ring, paging=Paging.HAP)
+        replace(hap, violations=ViolationHandling.SYNC)
+    with pytest.raises(BadOption, match=r"no room beside the 512 of the PML buffer; .*-ring 4096"):
+        replace(hap, pml=True, dirty_ring=512)
+    assert [replace(hap, pml=pml, dirty_ring=1024).ring_limit for pml in (False, True)] == [
+        960,
+        448,
+    ]
     with pytest.raises(BadOption, match="use --clean write-protect"):
         replace(ring, clean=CleanPolicy.CLEAR_LOG)
     with pytest.raises(BadOption, match="--group-pages 1"):
         replace(ring, group=GroupPolicy(8))
+
+
+KVM = TrackerConfig(hypervisor=Hypervisor.KVM)
+GROUPS = GroupPolicy(16)
+
+
+def test_groups_are_opened_in_the_fault_unless_userfaultfd_is_chosen() -> None:
+    assert replace(KVM, group=GROUPS).group_opening is GroupOpening.FAULT
+    assert not replace(KVM, group=GROUPS).uses_userfaultfd
+    chosen = replace(KVM, group=GROUPS, group_opening=GroupOpening.UFFD_POPULATED)
+    assert chosen.uses_userfaultfd
+    assert chosen.group.scope is GroupScope.PHYSICAL
+
+
+@pytest.mark.parametrize(
+    ("changes", "way_out"),
+    [
+        ({"hypervisor": Hypervisor.XEN}, "try --hypervisor kvm --paging shadow"),
+        ({"paging": Paging.HAP}, "try --hypervisor kvm --paging shadow"),
+        ({"clean": CleanPolicy.BLOW}, "use --clean write-protect or clear-log"),
+        ({"group": GroupPolicy(adaptive=True)}, "use --group-opening fault"),
+        ({"group": GroupPolicy(16, d_bit_filter=True)}, "use --group-opening fault"),
+        ({"dirty_ring": 128}, "or use --group-opening fault"),
+    ],
+)
+def test_userfaultfd_is_refused_where_it_cannot(changes: dict[str, Any], way_out: str) -> None:
+    with pytest.raises(BadOption, match=way_out):
+        replace(KVM, group_opening=GroupOpening.UFFD_SHARED, **changes)
+
+
+def test_memory_slots_belong_to_kvms_blow() -> None:
+    blow = replace(KVM, clean=CleanPolicy.BLOW)
+    assert replace(blow, memory_slots=4, slot_zap=SlotZap.SLOT).memory_slots == 4
+    for tracker in (KVM, TrackerConfig(), replace(KVM, paging=Paging.HAP)):
+        with pytest.raises(BadOption, match="use --hypervisor kvm --clean blow"):
+            replace(tracker, memory_slots=2)
+        with pytest.raises(BadOption, match="use --hypervisor kvm --clean blow"):
+            replace(tracker, slot_zap=SlotZap.SLOT)
+    with pytest.raises(BadOption, match="not between 1 and 512"):
+        replace(blow, memory_slots=513)
+
+
+def test_a_log_that_starts_full_is_cleared_in_parts() -> None:
+    with pytest.raises(BadOption, match="use --clean clear-log"):
+        replace(KVM, initially_set=True)
 
 
 @pytest.mark.parametrize("entries", [0, 8, 24, 2047, -2048, 2**21, 2**62])

@@ -73,6 +73,12 @@ PRICES: dict[str, float] = {
     "cr3_load": 820,
     "invlpg": 240,
     "guest_file_call": 610,
+    "uffd_fault": 9000,
+    "uffd_open": 13,
+    "uffd_protect": 14,
+    "host_fault": 810,
+    "slot_lookup": 3,
+    "p2m_fast_fault": 120,
 }
 
 

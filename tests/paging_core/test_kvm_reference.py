@@ -11,18 +11,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paging_core import log_dirty
-from paging_core.config import CleanPolicy, MemoryFill, TrackerConfig
+from paging_core.config import CleanPolicy, GroupPolicy, MemoryFill, TrackerConfig
 from paging_core.kvm_counters import kvm_counters
+from paging_core.kvm_options import GroupOpening, SlotZap
 from paging_core.model_guest import ModelGuest
 from paging_core.shadow_view import ShadowView
 from paging_core.workloads import ops
 from tests.paging_core.kvm import FIRST_PAGE, KVM
 from tests.paging_core.reference.harness import boot, move, roots, walker
-from tests.paging_core.reference.kvm import KvmReference, Page
+from tests.paging_core.reference.kvm import Host, KvmReference, Page
 from tests.paging_core.reference.programs import Op, as_ops
 from tests.paging_core.reference.walker import (
     ACCESSED,
@@ -84,13 +86,14 @@ class Both:
                 self._switch(value % 2)
             case "start" if not self.reference.logging:
                 self.guest.start_tracking()
+                self.reference.count["userfault"] = 0  # the guest counts from here, too
                 self.reference.start(blow=self.blow)
             case "clean" if self.reference.logging:
                 self.guest.clean()
                 self.reference.clean(blow=self.blow)
             case "stop":
                 self.guest.stop_tracking()
-                self.reference.logging = False
+                self.reference.stop()
 
     def _switch(self, process: int) -> None:
         if int(self.guest.machine.core["vcpu"]["process"][0]) != process:
@@ -111,6 +114,8 @@ class Both:
         kvm, reference = kvm_counters(self.guest), self.reference
         counted = {name: getattr(kvm, name) for name in COUNTERS}
         assert counted == {name: reference.count[name] for name in COUNTERS}
+        if reference.logging:
+            assert self.guest.counters().faults["userfault"] == reference.count["userfault"]
         assert kvm.mmu_unsync == sum(page.unsync for page in reference.pages)
 
     def compare(self) -> None:
@@ -173,9 +178,14 @@ def make(tracker: TrackerConfig, bits: list[int]) -> Both:
         leaf = leaves[page << 12]
         words[leaf.table, leaf.slot] = table << 12 | LEAF | WRITABLE | ACCESSED | DIRTY
     pool = int(guest.machine.core["shadow"]["pool_pages"][0])
+    host, slots = None, 0
+    if tracker.uses_userfaultfd:
+        host = Host(tracker.group.frames, tracker.group_opening is GroupOpening.UFFD_POPULATED)
+    if tracker.slot_zap is SlotZap.SLOT:
+        slots = tracker.memory_slots
     return Both(
         guest,
-        KvmReference(words, parent, pool),
+        KvmReference(words, parent, pool, host, slots),
         near + aliases * 3 + far,
         tables,
         [leaves[page << 12].gfn for page in near],
@@ -198,12 +208,25 @@ BITS = st.lists(
 )
 
 
-@settings(max_examples=100)
-@given(STEPS, BITS, st.sampled_from([CleanPolicy.WRITE_PROTECT, CleanPolicy.BLOW]))
+SMALL = replace(KVM, shadow_pool_frames=32)
+TRACKERS = [
+    SMALL,
+    replace(SMALL, clean=CleanPolicy.BLOW),
+    replace(SMALL, clean=CleanPolicy.BLOW, memory_slots=5, slot_zap=SlotZap.SLOT),
+    replace(SMALL, group_opening=GroupOpening.UFFD_SHARED),
+    replace(SMALL, group=GroupPolicy(4), group_opening=GroupOpening.UFFD_SHARED),
+    replace(SMALL, group_opening=GroupOpening.UFFD_POPULATED),
+    replace(SMALL, group=GroupPolicy(16), group_opening=GroupOpening.UFFD_POPULATED),
+]
+"""KVM's own log, its memory slots, and page groups by userfaultfd."""
+
+
+@settings(max_examples=200)
+@given(STEPS, BITS, st.sampled_from(TRACKERS))
 def test_the_model_does_what_the_rules_say(
-    steps: list[tuple[str, int, int, int]], bits: list[int], clean: CleanPolicy
+    steps: list[tuple[str, int, int, int]], bits: list[int], tracker: TrackerConfig
 ) -> None:
-    both = make(replace(KVM, clean=clean, shadow_pool_frames=32), bits)
+    both = make(tracker, bits)
     for kind, page, slot, value in [("start", 0, 0, 0), *steps]:
         both.step(kind, page, slot, value)
         both.compare_counters()
@@ -212,17 +235,22 @@ def test_the_model_does_what_the_rules_say(
     both.compare()
 
 
-def test_long_runs_come_by_everything_that_is_counted() -> None:
+@pytest.mark.parametrize("tracker", TRACKERS, ids=lambda t: f"{t.clean_policy}-{t.group_opening}")
+def test_long_runs_come_by_everything_that_is_counted(tracker: TrackerConfig) -> None:
     """Floods and recycling need more steps than a short program has."""
     rng = np.random.default_rng(3)
     total: Counter[str] = Counter()
-    for _ in range(16):
+    for _ in range(8):
         bits = rng.choice([WRITABLE | ACCESSED | DIRTY, WRITABLE | ACCESSED, ACCESSED], 8).tolist()
-        both = make(replace(KVM, shadow_pool_frames=32), bits)
+        both = make(tracker, bits)
         both.step("start", 0, 0, 0)
         for kind in rng.choice(KINDS, 250).tolist():
             both.step(kind, *rng.integers(0, 4096, 3).tolist())
             both.compare_counters()
         both.compare()
         total += both.reference.count
-    assert all(total[name] > 0 for name in COUNTERS), total
+    blows = tracker.clean_policy is CleanPolicy.BLOW  # which makes all the room there is
+    assert all(total[name] > 0 for name in COUNTERS if not (blows and name == "mmu_recycled")), (
+        total
+    )
+    assert (total["userfault"] > 0) == tracker.uses_userfaultfd

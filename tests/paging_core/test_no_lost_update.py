@@ -8,6 +8,7 @@ on like the original. Every paging mode × clean policy × group × scope × fil
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 from paging_core import log_dirty
 from paging_core.config import (
     CLEAN_POLICIES,
+    CleanPolicy,
     GroupPolicy,
     GroupScope,
     GuestConfig,
@@ -23,6 +25,7 @@ from paging_core.config import (
     Paging,
     TrackerConfig,
 )
+from paging_core.kvm_options import GroupOpening, SlotZap, SuperpageSplit
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.workloads import ops
@@ -63,7 +66,31 @@ def trackers() -> Iterator[TrackerConfig]:
                 clean=clean, group=group, hypervisor=Hypervisor.KVM, shadow_pool_frames=32,
                 out_of_sync=frames == 1,
             )  # fmt: skip
-    yield TrackerConfig(hypervisor=Hypervisor.KVM, dirty_ring=128)
+    yield from kvms()
+
+
+def kvms() -> Iterator[TrackerConfig]:
+    """What KVM alone has, under both kinds of paging."""
+    kvm = TrackerConfig(hypervisor=Hypervisor.KVM)
+    hap = replace(kvm, paging=Paging.HAP)
+    yield replace(kvm, dirty_ring=128)
+    yield replace(hap, dirty_ring=128)
+    yield replace(hap, dirty_ring=1024, pml=True)
+    for opening, frames in product(GroupOpening, (1, 16)):
+        for clean in (CleanPolicy.WRITE_PROTECT, CleanPolicy.CLEAR_LOG):
+            yield replace(kvm, group_opening=opening, group=GroupPolicy(frames), clean=clean)
+    yield replace(
+        kvm, group_opening=GroupOpening.UFFD_SHARED, shadow_pool_frames=32, out_of_sync=False
+    )
+    for slots, zap in product((1, 7), SlotZap):
+        yield replace(kvm, clean=CleanPolicy.BLOW, memory_slots=slots, slot_zap=zap)
+    for split in SuperpageSplit:
+        for pml in (False, True):
+            yield replace(hap, split=split, pml=pml)
+            yield replace(
+                hap, split=split, pml=pml, clean=CleanPolicy.CLEAR_LOG, initially_set=True
+            )
+    yield replace(kvm, clean=CleanPolicy.CLEAR_LOG, initially_set=True)
 
 
 def tracker_id(tracker: TrackerConfig) -> str:
@@ -75,6 +102,10 @@ def tracker_id(tracker: TrackerConfig) -> str:
         "adaptive": group.adaptive,
         "pml": tracker.pml,
         "kvm": tracker.hypervisor is Hypervisor.KVM,
+        tracker.group_opening: tracker.uses_userfaultfd,
+        "full": tracker.initially_set,
+        f"slots-{tracker.memory_slots}-{tracker.slot_zap}": tracker.memory_slots > 1,
+        f"{tracker.superpage_split}": tracker.split is not None,
         "ring": tracker.dirty_ring > 0,
         "in-sync": not tracker.out_of_sync,
         "small-pool": tracker.shadow_pool_frames is not None,

@@ -9,7 +9,7 @@ events take at the other end is what they took there.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -19,12 +19,15 @@ from paging_core.config import (
     GroupPolicy,
     GuestConfig,
     GuestKind,
+    Hypervisor,
     Paging,
     TrackerConfig,
+    ViolationHandling,
 )
 from paging_core.costs import CostTable, Level
 from paging_core.default_costs import DEFAULTS
 from paging_core.events import Event
+from paging_core.kvm_options import GroupOpening, SlotZap, SuperpageSplit
 from paging_core.memory import GuestMemory
 from paging_core.model_guest import ModelGuest
 from paging_core.workloads import ops
@@ -48,6 +51,16 @@ OUT_OF_SYNC = TrackerConfig(clean=CleanPolicy.WRITE_PROTECT, prefetch=False)
 READ_AHEAD = TrackerConfig(clean=CleanPolicy.BLOW, out_of_sync=False)
 FOURS = TrackerConfig(
     clean=CleanPolicy.WRITE_PROTECT, prefetch=False, group=GroupPolicy(4, d_bit_filter=True)
+)
+KVM = TrackerConfig(hypervisor=Hypervisor.KVM)
+UFFD = replace(KVM, group_opening=GroupOpening.UFFD_SHARED)
+UFFD_FOURS = replace(UFFD, group=GroupPolicy(4))
+SLOTS = replace(KVM, clean=CleanPolicy.BLOW, slot_zap=SlotZap.SLOT)
+FAST = TrackerConfig(
+    Paging.HAP,
+    hypervisor=Hypervisor.KVM,
+    violations=ViolationHandling.FAST,
+    split=SuperpageSplit.EAGER,
 )
 
 
@@ -119,6 +132,14 @@ CASES: Mapping[Event, Case] = {
     Event.GUEST_FILE_CALL: Case(
         PROTECT, {"base": 2}, [Op(ops.FILE_WRITE, 0, 7), Op(ops.FILE_READ, 0, PAGE << 12)]
     ),
+    Event.UFFD_FAULT: Case(UFFD, {"fixup": 4}, WRITES),
+    # The run of four around the page; then the host's own faults on the other three.
+    Event.UFFD_OPEN: Case(UFFD_FOURS, {"group": 3}, [write(PAGE)]),
+    Event.HOST_FAULT: Case(UFFD_FOURS, {"fixup": 3}, WRITES),
+    # All frames as logging is enabled, and the one that was opened.
+    Event.UFFD_PROTECT: Case(UFFD, {"write_protect": 512 + 1}, [write(PAGE), Act.CLEAN]),
+    Event.SLOT_LOOKUP: Case(SLOTS, {"teardown": 512}),
+    Event.P2M_FAST_FAULT: Case(FAST, {"fixup": 4}, WRITES),
 }
 
 

@@ -39,6 +39,7 @@ COMPANY: tuple[dict[str, Any], ...] = (
     {"group_pages": 64},
     {"policy": "qemu"},
     {"hypervisor": "kvm"},
+    {"hypervisor": "kvm", "clean": "blow"},
 )
 COSTS = {"cheap.toml": "[ns]\nexit = 200\n", "dear.toml": "[ns]\nexit = 9000\nfixup = 4000\n"}
 """Files that are to lie where the tests run."""

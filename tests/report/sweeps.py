@@ -19,7 +19,8 @@ Document = Mapping[str, Any]
 
 REMEDY = (
     "clean", "clear_chunk_bytes", "pml", "group_pages", "group_trigger", "group_scope",
-    "d_bit_filter", "pml_buffer_entries", "dirty_ring",
+    "d_bit_filter", "pml_buffer_entries", "dirty_ring", "group_opening", "initially_set",
+    "slot_zap",
 )  # fmt: skip
 """Settings of a document in which a run may differ from the single pages it is set against."""
 OWN_CLEAN = {
@@ -98,6 +99,9 @@ def is_single(config: Mapping[str, Any]) -> bool:
         and not config["pml"]
         and not config["d_bit_filter"]
         and not config["dirty_ring"]
+        and not config["initially_set"]
+        and config["group_opening"] == "fault"
+        and config["slot_zap"] == "all"
         and config["clean"] == OWN_CLEAN[config["hypervisor"]][config["paging"]]
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from tests.paging_core.reference.tracker import run_of
 from tests.paging_core.reference.walker import (
     ACCESSED,
     DIRTY,
@@ -31,12 +32,33 @@ FLOOD = 3
 
 @dataclass
 class Leaf:
-    """A level-1 entry: what it maps, what the guest allows, what it allows now."""
+    """A level-1 entry: what it maps, what the guest allows, what it allows now.
+
+    Attributes:
+        by_host: whether the host's own page tables let it be written when it was made.
+    """
 
     gfn: int
     rights: int
     writable: bool
     accessed: bool
+    by_host: bool = True
+
+
+@dataclass
+class Host:
+    """The host's own page tables, where userfaultfd protects guest memory.
+
+    Attributes:
+        group: pages that its handler opens at a time.
+        populated: what is opened is writable at once, and not when the host has faulted on it.
+        protected, writable: gfns.
+    """
+
+    group: int
+    populated: bool
+    protected: set[int] = field(default_factory=set)
+    writable: set[int] = field(default_factory=set)
 
 
 @dataclass(eq=False)
@@ -81,9 +103,21 @@ class KvmReference:
         count: what happened, by the names of `paging_core.kvm_counters.KvmCounters`.
         pages: every shadow page that can be found, oldest first.
         logging: whether writes are logged.
+        host: None unless userfaultfd logs them, and not KVM.
+        slots: memory slots, if a deleted one takes its own shadows alone; else 0.
     """
 
-    def __init__(self, words: npt.NDArray[np.int64], cr3: int, limit: int) -> None:
+    def __init__(
+        self,
+        words: npt.NDArray[np.int64],
+        cr3: int,
+        limit: int,
+        host: Host | None = None,
+        slots: int = 0,
+    ) -> None:
+        self.host, self.slots = host, slots
+        if host is not None:
+            host.writable = set(range(len(words)))
         self.words = words.copy()
         self.limit = limit
         self.dirty: set[int] = set()
@@ -153,23 +187,51 @@ class KvmReference:
     def start(self, *, blow: bool) -> None:
         """Writes are logged from here on."""
         self.logging, self.dirty = True, set()
-        self.blow() if blow else self.protect({leaf.gfn for leaf in self._all_leaves()})
+        everything = set(range(len(self.words)))
+        self.blow(everything) if blow else self.protect(everything)
 
     def clean(self, *, blow: bool) -> None:
         """Get and clear."""
-        self.blow() if blow else self.protect(self.dirty)
+        self.blow(self.dirty) if blow else self.protect(self.dirty)
         self.dirty = set()
 
+    def stop(self) -> None:
+        """No write is logged any more."""
+        self.logging = False
+        if self.host is not None:
+            self._unmap(self.host.protected)
+            self.host.writable |= self.host.protected if self.host.populated else set()
+            self.host.protected = set()
+
     def protect(self, gfns: set[int]) -> None:
-        """No entry may write these frames, by whatever alias."""
+        """Nobody may write these frames unseen, by whatever alias."""
+        if self.host is None:
+            self._revoke(gfns)
+            return
+        self.host.protected |= gfns
+        self.host.writable -= gfns
+        self._unmap(gfns)
+
+    def _revoke(self, gfns: set[int]) -> None:
         for leaf in self._all_leaves():
             if leaf.gfn in gfns:
                 leaf.writable = False
 
-    def blow(self) -> None:
-        """The memory slot goes and comes back."""
-        for page in list(self.pages):
-            self._zap(page)
+    def _unmap(self, gfns: set[int]) -> None:
+        for page in self.pages:
+            page.leaves = {s: leaf for s, leaf in page.leaves.items() if leaf.gfn not in gfns}
+
+    def blow(self, touched: set[int]) -> None:
+        """Memory slots with a frame of these go and come back."""
+        size = -(-len(self.words) // self.slots) if self.slots else len(self.words)
+        for slot in sorted({gfn // size for gfn in touched}) if self.slots else [0]:
+            gone = set(range(slot * size, (slot + 1) * size))
+            if self.slots:
+                self._unmap(gone)
+            for page in list(self.pages):
+                inside = page.gfn in gone and not page.direct
+                if (inside or not self.slots) and not page.gone:
+                    self._zap_with_unsync(page)
         self._let_go_of_zapped_roots()
 
     # -- the fault -----------------------------------------------------------------------------
@@ -180,6 +242,8 @@ class KvmReference:
         walk = self.walk(va)
         assert walk is not None
         self._set_accessed_dirty(walk, write)
+        if write and not self._is_tracked(walk.gfn):
+            self._wait_for_host(walk.gfn)
         self._make_room()
         page = self._path(va, walk)
         slot, tracked = slot_at(va, 1), self._is_tracked(walk.gfn)
@@ -187,11 +251,14 @@ class KvmReference:
         if write and tracked:
             self.count["pf_emulate"] += 1
             if old is None:
-                page.leaves[slot] = Leaf(walk.gfn, self._rights(page, slot), False, True)
+                self._wait_for_host(walk.gfn)
+                by_host = self._by_host(walk.gfn)
+                page.leaves[slot] = Leaf(walk.gfn, self._rights(page, slot), False, True, by_host)
                 self._prefetch(page, slot)
             return walk.gfn
-        rights = self._rights(page, slot)
-        new = Leaf(walk.gfn, rights, bool(rights & WRITABLE) and not tracked, True)
+        rights, by_host = self._rights(page, slot), self._by_host(walk.gfn)
+        allowed = bool(rights & WRITABLE) and by_host and not tracked
+        new = Leaf(walk.gfn, rights, allowed, True, by_host)
         if new.writable:
             self._unsync(walk.gfn)
         if old == new:
@@ -201,8 +268,29 @@ class KvmReference:
         page.leaves[slot] = new
         self._prefetch(page, slot)
         if new.writable:
-            self._mark(walk.gfn)
+            self._log(walk.gfn)
         return None
+
+    def _by_host(self, gfn: int) -> bool:
+        return self.host is None or gfn in self.host.writable
+
+    def _host_writes(self, gfn: int) -> bool:
+        """Whether the handler had to open the page first."""
+        if self.host is None or gfn in self.host.writable:
+            return False
+        slept = gfn in self.host.protected
+        if slept:
+            self.count["userfault"] += 1
+            group = run_of(gfn, self.host.group, len(self.words)) & self.host.protected
+            self._unmap(group)
+            self.dirty |= group
+            self.host.protected -= group
+            self.host.writable |= group if self.host.populated else set()
+        self.host.writable.add(gfn)
+        return slept
+
+    def _wait_for_host(self, gfn: int) -> None:
+        self.count["pf_taken"] += self._host_writes(gfn)
 
     def _set_accessed_dirty(self, walk: Walk, write: bool) -> None:
         for table, slot in walk.steps:
@@ -212,7 +300,7 @@ class KvmReference:
             old = int(self.words[table, slot])
             if old | wanted != old:
                 self.words[table, slot] = old | wanted
-                self._mark(table)
+                self._store(table)
 
     def _path(self, va: int, walk: Walk) -> Page:
         page, access = self.roots[0], RIGHTS
@@ -251,7 +339,7 @@ class KvmReference:
             for other in [p for p in self.pages if p.gfn == page.gfn and p.unsync]:
                 self._zap(other)
         if not page.direct:
-            self.protect({page.gfn})
+            self._revoke({page.gfn})
         self.pages.append(page)
         return page
 
@@ -263,7 +351,7 @@ class KvmReference:
             if not self._is_there(entry) or not entry & ACCESSED:
                 return
             gfn, rights = frame_of(entry), self._rights(page, slot)
-            if rights & WRITABLE and self.logging:
+            if not self._by_host(gfn) or (rights & WRITABLE and self._kvm_logs()):
                 return
             tables = [p for p in self._shadows(gfn) if not p.unsync]
             page.leaves[slot] = Leaf(gfn, rights, bool(rights & WRITABLE) and not tables, False)
@@ -292,7 +380,7 @@ class KvmReference:
             page.unsync = True
 
     def _emulated(self, gfn: int, slot: int) -> None:
-        self._mark(gfn)
+        self._store(gfn)
         for page in self._shadows(gfn):
             page.below.pop(slot, None)
             page.leaves.pop(slot, None)
@@ -313,14 +401,14 @@ class KvmReference:
             if not there:
                 del page.leaves[slot]
             elif rights != leaf.rights:
-                writable = bool(rights & WRITABLE) and not self._shadows(leaf.gfn)
-                page.leaves[slot] = Leaf(leaf.gfn, rights, writable, True)
-                if writable:
-                    self._mark(leaf.gfn)
+                allowed = rights & WRITABLE and leaf.by_host and not self._shadows(leaf.gfn)
+                page.leaves[slot] = Leaf(leaf.gfn, rights, bool(allowed), True, leaf.by_host)
+                if allowed:
+                    self._log(leaf.gfn)
 
     def _sync_below(self, top: Page) -> None:
         for page in [p for p in self._below(top) if p.unsync]:
-            self.protect({page.gfn})
+            self._revoke({page.gfn})
             page.unsync = False
             self._sync(page)
 
@@ -383,9 +471,17 @@ class KvmReference:
     def _all_leaves(self) -> list[Leaf]:
         return [leaf for page in self.pages for leaf in page.leaves.values()]
 
-    def _mark(self, gfn: int) -> None:
-        if self.logging:
+    def _kvm_logs(self) -> bool:
+        return self.logging and self.host is None
+
+    def _log(self, gfn: int) -> None:
+        if self._kvm_logs():
             self.dirty.add(gfn)
+
+    def _store(self, gfn: int) -> None:
+        """KVM itself stores to a frame, through the host's page tables."""
+        self._log(gfn)
+        self._host_writes(gfn)
 
     def _is_there(self, entry: int) -> bool:
         return bool(entry & PRESENT) and frame_of(entry) < len(self.words)
