@@ -24,6 +24,9 @@ COMMANDS = {
     "record": Lazy(
         "pageferry.cli.record:record", "Record which pages a running process or VM writes."
     ),
+    "measure": Lazy(
+        "pageferry.cli.measure:measure", "Measure what tracking costs a running process or VM."
+    ),
     "trace": Lazy("pageferry.cli.trace:trace", "Import and show memory traces of real programs."),
     "guests": Lazy(
         "pageferry.cli.guests:guests", "List a host's guests, or start, pause, delete some."

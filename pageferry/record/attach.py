@@ -102,7 +102,9 @@ class Attached:
         self.close()
 
 
-def attach(pid: int, *, seized: Callable[[], None] | None = None) -> Attached:
+def attach(
+    pid: int, *, seized: Callable[[], None] | None = None, all_faults: bool = False
+) -> Attached:
     """Make a userfaultfd inside a process and bring it here.
 
     Args:
@@ -110,6 +112,8 @@ def attach(pid: int, *, seized: Callable[[], None] | None = None) -> Attached:
         seized: the process is about to execute a program: called once it cannot get away, to have
             it do so; the descriptor is that program's, which stands until `Attached.let_go`, and
             is followed where it executes others. None: as it runs now.
+        all_faults: the kernel's own accesses to its memory shall be able to wait as well, those of
+            its system calls, as synchronous protection needs; takes a right of that process.
 
     Raises:
         CannotRecord: it cannot be done; says why.
@@ -118,6 +122,8 @@ def attach(pid: int, *, seized: Callable[[], None] | None = None) -> Attached:
     command = [sys.executable, "-P", "-m", attacher.__name__, str(pid), str(theirs.fileno())]
     if seized is not None:
         command.append(attacher.UNTIL_EXEC)
+    if all_faults:
+        command.append(attacher.WITH_ALL_FAULTS)
     with theirs:
         running = subprocess.Popen(  # noqa: S603 - this Python, a module of ours
             command, pass_fds=[theirs.fileno()], start_new_session=True,

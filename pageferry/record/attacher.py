@@ -1,6 +1,6 @@
 """A process of its own that makes a userfaultfd inside another process and hands it out.
 
-    python -m pageferry.record.attacher PID SOCKET [until-exec]
+    python -m pageferry.record.attacher PID SOCKET [until-exec] [all-faults]
 
 It is the only part that ever stops the other process, and it ends as soon as it has let it go. It
 is a process of its own so that a recorder that is killed, with its whole group if need be, leaves
@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Self
 
 from guests.linux.calls import SYS_USERFAULTFD
-from guests.linux.userfaultfd import USER_FAULTS
+from guests.linux.userfaultfd import ALL_FAULTS, USER_FAULTS
 from pageferry.record.errors import CannotRecord
 from pageferry.record.injection import (
     Injector,
@@ -44,6 +44,7 @@ from pageferry.record.mappings import Maps
 from pageferry.record.tracee import Gone, Registers, Tracee
 
 UNTIL_EXEC = "until-exec"
+WITH_ALL_FAULTS = "all-faults"
 SEIZED = b"seized"
 _STOP_WITHIN_S = 2.0
 """For a thread to come out of the kernel; one that does not, cannot see the descriptor either."""
@@ -56,17 +57,17 @@ _NEVER_IN_USER_SPACE = 0x00000010 | 0x00004000 | 0x00200000
 _FIRST_BYTES_64_BIT = b"\x7fELF\x02"
 
 
-def attach(pid: int, answer: socket.socket) -> None:
+def attach(pid: int, answer: socket.socket, flags: int) -> None:
     """Make a userfaultfd inside a process that runs, and hand it out.
 
     Raises:
         CannotRecord: it cannot be done; says why.
     """
-    made, stopped_ns = _made(pid)
+    made, stopped_ns = _made(pid, flags)
     _hand_out(answer, made, stopped_ns)
 
 
-def attach_after_exec(pid: int, answer: socket.socket) -> None:
+def attach_after_exec(pid: int, answer: socket.socket, flags: int) -> None:
     """Make a userfaultfd inside each program that a process executes from now on.
 
     Raises:
@@ -77,7 +78,7 @@ def attach_after_exec(pid: int, answer: socket.socket) -> None:
         answer.sendall(SEIZED + b"\n")
         while True:
             tracee.wait_for_exec()
-            _serve_program(tracee, answer)
+            _serve_program(tracee, answer, flags)
     except Gone:
         return
     except BrokenPipeError:
@@ -86,11 +87,11 @@ def attach_after_exec(pid: int, answer: socket.socket) -> None:
         raise _refused(pid, error) from error
 
 
-def _serve_program(tracee: Tracee, answer: socket.socket) -> None:
+def _serve_program(tracee: Tracee, answer: socket.socket, flags: int) -> None:
     """One program that stands before its first instruction."""
     try:
         _check_64_bit(tracee.tid)
-        with _Process(tracee.tid) as process:
+        with _Process(tracee.tid, flags) as process:
             made = process.made_by([tracee])
         if made is None:
             raise Gone
@@ -108,11 +109,11 @@ def _hand_out(answer: socket.socket, made: int, stopped_ns: int) -> None:
     os.close(made)
 
 
-def _made(pid: int) -> tuple[int, int]:
+def _made(pid: int, flags: int) -> tuple[int, int]:
     """A userfaultfd of a process that runs, and for how long it stood still for it, nanoseconds."""
     _check_64_bit(pid)
     deadline = time.monotonic() + _GIVE_UP_AFTER_S
-    with _Process(pid) as process:
+    with _Process(pid, flags) as process:
         while time.monotonic() < deadline:
             found = _attempt(process)
             if found is not None:
@@ -126,13 +127,17 @@ def _made(pid: int) -> tuple[int, int]:
 class _Process:
     """What is found out about a process before it is stopped, so that it does not stand long."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, flags: int) -> None:
         """Open it.
+
+        Args:
+            pid: of the process.
+            flags: of the userfaultfd that it shall make.
 
         Raises:
             CannotRecord: it has ended, may not be read, or has no system call in its code.
         """
-        self.pid = pid
+        self.pid, self.flags = pid, flags
         try:
             self.pidfd = os.pidfd_open(pid)
             self.memory = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
@@ -169,11 +174,16 @@ class _Process:
         return None
 
     def _handed_out(self, injector: Injector) -> int:
-        number = injector.call(SYS_USERFAULTFD, USER_FAULTS)
+        number = injector.call(SYS_USERFAULTFD, self.flags)
         if number < 0:
             why = os.strerror(-number)
             if -number in (errno.EMFILE, errno.ENFILE):
                 why += "; raise its limit of open files (prlimit --nofile)"
+            if -number == errno.EPERM and self.flags == ALL_FAULTS:
+                why += (
+                    " for one that its own system calls wait for; while it is tracked so, let all "
+                    "have them: sysctl vm.unprivileged_userfaultfd=1"
+                )
             raise CannotRecord(f"process {self.pid} cannot make a userfaultfd: {why}")
         try:
             return pidfd_getfd(self.pidfd, number)
@@ -367,8 +377,8 @@ def main() -> None:
     answer = socket.socket(fileno=int(number))
     with suppress(BrokenPipeError, ConnectionResetError):  # a recorder that was killed
         try:
-            way = attach_after_exec if rest == [UNTIL_EXEC] else attach
-            way(int(pid), answer)
+            way = attach_after_exec if UNTIL_EXEC in rest else attach
+            way(int(pid), answer, ALL_FAULTS if WITH_ALL_FAULTS in rest else USER_FAULTS)
         except CannotRecord as error:
             answer.sendall(json.dumps({"error": str(error)}).encode() + b"\n")
 
