@@ -218,6 +218,7 @@ def _clean(m: Core, h: HandlerView, ranges: Ranges, scratch: Words, taken: Words
         dirty(m)[i] = 0
     note_opened(m)
     m.log.dirty_count = 0
+    h.fixups_taken, h.opened_taken = h.fixups, h.opened
     _protect_runs(h, ranges, scratch, taken)
     h.clean_ns += now_ns(scratch[_TIME:], h.scratch_at + _TIME * _WORD) - begun_ns
 

@@ -51,6 +51,7 @@ class HandlerCounts:
         fixups: of those, the first write to a frame that was clean.
         opened: neighbours that were opened and marked with them.
         unmapped: faults on pages that were unmapped when they should be opened.
+        fixups_taken, opened_taken: `fixups` and `opened` as the last clean found them.
         clean_ns: time in cleans.
         handled_ns: time from reading a fault to having let it go on, of all faults.
         latency: faults by that time, int64 (64,): bin k from 2**(k-1) to below 2**k ns.
@@ -60,6 +61,8 @@ class HandlerCounts:
     fixups: int
     opened: int
     unmapped: int
+    fixups_taken: int
+    opened_taken: int
     clean_ns: int
     handled_ns: int
     latency: npt.NDArray[np.int64]

@@ -42,6 +42,8 @@ HANDLER_DTYPE = np.dtype(
         ("fixups", np.int64),  # of these, that made a frame dirty
         ("opened", np.int64),  # neighbours made dirty with them
         ("unmapped", np.int64),  # faults on pages that were gone when they should be opened
+        ("fixups_taken", np.int64),  # both as the last clean found them
+        ("opened_taken", np.int64),
         ("clean_ns", np.int64),
         ("handled_ns", np.int64),
         ("latency", np.int64, (HISTOGRAM_BINS,)),
@@ -65,6 +67,8 @@ class HandlerView:
     fixups: int
     opened: int
     unmapped: int
+    fixups_taken: int
+    opened_taken: int
     clean_ns: int
     handled_ns: int
     latency: Ints

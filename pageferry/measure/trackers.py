@@ -183,8 +183,8 @@ class SyncTracking:
         bits = np.unpackbits(words.view(np.uint8), bitorder="little")[: len(opened)]
         frames = np.flatnonzero(bits)
         counts = self._handler.counts()
-        faults, self._faults = counts.fixups - self._faults, counts.fixups
-        neighbours, self._opened = counts.opened - self._opened, counts.opened
+        faults, self._faults = counts.fixups_taken - self._faults, counts.fixups_taken
+        neighbours, self._opened = counts.opened_taken - self._opened, counts.opened_taken
         if self._content is None:
             return Look(len(frames), faults, neighbours)
         said = self._content.compare(frames, self._dirty_again)[opened[frames]]
