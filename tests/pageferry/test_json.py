@@ -32,6 +32,8 @@ COMMANDS = {
     "pageferry.comparison": ["compare", "{flow}/result.json", "{flow}/other.json"],
     "pageferry.costs": ["costs"],
     "pageferry.guests": ["guests", "{destination}"],
+    "pageferry.measure": ["measure", "--pid", "{host}", "--tracking", "uffd-async", "--rounds",
+                          "1", "--for", "200ms", "--clean-every", "50ms"],
     "pageferry.migration": ["migrate", *SMALL, "--source", "{source}", "--dest", "{destination}",
                             "--no-progress"],
     "pageferry.migrations": ["migrations", "{source}"],
@@ -70,6 +72,7 @@ def places(tmp_path_factory: pytest.TempPathFactory, pair: Pair) -> dict[str, st
     (flow / "other.json").write_text(json.dumps(document))
     return {
         "flow": str(flow), "process": str(os.getpid()),
+        "host": str(pair.destination.process.process.pid),
         "source": pair.source.address, "destination": pair.destination.address,
     }  # fmt: skip
 
@@ -141,7 +144,7 @@ def test_a_file_has_the_document_and_stdout_the_table(
     assert figures(done.stdout)
     assert "schema" not in done.stdout
     assert [file.name for file in tmp_path.iterdir()] == ["document.json"]
-    if name.rpartition(".")[2] not in ("migration", "guests", "migrations", "mappings"):
+    if name.rpartition(".")[2] not in ("migration", "guests", "migrations", "mappings", "measure"):
         assert run(*command).stdout == done.stdout, "with and without a document"
 
 
