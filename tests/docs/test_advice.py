@@ -18,7 +18,6 @@ from source_host.cli import cli as source_host
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("pageferry", "paging_core", "guests", "wire", "source_host", "dest_host")
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
-# Of other programs: QEMU, valgrind, DynamoRIO, redis-benchmark.
 FOREIGN = {
     "--device",
     "--tool",
@@ -29,7 +28,7 @@ FOREIGN = {
     "--raw",
     "--csv",
 }
-"""Of docker, Valgrind, xz and damo (--raw_form, --raw_number)."""
+"""Of docker, Valgrind, xz, redis-benchmark and damo (--raw_form, --raw_number)."""
 HOST_WORDS = re.compile(r"\bhosts?\b|-host\b|\bpageferry [a-z]+")
 """By which a text says whose an option is that the reader's own command does not have."""
 
