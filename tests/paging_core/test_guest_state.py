@@ -125,6 +125,7 @@ ALLOWED = {
     ("config.tracker.violations", "null"),
     ("config.tracker.shadow_mmu", "null"),
     ("config.tracker.tracking", "null"),
+    ("config.tracker.split", "null"),
     ("config.tracker.shadow_pool_frames", "null"),
     ("config.trace", "text"),
 }
