@@ -89,7 +89,7 @@ def _ahead_ns(m: Core, r: RunView, now: int) -> int:
     if r.paced == 0:
         return 0
     if r.origin_ns < 0:
-        r.origin_ns = now - _load_ns(m)
+        r.origin_ns = now - _load_ns(m) + r.lead_ns
     ahead = r.origin_ns + _load_ns(m) - now
     if ahead < -_SLACK_NS:
         lost = -ahead - _SLACK_NS
@@ -143,4 +143,6 @@ def run_operations(
         now = then
         if r.ran_ns >= r.next_sample_ns:
             _sample(r, samples)
+    # The last operation's own time may not have passed: it does before the next one.
+    r.lead_ns = max(0, r.origin_ns + _load_ns(m) - now) if r.origin_ns >= 0 else 0
     return at

@@ -23,6 +23,7 @@ RUN_DTYPE = np.dtype(
         ("inside", np.int64),  # the loop runs, or waits in a fault
         ("held", np.int64),  # it stands still because of `hold`
         ("origin_ns", np.int64),  # the clock when the load's time was 0; -1: not known yet
+        ("lead_ns", np.int64),  # what it was ahead of its pace when the loop was last left
         ("first", np.int64),  # position of the first of the operations at hand
         ("position", np.int64),
         ("ran_ns", np.int64),  # time in the loop, without that it was held
@@ -48,6 +49,7 @@ class RunView:
     inside: int
     held: int
     origin_ns: int
+    lead_ns: int
     first: int
     position: int
     ran_ns: int
